@@ -1,0 +1,3 @@
+"""vidlake's batch side, and everything that batch and live share."""
+
+__version__ = "0.1.0"

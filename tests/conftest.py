@@ -1,0 +1,126 @@
+"""What all tests share: a home of their own, and small videos that are made here and depend on no file outside."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFactory:
+    """Makes a video on the first call with these parameters, and hands out the same file on every later one."""
+
+    folder: Path
+
+    def __call__(
+        self,
+        *,
+        codec: str = "libx264",
+        container: str = "mp4",
+        width: int = 160,
+        height: int = 96,
+        fps: Fraction | int = 25,
+        num_frames: int = 50,
+        gop: int = 12,
+        bframes: int = 2,
+        pix_fmt: str = "yuv420p",
+        options: Mapping[str, str] | None = None,
+        container_options: Mapping[str, str] | None = None,
+        pts: Callable[[int], int] | None = None,
+        rotation: int = 0,
+        seed: int = 0,
+    ) -> Path:
+        """Encode moving shapes over noise.
+
+        Args:
+            codec: FFmpeg's name of an encoder.
+            container: the file's extension, which chooses the muxer.
+            width: in pixels, even.
+            height: in pixels, even.
+            fps: the frame rate, or with ``pts`` only what the header claims.
+            num_frames: how many frames.
+            gop: the largest distance of keyframes, in frames.
+            bframes: the longest run of B-frames, for encoders that have them.
+            pix_fmt: the pixel format that is encoded.
+            options: further options of the encoder.
+            container_options: options of the muxer.
+            pts: a frame's number to its time in milliseconds; without it the rate is constant.
+            rotation: degrees anticlockwise that a player turns the picture by.
+            seed: of the noise.
+        """
+        times = None if pts is None else [pts(index) for index in range(num_frames)]
+        encoder = {"g": str(gop), "bf": str(bframes), **_defaults(codec), **(options or {})}
+        recipe = (codec, width, height, fps, num_frames, pix_fmt, encoder, container_options, times, rotation, seed)
+        path = self.folder / f"{hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]}.{container}"
+        if path.exists():
+            return path
+        with av.open(str(path), "w", options=dict(container_options or {})) as out:
+            stream = out.add_stream(codec, rate=Fraction(fps), options=encoder)
+            assert isinstance(stream, VideoStream)
+            stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+            if rotation:
+                stream.set_display_rotation(rotation)
+            if times is not None:
+                stream.codec_context.time_base = TICK
+            for index, picture in enumerate(pictures(num_frames, width=width, height=height, seed=seed)):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.time_base = 1 / Fraction(fps) if times is None else TICK
+                frame.pts = index if times is None else times[index]
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode())
+        return path
+
+
+def _defaults(codec: str) -> dict[str, str]:
+    """One thread, so that a clip's bytes are the same on every machine; and each encoder's fast way."""
+    fast = {
+        "libx264": {"preset": "veryfast"},
+        "libx265": {"preset": "ultrafast", "x265-params": "log-level=error:pools=none:frame-threads=1"},
+        "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
+        "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"},
+    }
+    return {"threads": "1", **fast.get(codec, {})}
+
+
+def pictures(num_frames: int, *, width: int, height: int, seed: int = 0) -> Iterator[NDArray[Any]]:
+    """RGB ``uint8[height, width, 3]``: a square and a bar that move over still noise; no two frames are alike."""
+    noise = np.random.default_rng(seed).integers(0, 64, (height, width, 3), dtype=np.uint8)
+    side = max(4, height // 4)
+    for index in range(num_frames):
+        picture = noise.copy()
+        left, top = (index * 3) % (width - side), (index * 2) % (height - side)
+        picture[top : top + side, left : left + side] = (230, 40 + index % 200, 60)
+        picture[:, (index * 5) % width] = (40, 220, 250)
+        yield picture
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipFactory:
+    """Makes small videos; see ``ClipFactory``."""
+    return ClipFactory(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home folder of the tests' own; Ray neither writes its token there nor asks for one, and reports to nobody.
+
+    Ray's workers find the tests' modules too, and with them what a test defines.
+    """
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        yield home
