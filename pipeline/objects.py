@@ -1,0 +1,166 @@
+"""What every store has in common: an object's identity, reading it, and trying again."""
+
+import errno
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+import stamina
+
+from pipeline.errors import Changed, StorageError, Unreadable
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What tells an object from its replacement; a field is ``None`` where the store does not say."""
+
+    size_bytes: int | None = None
+    etag: str | None = None
+    mtime_ns: int | None = None
+
+    def differs_from(self, other: "Identity") -> bool:
+        """Whether both say something that cannot be true of the same content."""
+        if None not in (self.size_bytes, other.size_bytes) and self.size_bytes != other.size_bytes:
+            return True
+        if self.etag is not None and other.etag is not None:
+            return self.etag != other.etag
+        return None not in (self.mtime_ns, other.mtime_ns) and self.mtime_ns != other.mtime_ns
+
+
+def video_id(uri: str, identity: Identity) -> str:
+    """A stable id of 20 hexadecimal digits: of the canonical URI, the size, and the etag or else the mtime."""
+    version = identity.mtime_ns if identity.etag is None else identity.etag
+    document = json.dumps([uri, identity.size_bytes, version])
+    return hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long a store may fail before the run does.
+
+    Waits grow from ``wait_initial_s`` threefold each time, up to ``wait_max_s``. No attempt starts once
+    ``timeout_s`` have passed; ``None``: only ``attempts`` count.
+    """
+
+    attempts: int = 5
+    timeout_s: float | None = 60.0
+    wait_initial_s: float = 1.0
+    wait_max_s: float = 20.0
+    jitter_s: float = 1.0
+
+
+DEFAULT_RETRY = RetryPolicy()
+
+
+class Transient(Exception):
+    """A failure that may pass. Its text goes to logs, so it holds no address with secrets."""
+
+
+class Gone(Unreadable):
+    """The object does not exist, or no longer."""
+
+
+def persistently(call: Callable[[], Result], *, uri: str, retry: RetryPolicy) -> Result:
+    """Call until it answers.
+
+    Raises:
+        StorageError: ``Transient`` failures outlasted ``retry``.
+    """
+    try:
+        for attempt in stamina.retry_context(
+            on=Transient,
+            attempts=retry.attempts,
+            timeout=retry.timeout_s,
+            wait_initial=retry.wait_initial_s,
+            wait_max=retry.wait_max_s,
+            wait_jitter=retry.jitter_s,
+            wait_exp_base=3,
+        ):
+            with attempt:
+                return call()
+    except Transient as error:
+        raise StorageError(f"{uri}: {error}; run the same command again once the store answers") from None
+    raise AssertionError("stamina ends with a result or an error")
+
+
+_FINAL_ERRNO = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist (a part of its path is not a folder)",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EISDIR: "is a folder",
+    errno.ELOOP: "a symbolic link that leads nowhere",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+def verdict(error: OSError, *, uri: str) -> Unreadable | Transient:
+    """The file system's answer: about this one object, or about nothing but the moment."""
+    detail = _FINAL_ERRNO.get(error.errno or 0)
+    if detail is None:
+        return Transient(error.strerror or type(error).__name__)
+    return Gone(uri, detail) if error.errno in (errno.ENOENT, errno.ENOTDIR) else Unreadable(uri, detail)
+
+
+class Reader(ABC):
+    """Random access to one object, from one thread at a time.
+
+    Attributes:
+        uri: canonical.
+        size_bytes: more than 0.
+    """
+
+    uri: str
+    size_bytes: int
+    _expected: Identity
+
+    @abstractmethod
+    def read_at(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``; fewer only at the object's end.
+
+        Raises:
+            Unreadable: the store's final answer, such as a link that is no longer valid.
+            Changed: another object has taken its place.
+            StorageError: the store failed, after retries.
+        """
+
+    @abstractmethod
+    def _identities(self) -> list[Identity]:
+        """Who the object is now, in each way that there is to ask."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the reader holds; it cannot be used after that."""
+
+    def check_unchanged(self) -> None:
+        """Make sure that what was read is what the name still stands for.
+
+        Raises:
+            Changed: it was replaced, modified or removed.
+            Unreadable: access was withdrawn meanwhile.
+            StorageError: the store failed, after retries.
+        """
+        try:
+            found = self._identities()
+        except Gone:
+            raise Changed(self.uri, "removed while it was read") from None
+        for identity in found:
+            self._compare(identity)
+
+    def _compare(self, identity: Identity) -> None:
+        if self._expected.differs_from(identity):
+            raise Changed(self.uri, "replaced or modified since it was listed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

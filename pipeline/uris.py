@@ -1,0 +1,90 @@
+"""Addresses of objects: where a thing is, and the form of it that may be stored, compared and shown."""
+
+import os
+import re
+from urllib.parse import unquote, unquote_plus, urlsplit
+
+from pipeline.errors import UsageError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(file):/", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_SECRET_PREFIXES = ("x-amz-", "x-goog-")
+_SECRETS = frozenset(
+    {"access_token", "api_key", "apikey", "auth_token", "authorization", "awsaccesskeyid", "googleaccessid"}
+    | {"id_token", "jwt", "key-pair-id", "passwd", "password", "secret", "sig", "signature", "token"}
+)
+# Plain words that other services use for other things (``st`` and ``se`` as the ends of a clip, say): they belong to
+# a signature only beside it.
+_BESIDE_A_SIGNATURE = {
+    "sig": frozenset(
+        {"se", "sp", "sv", "sr", "st", "spr", "ske", "skoid", "sks", "skt", "sktid", "skv", "ss", "srt", "sip", "si"}
+    ),
+    "signature": frozenset({"expires", "policy", "algorithm", "hash-algorithm"}),
+}
+
+
+def scheme_of(text: str) -> str:
+    """The lower-case scheme of an address; ``file`` for a plain path."""
+    match = _SCHEME.match(text)
+    return (match[1] or match[2]).lower() if match else "file"
+
+
+def canonical_uri(text: str) -> str:
+    """The form of an address that identifies a video and holds no secret.
+
+    A local path or ``file:`` address becomes an absolute path, its symlinks as given. A remote one loses user info,
+    signature parameters and, for http, the fragment; its other query parameters stay, in order.
+
+    Raises:
+        UsageError: not an address at all, or a file on another host.
+    """
+    scheme = scheme_of(text)
+    if scheme == "file":
+        return os.path.abspath(_local_path(text))
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"not a valid {scheme}:// address: {_without_values(error)}") from None
+    is_http = scheme in _DEFAULT_PORTS
+    if is_http:
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
+        netloc = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
+    else:
+        # ``container@account`` of Azure's abfs is a place, not a person.
+        netloc = parts.netloc if scheme in ("abfs", "abfss") else parts.netloc.rpartition("@")[2]
+    query = _public_query(parts.query)
+    return "".join(
+        [
+            f"{scheme}://{netloc}{parts.path}",
+            f"?{query}" if query else "",
+            f"#{parts.fragment}" if parts.fragment and not is_http else "",
+        ]
+    )
+
+
+def _local_path(text: str) -> str:
+    match = _SCHEME.match(text)
+    if match is None:
+        return text
+    rest = text[match.end() - 1 :] if match[2] else text[match.end() :]
+    host, slash, path = rest.partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise UsageError(f"file://{host}/ is on another host: write file:///path or a plain path")
+    return unquote(slash + path)
+
+
+def _public_query(query: str) -> str:
+    fields = [(unquote_plus(field.partition("=")[0]).lower(), field) for field in query.split("&")]
+    names = {name for name, _ in fields}
+    secrets = _SECRETS.union(*(group for mark, group in _BESIDE_A_SIGNATURE.items() if mark in names))
+    return "&".join(
+        field for name, field in fields if name not in secrets and not name.startswith(_SECRET_PREFIXES) and field
+    )
+
+
+def _without_values(error: ValueError) -> str:
+    """What ``urlsplit`` complains of; it quotes the address, password included, after a colon or a quote."""
+    return re.split(r"[:'\"]", str(error), maxsplit=1)[0].strip()
