@@ -1,0 +1,215 @@
+"""The model at work: model inputs in, float vectors out. The batch actor and the Serve replica hold the same one."""
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from threading import Lock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.errors import UsageError
+from pipeline.model_info import ModelInfo, Preprocessing
+from pipeline.models.feeders import Feeder, HostFeeder, PinnedFeeder
+from pipeline.models.network import LoadedModel
+from pipeline.records import Precision
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class PicturesToFeatures(nn.Module):
+    """What runs on the device: scale and normalise in ``float32``, then the backbone in its own precision."""
+
+    def __init__(self, backbone: nn.Module, *, preprocessing: Preprocessing, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dtype = dtype
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Map ``uint8[B, H, W, 3]``, which as ``[B, 3, H, W]`` is channels_last, to ``float32[B, D]``."""
+        scaled = pictures.permute(0, 3, 1, 2).float() / 255
+        normalised = (scaled - self.mean) / self.std
+        features: Tensor = self.backbone(normalised.to(self.dtype))
+        return features.float()
+
+
+class Embedder:
+    """A model on its device, fed in batches of fixed shapes.
+
+    Building one sets what torch keeps for the whole process: TF32 off, cuDNN's search for the fastest kernels (only
+    for reduced precision: it picks anew in every process, and in ``fp32`` those kernels differ by more than we
+    promise), and ``num_threads``.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        precision: Precision = "fp32",
+        compile: bool = False,
+        batch_size: int = 32,
+        device: str | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        """Put a model to work.
+
+        Args:
+            model: used itself, its convolutions laid out anew, where the precision is ``fp32`` and the device the CPU;
+                else copied.
+            precision: of the backbone; normalisation, head and features are ``float32`` in any case.
+            compile: by ``torch.compile``, for one static shape; ``warm_up`` then takes the time that this needs.
+            batch_size: the most pictures that the model sees at once.
+            device: torch's name; ``cuda`` where there is one, else ``cpu``.
+            num_threads: of torch's computation on the CPU; torch's own choice without it.
+
+        Raises:
+            ValueError: a batch size below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        self.info: ModelInfo = model.info
+        self.classes: tuple[str, ...] = model.classes
+        self.precision: Precision = precision
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = precision != "fp32"
+
+        dtype = DTYPES[precision]
+        is_changed = dtype != torch.float32 or self.device.type != "cpu"
+        backbone = copy.deepcopy(model.backbone) if is_changed else model.backbone
+        backbone = backbone.eval().to(device=self.device, dtype=dtype)
+        backbone = backbone.to(memory_format=torch.channels_last)
+        whole = PicturesToFeatures(backbone, preprocessing=model.info.preprocessing, dtype=dtype).to(self.device)
+        self._forward = torch.compile(whole, dynamic=False) if compile else whole
+        self._head = None if model.head is None else copy.deepcopy(model.head).eval().to(self.device, torch.float32)
+
+        self.batch_shapes: tuple[int, ...] = (batch_size,)
+        """Numbers of pictures that the model is called with, ascending. An eager CPU takes any; the rest want one."""
+        if self.device.type == "cpu" and not compile:
+            self.batch_shapes = (*_powers_of_two_below(batch_size), batch_size)
+        height_px, width_px = model.info.preprocessing.crop_px
+        self._picture_shape = (height_px, width_px, 3)
+        self._feeder = self._new_feeder()
+        self._lock = Lock()
+
+    def _new_feeder(self) -> Feeder:
+        shape = (self.batch_shapes[-1], *self._picture_shape)
+        if self.device.type == "cuda":
+            return PinnedFeeder(shape=shape, device=self.device)
+        return HostFeeder(shape=shape)
+
+    def warm_up(self) -> None:
+        """Run one batch of each shape: compiles, allocates, and lets cuDNN choose."""
+        for num_rows in self.batch_shapes:
+            self.embed([np.zeros((num_rows, *self._picture_shape), np.uint8)])
+
+    def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Turn the samples of several segments into features, batches running across the segments' borders.
+
+        Threads that call at the same time take turns.
+
+        Args:
+            pictures: model inputs, RGB ``uint8[n_i, H, W, 3]``, ``n_i`` of any length; read-only ones do.
+
+        Returns:
+            ``float32[sum n_i, D]``, in the order of the input.
+
+        Raises:
+            ValueError: an array of another shape or type.
+            UsageError: a feature is not finite, as when ``fp16`` overflows.
+        """
+        for array in pictures:
+            if array.dtype != np.uint8 or array.shape[1:] != self._picture_shape:
+                raise ValueError(f"pictures must be uint8[n, {self._picture_shape}], not {array.dtype}{array.shape}")
+        num_pictures = sum(len(array) for array in pictures)
+        with self._lock, torch.inference_mode():
+            results = self._feeder.results(num_pictures, self.info.dim)
+            done = 0
+            for part in _batches(pictures, batch_size=self.batch_shapes[-1]):
+                num_rows = sum(map(len, part))
+                results[done : done + num_rows].copy_(self._embed_batch(part)[:num_rows], non_blocking=True)
+                done += num_rows
+            self._feeder.finish()
+        # A copy where the memory is page-locked: that belongs back to the next call.
+        features: NDArray[np.float32] = np.array(results.numpy(), copy=self.device.type == "cuda")
+        if not np.isfinite(features).all():
+            advice = "use --precision bf16 or fp32" if self.precision == "fp16" else "check the model and its weights"
+            raise UsageError(f"--model {self.info.name}: features in {self.precision} are not finite numbers; {advice}")
+        return features
+
+    def _embed_batch(self, arrays: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Features on the device of one batch's rows, and of the padding behind them."""
+        buffer = self._feeder.rows()
+        filled = 0
+        for array in arrays:
+            buffer[filled : filled + len(array)] = array
+            filled += len(array)
+        num_rows = next(shape for shape in self.batch_shapes if shape >= filled)
+        buffer[filled:num_rows] = 0
+        features: Tensor = self._forward(self._feeder.send(num_rows))
+        self._feeder.release()
+        return features
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply the model's own classification layer.
+
+        Args:
+            features: ``float32[N, D]`` from ``embed``.
+
+        Returns:
+            ``float32[N, classes]``, the softmax; ``classes`` names the columns where the weights say.
+
+        Raises:
+            UsageError: the model has no such layer.
+        """
+        if self._head is None:
+            raise UsageError(f"--model {self.info.name}: has no classification layer; train a head on its features")
+        with torch.inference_mode():
+            inputs = torch.tensor(features, dtype=torch.float32, device=self.device)
+            classes: NDArray[np.float32] = self._head(inputs).softmax(dim=1).cpu().numpy()
+        return classes
+
+
+def _powers_of_two_below(limit: int) -> Iterator[int]:
+    power = 1
+    while power < limit:
+        yield power
+        power *= 2
+
+
+def _batches(pictures: Sequence[NDArray[np.uint8]], *, batch_size: int) -> Iterator[list[NDArray[np.uint8]]]:
+    """Cut arrays, end to end, into batches of ``batch_size`` rows (the last may be shorter): views, no copies."""
+    part: list[NDArray[np.uint8]] = []
+    room = batch_size
+    for array in pictures:
+        start = 0
+        while start < len(array):
+            view = array[start : start + room]
+            part.append(view)
+            start += len(view)
+            room -= len(view)
+            if room == 0:
+                yield part
+                part, room = [], batch_size
+    if part:
+        yield part
+
+
+def seconds_per_sample(embedder: Embedder, *, num_batches: int = 2) -> float:
+    """Measure the model on this machine, once warm."""
+    height_px, width_px = embedder.info.preprocessing.crop_px
+    batch = np.zeros((embedder.batch_shapes[-1], height_px, width_px, 3), np.uint8)
+    embedder.embed([batch[:1]])
+    began = time.monotonic()
+    for _ in range(num_batches):
+        embedder.embed([batch])
+    return (time.monotonic() - began) / (num_batches * len(batch))

@@ -1,0 +1,110 @@
+"""How a batch of pictures gets from numpy arrays to the model's device, and features back."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Feeder(Protocol):
+    """Takes turns: ``rows`` are filled, ``send`` makes them a tensor, ``release`` once the model was called on it."""
+
+    def rows(self) -> NDArray[np.uint8]:
+        """The place to fill with the next batch, ``uint8[batch, H, W, 3]``, whatever it held before."""
+
+    def send(self, num_rows: int) -> Tensor:
+        """The first ``num_rows`` of what was filled, ``uint8[num_rows, H, W, 3]`` on the device."""
+
+    def release(self) -> None:
+        """The work that reads the last tensor sent has been handed to the device."""
+
+    def results(self, num_rows: int, dim: int) -> Tensor:
+        """A place on the host for features, ``float32[num_rows, dim]``."""
+
+    def finish(self) -> None:
+        """Wait until all results are there."""
+
+
+class HostFeeder:
+    """For the CPU: the model reads the very buffer that is filled."""
+
+    def __init__(self, *, shape: tuple[int, int, int, int]) -> None:
+        self._buffer = torch.zeros(shape, dtype=torch.uint8)
+
+    def rows(self) -> NDArray[np.uint8]:
+        """See ``Feeder``."""
+        buffer: NDArray[np.uint8] = self._buffer.numpy()
+        return buffer
+
+    def send(self, num_rows: int) -> Tensor:
+        """See ``Feeder``."""
+        return self._buffer[:num_rows]
+
+    def release(self) -> None:
+        """Nothing to do: the model is done when its call returns."""
+
+    def results(self, num_rows: int, dim: int) -> Tensor:
+        """See ``Feeder``."""
+        return torch.empty((num_rows, dim), dtype=torch.float32)
+
+    def finish(self) -> None:
+        """Nothing to wait for."""
+
+
+class PinnedSlot:
+    """A page-locked buffer, its image on the GPU, and what of both is still in use."""
+
+    def __init__(self, *, shape: tuple[int, int, int, int], device: torch.device) -> None:
+        self.host = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
+        self.device = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        """After it the host buffer may be filled again, and the device's be read."""
+        self.read = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        """After it the device buffer may be overwritten."""
+
+
+class PinnedFeeder:
+    """For a GPU: while it computes one batch, the next is filled and copied, on a stream of its own.
+
+    Events that were never recorded count as done, so the first round waits for nothing.
+    """
+
+    def __init__(self, *, shape: tuple[int, int, int, int], device: torch.device) -> None:
+        self._device = device
+        self._slots = [PinnedSlot(shape=shape, device=device) for _ in range(2)]
+        self._turn = 0
+        self._copy_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # The slots' first zeros were written on the current stream.
+        self._copy_stream.wait_stream(torch.cuda.current_stream(device))
+
+    def rows(self) -> NDArray[np.uint8]:
+        """See ``Feeder``; waits until the copy made from this buffer two batches ago is done."""
+        slot = self._slots[self._turn]
+        slot.copied.synchronize()
+        buffer: NDArray[np.uint8] = slot.host.numpy()
+        return buffer
+
+    def send(self, num_rows: int) -> Tensor:
+        """See ``Feeder``; returns at once, and the current stream waits for the copy."""
+        slot = self._slots[self._turn]
+        self._copy_stream.wait_event(slot.read)
+        with torch.cuda.stream(self._copy_stream):
+            slot.device[:num_rows].copy_(slot.host[:num_rows], non_blocking=True)
+        slot.copied.record(self._copy_stream)
+        torch.cuda.current_stream(self._device).wait_event(slot.copied)
+        return slot.device[:num_rows]
+
+    def release(self) -> None:
+        """See ``Feeder``."""
+        self._slots[self._turn].read.record(torch.cuda.current_stream(self._device))
+        self._turn = 1 - self._turn
+
+    def results(self, num_rows: int, dim: int) -> Tensor:
+        """See ``Feeder``; page-locked, so that copies into it do not hold up the next batch."""
+        return torch.empty((num_rows, dim), dtype=torch.float32, pin_memory=True)
+
+    def finish(self) -> None:
+        """See ``Feeder``."""
+        torch.cuda.current_stream(self._device).synchronize()

@@ -1,0 +1,93 @@
+"""From a model's name to its network."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.errors import UsageError
+from pipeline.models.network import LoadedModel
+from pipeline.models.weights import parse_weights
+
+__all__ = ["LoadedModel", "ModelEntry", "list_models", "load_model"]
+
+OWN_NAMES = ("efficientnet_lite0", "video_cnn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """A line of ``vidlake models``."""
+
+    name: str
+    dim: int | None
+    """Length of a feature vector; ``None`` where it depends on the model that the user names."""
+    weights: str
+    """What ``--weights default`` means."""
+    needs_download: bool
+    """Whether ``--weights default`` fetches a file over the network when first used."""
+
+
+def load_model(name: str, *, weights: str) -> LoadedModel:
+    """Find the network of this name, fill it, and take it apart.
+
+    The libraries are imported only when a name needs them: timm alone takes seconds.
+
+    Args:
+        name: a torchvision classification model, ``timm/NAME``, ``efficientnet_lite0``, ``video_cnn``, or
+            ``module:factory``.
+        weights: ``default``, ``random:SEED``, or the path of a weights file.
+
+    Raises:
+        UsageError: no such model or weights, said in one line with what to do about it.
+        WeightsError: the library's weights could not be downloaded.
+    """
+    choice = parse_weights(weights)
+    if ":" in name:
+        from pipeline.models import own_models
+
+        return own_models.load_from_factory(name, weights=choice)
+    if name == "video_cnn":
+        from pipeline.models import own_models
+
+        return own_models.load_video_cnn(weights=choice)
+    if name == "efficientnet_lite0":
+        from pipeline.models import timm_models
+
+        return timm_models.load_lite0(weights=choice)
+    if name.startswith("timm/"):
+        from pipeline.models import timm_models
+
+        architecture = name.removeprefix("timm/")
+        if not timm_models.is_model(architecture):
+            raise _unknown(name, known=[f"timm/{other}" for other in timm_models.similar(architecture)])
+        return timm_models.load(architecture, weights=choice)
+    from pipeline.models import torchvision_models
+
+    if name in torchvision_models.names():
+        return torchvision_models.load(name, weights=choice)
+    refusal = torchvision_models.refusal(name)
+    if refusal is not None:
+        advice = "give a model of pictures, such as resnet18, or your own as module:factory"
+        raise UsageError(f"--model {name}: {refusal}; {advice}")
+    raise _unknown(name, known=[*OWN_NAMES, *torchvision_models.names()])
+
+
+def list_models() -> Iterator[ModelEntry]:
+    """Every name that ``load_model`` takes, in seconds: networks are built without their numbers."""
+    from pipeline.models import torchvision_models
+
+    yield ModelEntry(
+        name="efficientnet_lite0", dim=1280, weights="ImageNet, installed with vidlake", needs_download=False
+    )
+    yield ModelEntry(name="video_cnn", dim=512, weights="none: random:SEED or a file", needs_download=False)
+    for name in torchvision_models.names():
+        dim, has_weights = torchvision_models.outline(name)
+        meaning = "ImageNet, downloaded by torchvision" if has_weights else "none: random:SEED or a file"
+        yield ModelEntry(name=name, dim=dim, weights=meaning, needs_download=has_weights)
+    yield ModelEntry(name="timm/NAME", dim=None, weights="downloaded by timm", needs_download=True)
+    yield ModelEntry(name="module:factory", dim=None, weights="as the factory returns it", needs_download=False)
+
+
+def _unknown(name: str, *, known: list[str]) -> UsageError:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    meant = f"did you mean {', '.join(close)}?" if close else "`vidlake models` lists the names"
+    return UsageError(f"--model {name}: there is no such model; {meant}")
