@@ -1,0 +1,1 @@
+"""Video in, upright RGB pictures out: the sole home of av."""

@@ -1,0 +1,60 @@
+"""Presentation time: from the pts that a stream claims to seconds that only go forward."""
+
+from fractions import Fraction
+
+from pipeline.records import VideoFacts
+from pipeline.sampling import Tick
+
+JUMP_S = 10
+"""In MPEG-TS and MPEG-PS a jump forward by more is another recording; elsewhere every jump is a gap."""
+
+JUMPING_CONTAINERS = frozenset({"mpegts", "mpeg"})
+
+
+class Clock:
+    """Stamps the frames of one video in presentation order, from its first frame on.
+
+    A new epoch begins where pts falls below the previous frame's, or leaps in MPEG-TS/PS; time then goes on from the
+    last frame's end. No two frames of an epoch get the same pts, even where the stream repeats one or leaves it out.
+    """
+
+    def __init__(self, facts: VideoFacts) -> None:
+        self._facts = facts
+        self._ordinal = -1
+        self._epoch = 0
+        self._origin_pts = facts.origin_pts or 0
+        self._origin_time = Fraction(0)
+        self._last_claim: int | None = None
+        self._last_pts = 0
+        self._last_end = Fraction(0)
+
+    def stamp(self, *, pts: int | None, duration: int, is_keyframe: bool) -> tuple[Tick, int, int]:
+        """The next frame's tick, epoch and pts; ``pts`` and ``duration`` in the stream's time base."""
+        facts = self._facts
+        self._ordinal += 1
+        if facts.origin_pts is None:
+            tick = Tick(time=self._ordinal / facts.frame_rate_hz, position=self._ordinal, is_keyframe=is_keyframe)
+            return tick, 0, self._ordinal
+        pts = self._next_pts(pts)
+        time = self._origin_time + (pts - self._origin_pts) * facts.time_base
+        if facts.is_sequential:
+            self._last_end = time + (duration * facts.time_base if duration else 1 / facts.frame_rate_hz)
+        position = self._ordinal if facts.is_sequential else pts
+        return Tick(time=time, position=position, is_keyframe=is_keyframe), self._epoch, pts
+
+    def _next_pts(self, claim: int | None) -> int:
+        if claim is None:
+            claim = self._origin_pts if self._last_claim is None else self._last_claim
+        if self._last_claim is None:
+            self._last_pts = claim
+        elif self._facts.is_sequential and self._starts_epoch(claim - self._last_claim):
+            self._epoch, self._origin_pts, self._origin_time = self._epoch + 1, claim, self._last_end
+            self._last_pts = claim
+        else:
+            self._last_pts = max(claim, self._last_pts + 1)
+        self._last_claim = claim
+        return self._last_pts
+
+    def _starts_epoch(self, step: int) -> bool:
+        is_leap = self._facts.container in JUMPING_CONTAINERS and step * self._facts.time_base > JUMP_S
+        return step < 0 or is_leap

@@ -1,0 +1,208 @@
+"""Opening a video so that it can open nothing else (runs in the decoder process)."""
+
+import resource
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.format import ContainerFormat
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import Corrupt, NotVideo, NoVideoStream, TooLarge, Truncated, UnsupportedCodec
+
+# Playlists and scripts name other files; devices and network protocols are no files at all; the rest are single
+# pictures.
+_POINTING_ELSEWHERE = (
+    "concat dash ffmetadata hls imf lavfi rtp rtsp sap sdp webm_dash_manifest vapoursynth avisynth image2 image2pipe "
+    "vobsub"
+)
+_DEVICES = (
+    "alsa bktr decklink dshow dv1394 fbdev gdigrab iec61883 jack kmsgrab libcdio libdc1394 openal oss pulse sndio "
+    "v4l2 video4linux2 vfwcap x11grab xcbgrab avfoundation android_camera bluray dvdvideo"
+)
+_STILL_PICTURES = "alias_pix brender_pix fits ico ilbc iff jpegxl_anim mpjpeg pgmyuv tty xbin bin adf idf"
+_MAX_DAMAGED_READS = 1000
+
+
+def _allowed_demuxers() -> str:
+    denied = {*_POINTING_ELSEWHERE.split(), *_DEVICES.split(), *_STILL_PICTURES.split()}
+    allowed = []
+    for name in sorted(av.formats_available):
+        names = set(name.split(","))
+        if names & denied or any(part.endswith("_pipe") for part in names):
+            continue
+        try:
+            ContainerFormat(name, "r")
+        except ValueError:  # known to FFmpeg for writing alone
+            continue
+        allowed.append(name)
+    return ",".join(allowed)
+
+
+ALLOWED_DEMUXERS = _allowed_demuxers()
+"""Every self-contained demuxer of this FFmpeg, as its ``format_whitelist`` takes them."""
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
+    raise PermissionError(f"a video may not open {url!r}")
+
+
+def open_container(file: BinaryIO, *, uri: str, max_pixels: int) -> InputContainer:
+    """Open a nameless, seekable file object; no other file or address is opened whatever its content says.
+
+    Raises:
+        NotVideo: no allowed demuxer knows the content.
+    """
+    options = {"format_whitelist": ALLOWED_DEMUXERS, "protocol_whitelist": "none", "max_pixels": str(max_pixels)}
+    try:
+        return av.open(
+            file, "r", options=options, metadata_errors="replace", buffer_size=1 << 16, io_open=_refuse
+        )
+    except MemoryError:
+        raise
+    except (av.FFmpegError, PermissionError, ValueError) as error:
+        raise NotVideo(uri, f"no demuxer opens it ({describe(error)})") from None
+
+
+def best_stream(container: InputContainer, *, uri: str, max_pixels: int) -> VideoStream:
+    """The best video stream that is no cover picture, set to decode on one thread.
+
+    Raises:
+        NoVideoStream: there is none.
+        Truncated: an MP4 lost the header that lists its streams.
+        UnsupportedCodec: this FFmpeg has no decoder for it.
+        TooLarge: its frames have more than ``max_pixels`` pixels.
+    """
+    if not container.streams:
+        raise Truncated(uri, "no stream is listed: the header is missing")
+    best = container.streams.best("video")
+    candidates = [best, *container.streams.video] if isinstance(best, VideoStream) else []
+    moving = [stream for stream in candidates if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        raise NoVideoStream(uri, f"{container.format.name} holds {_kinds(container)} but no video")
+    stream = moving[0]
+    codec = getattr(stream, "codec_context", None)
+    if codec is None:
+        raise UnsupportedCodec(uri, f"no decoder for the video in {container.format.name}")
+    if codec.width * codec.height > max_pixels:
+        raise TooLarge(uri, f"{codec.width} x {codec.height} is more than {max_pixels} pixels")
+    codec.options = {"max_pixels": str(max_pixels)}
+    codec.thread_count = 1
+    codec.thread_type = "NONE"
+    return stream
+
+
+def _kinds(container: InputContainer) -> str:
+    return " and ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+
+
+def time_base_of(stream: VideoStream) -> Fraction:
+    """The stream's time base; every demuxer sets one."""
+    if stream.time_base is None:
+        raise AssertionError("a demuxed stream has a time base")
+    return stream.time_base
+
+
+def open_decoder(codec: VideoCodecContext, *, uri: str) -> None:
+    """Open a stream's decoder.
+
+    Raises:
+        Corrupt: it refuses the stream's parameters.
+    """
+    try:
+        codec.open(strict=False)
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise Corrupt(uri, f"its decoder does not open ({describe(error)})") from None
+
+
+class Undecodable(Exception):
+    """A packet that FFmpeg does not decode, in its own words."""
+
+
+def decode(codec: VideoCodecContext, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
+    """The frames that ``packet`` brings out; ``None``: all that the decoder still holds.
+
+    Raises:
+        Undecodable: it is damaged.
+        MemoryError: there is none left; FFmpeg's own error of that kind is one, too.
+    """
+    try:
+        return codec.decode(packet)
+    except MemoryError:
+        raise
+    except av.FFmpegError as error:
+        raise Undecodable(describe(error)) from None
+
+
+def seek(container: InputContainer, stream: VideoStream, timestamp: int) -> bool:
+    """Send the demuxer to the last keyframe at or before ``timestamp``; whether it says that it went."""
+    try:
+        container.seek(timestamp, stream=stream)
+    except MemoryError:
+        raise
+    except (av.FFmpegError, OverflowError):
+        return False
+    return True
+
+
+class PacketReader:
+    """The packets of one stream from where the demuxer stands, read on past damage.
+
+    ``damage`` holds what the demuxer said of the first damaged place, or ``None``.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._container = container
+        self._stream = stream
+        self._packets = self._read()
+        self._held: Packet[VideoStream] | None = None
+        self.damage: str | None = None
+
+    def __iter__(self) -> "Iterator[Packet[VideoStream]]":
+        if self._held is not None:
+            yield self._held
+            self._held = None
+        yield from self._packets
+
+    def find_keyframe(self, pts: int | None) -> bool:
+        """Pass over what comes before a keyframe, which is then the next packet; false where it does not come."""
+        for packet in self._packets:
+            if packet.is_keyframe and packet.pts == pts:
+                self._held, self.damage = packet, None
+                return True
+        return False
+
+    def _read(self) -> "Iterator[Packet[VideoStream]]":
+        for _ in range(_MAX_DAMAGED_READS):
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:
+                        yield packet
+                return
+            except IndexError:
+                # PyAV 18.1, as it flushes at the end: a stream that appeared half-way is not in its list.
+                return
+            except av.FFmpegError as error:
+                if isinstance(error, MemoryError) and _is_nearly_full():
+                    raise
+                self.damage = self.damage or describe(error)
+
+
+def _is_nearly_full() -> bool:
+    """Whether memory is really short; otherwise a damaged length asked for more than any packet has."""
+    limit_bytes = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    used_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return limit_bytes != resource.RLIM_INFINITY and used_bytes > limit_bytes / 2
+
+
+def describe(error: BaseException) -> str:
+    """FFmpeg's own words, without the repeated call that PyAV appends."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

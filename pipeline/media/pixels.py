@@ -1,0 +1,60 @@
+"""From a decoded frame to an upright, full-resolution RGB picture (runs in the decoder process)."""
+
+import struct
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+Orientation = tuple[bool, bool, bool]
+"""Swap rows and columns, then flip left-right, then flip upside down."""
+
+AS_STORED: Orientation = (False, False, False)
+_QUARTER_TURNS = (AS_STORED, (True, False, True), (False, True, True), (True, True, False))
+
+
+def orientation_of(frame: VideoFrame) -> Orientation:
+    """What the display matrix asks for, to the nearest quarter turn, mirrored pictures included."""
+    try:
+        side_data = cast(Mapping[str, Any], frame.side_data)
+    except ValueError:
+        # PyAV 18.1 does not know every kind of FFmpeg 8's, such as EXIF: then a mere flip goes unseen.
+        return _QUARTER_TURNS[round(frame.rotation / 90) % 4]
+    matrix = side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return AS_STORED
+    # x' = a x + c y, y' = b x + d y, in 16.16 fixed point (libavutil/display.h)
+    a, b, _, c, d = struct.unpack("=9i", bytes(matrix))[:5]
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return False, a < 0, d < 0
+    return True, c < 0, b < 0
+
+
+def upright(pixels: NDArray[np.uint8], orientation: Orientation) -> NDArray[np.uint8]:
+    """A view of ``uint8[h, w, 3]`` as people are meant to see it."""
+    is_turned, is_mirrored, is_upside_down = orientation
+    turned = pixels.transpose(1, 0, 2) if is_turned else pixels
+    return turned[:: -1 if is_upside_down else 1, :: -1 if is_mirrored else 1]
+
+
+class Painter:
+    """Converts frames to RGB with one scaler, kept between frames: a new one each time costs as much as the picture."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def shape_of(self, frame: VideoFrame) -> tuple[int, int, int]:
+        """(height, width, 3) of the upright picture."""
+        is_turned = orientation_of(frame)[0]
+        return (frame.width, frame.height, 3) if is_turned else (frame.height, frame.width, 3)
+
+    def paint(self, frame: VideoFrame, *, into: NDArray[np.uint8]) -> None:
+        """Write the upright picture to ``into``, ``uint8`` of shape ``shape_of(frame)``."""
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        plane = rgb.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        rows = rows[: frame.height, : 3 * frame.width]
+        np.copyto(into, upright(rows.reshape(frame.height, frame.width, 3), orientation_of(frame)))

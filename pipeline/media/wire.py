@@ -1,0 +1,128 @@
+"""What a decoder process and its parent say to each other: JSON, never pickles, for one side reads hostile files.
+
+Over ``control`` go requests and events; over ``source`` the child asks for the video's bytes, for it opens nothing
+itself; pictures lie in a shared ``memfd`` (which, unlike named shared memory, cannot outlive both).
+"""
+
+import json
+import socket
+import struct
+import time
+from typing import Any, cast
+
+NUM_SLOTS = 2
+"""Pictures in flight: the child decodes the next one while the parent resizes this one."""
+
+EXIT_OUT_OF_MEMORY = 101
+
+_LENGTH = struct.Struct("<I")
+_READ_REQUEST = struct.Struct("<QI")
+# The plan of ten hours, every frame a listed target, takes 20 MB.
+_MAX_MESSAGE_BYTES = 64 << 20
+_MAX_READ_BYTES = 8 << 20
+
+
+class HungUp(Exception):
+    """The other side is gone."""
+
+
+class Nonsense(Exception):
+    """The other side does not keep to the protocol."""
+
+
+class Channel:
+    """Whole messages over a socket; one that stalls half-way keeps nobody waiting for longer than it wants."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._received = bytearray()
+
+    def send(self, message: bytes, *, timeout_s: float | None = None) -> None:
+        """Send one message.
+
+        Raises:
+            HungUp: the other side is gone.
+            TimeoutError: it did not take it in time.
+        """
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.sendall(_LENGTH.pack(len(message)) + message)
+        except (BrokenPipeError, ConnectionResetError):
+            raise HungUp from None
+
+    def receive(self, *, timeout_s: float | None = None) -> bytes | None:
+        """The next message, or ``None`` where it is not complete in time.
+
+        Raises:
+            HungUp: the other side is gone.
+            Nonsense: no message is that long.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            message = self._take()
+            if message is not None:
+                return message
+            left_s = None if deadline is None else max(1e-3, deadline - time.monotonic())
+            self._socket.settimeout(left_s)
+            try:
+                data = self._socket.recv(1 << 18)
+            except TimeoutError:
+                return None
+            except ConnectionResetError:
+                raise HungUp from None
+            if not data:
+                raise HungUp
+            self._received += data
+            if deadline is not None and time.monotonic() > deadline:
+                return self._take()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def _take(self) -> bytes | None:
+        if len(self._received) < _LENGTH.size:
+            return None
+        end = _LENGTH.size + int(_LENGTH.unpack_from(self._received)[0])
+        if end > _MAX_MESSAGE_BYTES:
+            raise Nonsense(f"a message of {end} bytes")
+        if len(self._received) < end:
+            return None
+        message = bytes(memoryview(self._received)[_LENGTH.size : end])
+        del self._received[:end]
+        return message
+
+
+def send_json(channel: Channel, document: dict[str, Any], *, timeout_s: float | None = None) -> None:
+    """Send one JSON document."""
+    channel.send(json.dumps(document).encode(), timeout_s=timeout_s)
+
+
+def receive_request(control: Channel) -> dict[str, Any]:
+    """Called by the child: the next request."""
+    return cast(dict[str, Any], json.loads(control.receive() or b""))
+
+
+def ask_for_bytes(source: Channel, *, offset: int, length: int) -> bytes | None:
+    """Called by the child: the bytes there, perhaps fewer; ``None``: the store failed."""
+    source.send(_READ_REQUEST.pack(offset, min(length, _MAX_READ_BYTES)))
+    answer = source.receive() or b""
+    return answer[1:] if answer[:1] == b"+" else None
+
+
+def bytes_asked_for(source: Channel) -> tuple[int, int]:
+    """Called by the parent: the next (offset, length).
+
+    Raises:
+        HungUp, Nonsense: there is none.
+    """
+    message = source.receive() or b""
+    if len(message) != _READ_REQUEST.size:
+        raise Nonsense(f"a read request of {len(message)} bytes")
+    offset, length = _READ_REQUEST.unpack(message)
+    return int(offset), min(int(length), _MAX_READ_BYTES)
+
+
+def answer_with_bytes(source: Channel, data: bytes | None) -> None:
+    """Called by the parent: the answer; ``None``: the store failed."""
+    source.send(b"-" if data is None else b"+" + data)

@@ -1,0 +1,216 @@
+"""Decoders that misbehave, run in place of the real one; each signature is that of ``pipeline.media.child.serve``."""
+
+import ctypes
+import json
+import mmap
+import os
+import signal
+import time
+
+from pipeline.media.wire import Channel, HungUp, receive_request
+
+LIBC = ctypes.CDLL(None)
+LIBC_WITH_GIL = ctypes.PyDLL(None)
+LIBC.malloc.restype = ctypes.c_void_p
+LIBC.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+MARK = {"epoch": 0, "pts": 0, "time_s": 0.0, "is_keyframe": True, "is_corrupt": False}
+PICTURE = {"event": "painted", "segment": 0, "mark": MARK, "shape": [4, 4, 3], "offset": 0}
+
+
+def segfault(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    ctypes.string_at(0)
+
+
+def abort(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    os.abort()
+
+
+def leave(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    os._exit(0)
+
+
+def raise_error(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    raise RuntimeError("a bug in the decoder")
+
+
+def kill_itself(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang_in_c(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    LIBC_WITH_GIL.sleep(3600)
+
+
+def hang_in_python(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    while True:
+        pass
+
+
+def never_listen(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    time.sleep(3600)
+
+
+def balloon_in_python(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    kept = []
+    while True:
+        kept.append(bytearray(b"x") * (16 << 20))
+
+
+def balloon_in_c(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    while True:
+        LIBC.memset(LIBC.malloc(8 << 20), 1, 8 << 20)
+
+
+def balloon_slowly(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    kept = []
+    while True:
+        kept.append(bytearray(b"x") * (2 << 20))
+        time.sleep(0.005)
+
+
+def say_garbage(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    control.send(b"\xff\x00{not json")
+    time.sleep(3600)
+
+
+def say(document: object, control: Channel) -> None:
+    receive_request(control)
+    control.send(json.dumps(document).encode())
+    time.sleep(3600)
+
+
+def say_list(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say([1, 2, 3], control)
+
+
+def say_unknown_event(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({"event": "surprise"}, control)
+
+
+def say_unknown_reason(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({"event": "failed", "reason": "boredom", "detail": ""}, control)
+
+
+def say_deep_nesting(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    control.send(b"[" * 1_000_000)
+    time.sleep(3600)
+
+
+def paint_outside(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({**PICTURE, "offset": len(shared) - 10}, control)
+
+
+def paint_before(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({**PICTURE, "offset": -48}, control)
+
+
+def paint_hugely(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({**PICTURE, "shape": [1 << 40, 1 << 40, 3]}, control)
+
+
+def paint_backwards(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({**PICTURE, "shape": [-4, -4, 3]}, control)
+
+
+def paint_for_another_segment(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({**PICTURE, "segment": 77}, control)
+
+
+def mark_with_text(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({**PICTURE, "mark": {**MARK, "pts": "soon"}}, control)
+
+
+def mark_beyond_64_bits(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({**PICTURE, "mark": {**MARK, "pts": 1 << 70}}, control)
+
+
+def finish_without_segments(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({"event": "done"}, control)
+
+
+def end_twice(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    for _ in range(2):
+        control.send(json.dumps({"event": "ended", "segment": 0, "failure": None}).encode())
+    time.sleep(3600)
+
+
+def promise_too_much(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    control._socket.sendall(b"\xff\xff\xff\xff")
+    time.sleep(3600)
+
+
+def stall_half_way(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    control._socket.sendall(b"\x10\x00\x00\x00half")
+    time.sleep(3600)
+
+
+def talk_for_ever(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    while True:
+        control.send(b'{"event": "dropped", "segment": 0}')
+
+
+def paint_for_ever(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    while True:
+        control.send(json.dumps(PICTURE).encode())
+
+
+def write_for_ever(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    while True:
+        os.write(2, b"x" * 65536)
+
+
+def ask_for_nonsense(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    receive_request(control)
+    source.send(b"give me everything")
+    source.receive()
+
+
+def shrink_the_pictures(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    request = receive_request(control)
+    try:
+        shared.resize(4096)
+        detail = "shrunk"
+    except (OSError, SystemError, ValueError):
+        detail = "refused"
+    control.send(json.dumps({"event": "failed", "reason": "corrupt", "detail": detail + request["op"]}).encode())
+
+
+def open_something(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    """Reports what it managed to open."""
+    import contextlib
+    import socket
+
+    while True:
+        try:
+            receive_request(control)
+        except HungUp:
+            return
+        opened = []
+        for path in ("/etc/passwd", "/dev/null", "/proc/self/maps"):
+            with contextlib.suppress(OSError):
+                opened.append(os.open(path, os.O_RDONLY))
+        with contextlib.suppress(OSError):
+            opened.append(socket.socket().fileno())
+        with contextlib.suppress(OSError):
+            opened += os.pipe()
+        with contextlib.suppress(OSError):
+            opened.append(os.memfd_create("x"))
+        control.send(json.dumps({"event": "failed", "reason": "corrupt", "detail": f"opened {opened}"}).encode())

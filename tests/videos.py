@@ -1,0 +1,127 @@
+"""Small videos for the tests, synthesised; every frame differs from every other."""
+
+import io
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.bitstream import BitStreamFilterContext
+from numpy.typing import NDArray
+
+RATE_HZ = Fraction(25)
+X264 = {"preset": "ultrafast", "crf": "28", "g": "24", "bf": "3", "b-pyramid": "normal", "sc_threshold": "0"}
+X265 = {"preset": "ultrafast", "crf": "30", "x265-params": "keyint=24:min-keyint=24:bframes=3:log-level=none"}
+
+
+def pixels(index: int, *, width: int, height: int) -> NDArray[np.uint8]:
+    """RGB ``uint8[height, width, 3]``: a drifting gradient with a moving bar and a little texture."""
+    y, x = np.mgrid[0:height, 0:width]
+    texture = np.random.default_rng(7).integers(0, 40, (height, width))
+    red = (x * 3 + index * 5) % 256
+    green = (y * 4 + index * 2 + np.roll(texture, index * 2, axis=1)) % 256
+    blue = np.where((x - index * 3) % max(2, width) < max(1, width // 6), 230, texture)
+    return np.stack([red, green, blue], axis=2).astype(np.uint8)
+
+
+def video_bytes(
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    *,
+    kind: str = "mp4",
+    num_frames: int = 100,
+    size: tuple[int, int] = (96, 64),
+    pix_fmt: str = "yuv420p",
+    muxer: dict[str, str] | None = None,
+    pts_ms: Callable[[int], int] | None = None,
+    rotation: int | None = None,
+    first_picture: int = 0,
+    seekable: bool = True,
+) -> bytes:
+    """One video stream as a file's bytes; ``pts_ms`` times frames one by one, otherwise 25 a second."""
+    file = io.BytesIO() if seekable else _Pipe()
+    options = dict(X264 if options is None and codec == "libx264" else options or {})
+    with av.open(file, "w", format=kind, options=muxer or {}) as out:
+        stream = out.add_stream(codec, rate=RATE_HZ, options=options)
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        time_base = 1 / RATE_HZ if pts_ms is None else Fraction(1, 1000)
+        stream.codec_context.time_base = time_base
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        for index in range(num_frames):
+            picture = pixels(first_picture + index, width=size[0], height=size[1])
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+            frame.pts, frame.time_base = index if pts_ms is None else pts_ms(index), time_base
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return file.getvalue()
+
+
+class _Pipe(io.RawIOBase):
+    """A muxer's output that cannot be seeked in, as of a live recording."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def getvalue(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def remuxed(
+    data: bytes,
+    *,
+    kind: str,
+    muxer: dict[str, str] | None = None,
+    keep: Callable[[int], bool] = lambda index: True,
+    shift: int = 0,
+    scrub: Callable[[bytes, int], bytes] | None = None,
+    bitstream_filter: str | None = None,
+) -> bytes:
+    """The same packets in another container; ``keep`` drops some, ``shift`` moves timestamps, ``scrub`` edits bytes."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(file, "w", format=kind, options=muxer or {}) as out:
+        inside = source.streams.best("video")
+        stream = out.add_stream_from_template(inside)
+        bsf = BitStreamFilterContext(bitstream_filter, inside, stream) if bitstream_filter else None
+        for index, packet in enumerate(p for p in source.demux(inside) if p.size):
+            if not keep(index):
+                continue
+            if scrub is not None:
+                edited = av.Packet(scrub(bytes(packet), index))
+                edited.pts, edited.dts, edited.duration = packet.pts, packet.dts, packet.duration
+                edited.time_base, edited.is_keyframe = packet.time_base, packet.is_keyframe
+                packet = edited
+            packet.pts = None if packet.pts is None else packet.pts + shift
+            packet.dts = None if packet.dts is None else packet.dts + shift
+            for done in bsf.filter(packet) if bsf else [packet]:
+                done.stream = stream
+                out.mux(done)
+    return file.getvalue()
+
+
+def sequential(data: bytes) -> Iterator[tuple[int | None, bool, NDArray[np.uint8]]]:
+    """Plain PyAV, one thread, every frame: (pts, is_keyframe, RGB as stored). The reference."""
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.best("video")
+        stream.codec_context.thread_count = 1
+        for frame in container.decode(stream):
+            yield frame.pts, bool(frame.key_frame), frame.to_ndarray(format="rgb24")
+
+
+def written(folder: Path, name: str, data: bytes) -> str:
+    """The path of a new file."""
+    path = folder / name
+    path.write_bytes(data)
+    return str(path)
