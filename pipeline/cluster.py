@@ -1,0 +1,105 @@
+"""Starting or joining a Ray cluster, and what it has to give."""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any, cast
+
+import psutil
+import ray
+from ray.exceptions import RayError
+
+from pipeline.errors import PipelineError, RunError, UsageError
+from pipeline.sizes import Hardware
+
+
+class Starting:
+    """A cluster that is being started or joined, in the background: it takes seconds that others can use."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._error: UsageError | None = None
+        self._is_up = threading.Event()
+        self._is_over = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def hardware(self) -> Hardware:
+        """What the cluster has to give, once it is up.
+
+        Raises:
+            UsageError: there is no such cluster.
+        """
+        self._is_up.wait()
+        if self._error is not None:
+            raise self._error
+        total: dict[str, float] = cast(Any, ray).cluster_resources()
+        nodes: list[dict[str, Any]] = cast(Any, ray).nodes()
+        return Hardware(
+            num_cpus=max(1, int(total.get("CPU", 1))),
+            num_gpus=int(total.get("GPU", 0)),
+            num_nodes=max(1, sum(bool(node["Alive"]) for node in nodes)),
+        )
+
+    def stop(self) -> None:
+        """Stop or leave it; a private one that is still being started is killed rather than waited for."""
+        if not self._is_up.is_set() and self._address is None:
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        else:
+            self._is_up.wait()
+            ray.shutdown()
+        self._is_over.set()
+
+    def _run(self) -> None:
+        try:
+            _start(self._address)
+        except UsageError as error:
+            self._error = error
+        self._is_up.set()
+        # The kernel ends Ray's processes with the thread that started them (PR_SET_PDEATHSIG): outlive them.
+        self._is_over.wait()
+
+
+@contextlib.contextmanager
+def starting(address: str | None) -> Iterator[Starting]:
+    """Join the cluster at ``address`` (``auto``, ``HOST:PORT``), or run a private one on this machine.
+
+    What its workers raise comes out as itself.
+    """
+    cluster = Starting(address)
+    try:
+        yield cluster
+    except (RayError, RuntimeError, SystemError) as error:
+        raise cause_of(error) from None
+    finally:
+        cluster.stop()
+
+
+def _start(address: str | None) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(
+            address="local" if address is None else address,
+            num_cpus=len(os.sched_getaffinity(0)) if address is None else None,
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+    except (ConnectionError, RayError, ValueError, RuntimeError) as error:
+        where = "a local Ray cluster cannot be started" if address is None else f"no Ray cluster at {address!r}"
+        reason = str(error).strip().splitlines()
+        raise UsageError(f"{where}: {reason[0] if reason else type(error).__name__}") from None
+
+
+def cause_of(error: BaseException) -> PipelineError:
+    """What a worker raised, dug out of what Ray made of it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, PipelineError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__ or seen.__context__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return RunError(f"the run failed in Ray: {lines[-1] if lines else type(error).__name__}; run it again to resume")

@@ -1,0 +1,288 @@
+"""The dataset folder: its configuration, its plan, what is done, and how more is committed."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import DatasetConfig
+from pipeline.errors import UsageError
+from pipeline.footers import ForeignFile, describe, features_file, read_description, read_settled
+from pipeline.lease import fenced
+from pipeline.objects import DEFAULT_RETRY, Transient, persistently
+from pipeline.publish import MissingFile, Store
+from pipeline.schemas import PLAN, SETTLED, concat, last_attempts, settled_entries
+
+CONFIG = "_vidlake/config.json"
+LISTING = "_vidlake/listing.parquet"
+FEATURES = "features"
+PLAN_FOLDER = "_vidlake/plan"
+_ROWS_PER_PART = 5_000
+_FOOTER_THREADS = 8
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInfo:
+    """The configuration of a dataset and, so that it can be run again by itself, where its weights are from."""
+
+    config: DatasetConfig
+    weights: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The document under ``vidlake`` in every features file, and in ``_vidlake/config.json``."""
+        return describe(self.config, weights=self.weights)
+
+
+class Dataset:
+    """A dataset that exists or is about to. Publishing needs the token of a lease that is held."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @classmethod
+    def at(cls, uri: str) -> "Dataset":
+        """The dataset at ``uri``, which need not exist yet.
+
+        Raises:
+            UsageError: datasets cannot be kept there.
+        """
+        return cls(Store(uri))
+
+    @property
+    def root(self) -> Path:
+        """Its folder."""
+        return Path(self.store.uri)
+
+    # -- configuration
+
+    def info(self) -> DatasetInfo | None:
+        """Its configuration, from a features file where its own was lost; ``None``: there is no dataset yet.
+
+        Raises:
+            UsageError: the configuration cannot be read.
+            ForeignFile: there is none, and what lies among the features is not ours.
+        """
+        name = CONFIG
+        try:
+            try:
+                document = json.loads(self.store.read(CONFIG))
+            except MissingFile:
+                name = next(iter(self._features()), "")
+                if not name:
+                    return None
+                document = self._read(name, partial(read_description, uri=self._uri(name)))
+            return DatasetInfo(config=DatasetConfig.from_json(document), weights=str(document["weights"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UsageError(f"{self._uri(name)} is damaged ({what}): restore it or give another --out") from None
+
+    def existing(self) -> DatasetInfo:
+        """Its configuration.
+
+        Raises:
+            UsageError: there is no dataset.
+        """
+        info = self.info()
+        if info is None:
+            raise UsageError(f"no dataset at {self.store.uri}: it has no {CONFIG}")
+        return info
+
+    def check(self, config: DatasetConfig) -> None:
+        """Make sure that the dataset, if there is one, was made with ``config``.
+
+        Raises:
+            UsageError: it was not; the first setting that differs is named.
+        """
+        info = self.info()
+        difference = None if info is None else info.config.difference(config)
+        if difference is not None:
+            raise UsageError(f"{self.store.uri} was made with other settings: {difference}; give another --out")
+
+    def create(self, info: DatasetInfo) -> None:
+        """Write the configuration, where there is none yet."""
+        self.store.publish(CONFIG, json.dumps(info.to_json(), indent=2).encode())
+
+    # -- the plan
+
+    def publish_plan(self, planned: pa.Table, *, token: str) -> None:
+        """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns."""
+        for part in _parts(planned):
+            keys = zip(part["video_id"].to_pylist(), part["attempt"].to_pylist(), strict=True)
+            name = f"{PLAN_FOLDER}/{_digest(f'{video}.{attempt}' for video, attempt in keys)}.parquet"
+            data = _parquet(part)
+            with fenced(self.root, token):
+                self.store.publish(name, data)
+
+    def plan_names(self) -> list[str]:
+        """The files of the plan, each of a few thousand videos at most."""
+        return _parquet_files(self.store.list(PLAN_FOLDER))
+
+    def plan_schema_of(self, name: str) -> pa.Schema:
+        """The columns of one file of the plan: ``PLAN``, and a manifest's own. Raises as ``plan_part``."""
+        return self._read_ours(name, lambda file: pq.ParquetFile(file).schema_arrow)
+
+    def plan_part(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One file of the plan; ``columns``: only these.
+
+        Raises:
+            ForeignFile: it is damaged.
+        """
+        wanted = None if columns is None else list(columns)
+        return self._read_ours(name, lambda file: pq.ParquetFile(file).read(wanted))
+
+    def plan_parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The plan, a few thousand videos at a time; ``columns``: only these."""
+        for name in self.plan_names():
+            yield self.plan_part(name, columns)
+
+    # -- what is done
+
+    def settled(self) -> pa.Table:
+        """What is settled, a ``SETTLED`` row each, read from the footers of the features files alone."""
+        return concat(list(self.settled_parts()), SETTLED)
+
+    def settled_parts(self) -> Iterator[pa.Table]:
+        """What is settled, file by file.
+
+        Raises:
+            ForeignFile: what lies among the features is not ours, or damaged; a reader would stumble over it too.
+        """
+        names = self._features()
+        with ThreadPoolExecutor(_FOOTER_THREADS, thread_name_prefix="footer") as pool:
+            for at in range(0, len(names), 8 * _FOOTER_THREADS):  # not all at once: the driver's memory is bounded
+                yield from pool.map(self._footer, names[at : at + 8 * _FOOTER_THREADS])
+
+    def publish_features(self, embedded: pa.Table, info: DatasetInfo, *, token: str) -> int:
+        """Commit finished segments, ``EMBEDDED`` rows, in one file.
+
+        The name follows from the segments inside, so that a commit that is repeated finds itself done; the bytes follow
+        from the rows, whatever their order. A segment that is there twice counts once.
+
+        Returns:
+            The file's size in bytes; 0: it was there already.
+
+        Raises:
+            LeaseLost: another run has taken over.
+            StorageError: the store failed.
+        """
+        embedded = last_attempts(embedded)
+        return self._publish(settled_entries(embedded), embedded, info, token=token)
+
+    def settle(self, entries: Sequence[dict[str, Any]], info: DatasetInfo, *, token: str) -> int:
+        """Commit outcomes that have no rows: videos that failed as a whole. Returns bytes written."""
+        parts = (entries[at : at + _ROWS_PER_PART] for at in range(0, len(entries), _ROWS_PER_PART))
+        return sum(self._publish(part, None, info, token=token) for part in parts)
+
+    def _publish(
+        self, entries: Sequence[dict[str, Any]], embedded: pa.Table | None, info: DatasetInfo, *, token: str
+    ) -> int:
+        data = features_file(embedded, entries, info.config, weights=info.weights).to_pybytes()
+        keys = sorted(f"{entry['video_id']}.{entry['segment']}.{entry['attempt']}" for entry in entries)
+        with fenced(self.root, token):
+            is_new = self.store.publish(f"{FEATURES}/{_digest(keys)}.parquet", data)
+        return len(data) if is_new else 0
+
+    def _footer(self, name: str) -> pa.Table:
+        return self._read(name, partial(read_settled, uri=self._uri(name)))
+
+    def _features(self) -> list[str]:
+        return _parquet_files(self.store.list(FEATURES))
+
+    # -- what is current
+
+    def publish_listing(self, video_ids: pa.Array, *, token: str | None = None) -> None:
+        """Remember which videos the input holds now."""
+        data = _parquet(pa.table({"video_id": video_ids}))
+        with self._fence(token):
+            self.store.publish(LISTING, data, overwrite=True)
+
+    def listing(self) -> pa.ChunkedArray | None:
+        """The ids of the videos that the input last held; ``None``: that is not known."""
+        try:
+            return self._read_ours(LISTING, lambda file: pq.ParquetFile(file).read(["video_id"])["video_id"])
+        except MissingFile:
+            return None
+
+    # -- what is derived
+
+    def publish_derived(self, name: str, table: pa.Table, *, token: str | None = None) -> None:
+        """Put a derived file in the place of its predecessor."""
+        data = _parquet(table)
+        with self._fence(token):
+            self.store.publish(name, data, overwrite=True)
+
+    def keep_derived(self, folder: str, names: frozenset[str], *, token: str | None = None) -> None:
+        """Remove the files of a derived folder that are not among ``names``."""
+        with self._fence(token):
+            for name in self.store.list(folder):
+                if name not in names:
+                    self.store.remove(name)
+
+    def _fence(self, token: str | None) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if token is None else fenced(self.root, token)
+
+    def _uri(self, name: str) -> str:
+        return f"{self.store.uri}/{name}"
+
+    def _read(self, name: str, how: Callable[[pa.NativeFile], Result]) -> Result:
+        """Read a file with patience: opening is not all that may fail."""
+
+        def attempt() -> Result:
+            with self.store.open_input(name) as file:
+                try:
+                    return how(file)
+                except OSError as error:
+                    raise Transient(error.strerror or str(error)) from None
+
+        return persistently(attempt, uri=self._uri(name), retry=DEFAULT_RETRY)
+
+    def _read_ours(self, name: str, how: Callable[[pa.NativeFile], Result]) -> Result:
+        """Read one of our own files, which can be made again.
+
+        Raises:
+            ForeignFile: it is damaged.
+        """
+
+        def read(file: pa.NativeFile) -> Result:
+            try:
+                return how(file)
+            except (pa.ArrowException, KeyError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                raise ForeignFile(f"{self._uri(name)} is damaged: remove it and run the command again") from None
+
+        return self._read(name, read)
+
+
+def plan_schema(fields: Sequence[pa.Field]) -> pa.Schema:
+    """``PLAN`` with a manifest's further columns."""
+    return pa.schema([*PLAN, *fields])
+
+
+def _parts(table: pa.Table) -> Iterator[pa.Table]:
+    return (table.slice(at, _ROWS_PER_PART) for at in range(0, len(table), _ROWS_PER_PART))
+
+
+def _parquet_files(names: Iterable[str]) -> list[str]:
+    """What readers of the folder see: their globs look for ``*.parquet``, and pass over hidden files."""
+    return [name for name in names if name.endswith(".parquet") and name.rpartition("/")[2][0] not in "._"]
+
+
+def _digest(keys: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())

@@ -1,0 +1,269 @@
+"""The main job on Ray Data: plan -> decode -> embed -> commit. The only home of ``ray.data``."""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, Datasink
+from ray.data._internal.execution.interfaces import TaskContext
+from ray.data.block import Block
+
+from pipeline.dataset import Dataset, DatasetInfo
+from pipeline.errors import RunError
+from pipeline.media.sandbox import Sandbox
+from pipeline.models.embedder import Embedder
+from pipeline.models.preprocess import use_one_thread
+from pipeline.models.registry import load_model
+from pipeline.records import DecodeLimits
+from pipeline.report import Tally, Worked, private_bytes, this_worker
+from pipeline.sampling import SamplingRule
+from pipeline.schemas import EMBEDDED, embedded_rows, table_of
+from pipeline.sizes import Sizes
+from pipeline.stages import decode_tasks, plan_sources, samples_for_model
+
+_PLAN_VIDEOS_PER_FILE = 5_000
+_BLOCK_BYTES = 32 << 20
+# A task whose worker dies is run again. Decoders die in a process of their own: this is a lost node, or no memory.
+_RETRIES = 5
+
+
+class SharedTally:
+    """A tally in an actor of its own, which takes no resources; copies of this all add to the same one."""
+
+    def __init__(self) -> None:
+        """Start the actor."""
+        self._actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Tally).remote()
+
+    def add(self, worked: Worked) -> None:
+        """Count in one piece of work, without waiting."""
+        self._actor.add.remote(worked)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What was counted so far."""
+        snapshot: dict[str, Any] = ray.get(self._actor.snapshot.remote())
+        return snapshot
+
+
+def run_plan(
+    sources: Sequence[pa.Table],
+    *,
+    dataset: Dataset,
+    rule: SamplingRule,
+    sizing: dict[str, Any],
+    schema: pa.Schema,
+    limits: DecodeLimits,
+    sizes: Sizes,
+    token: str,
+    tally: SharedTally,
+) -> None:
+    """Probe the videos of ``SOURCES`` blocks on the cluster and add them to the dataset's plan."""
+    _quiet()
+    settings = {"rule": rule, "sizing": sizing, "schema": schema, "limits": limits, "tally": tally}
+    videos = _from_blocks(sources)
+    planned = videos.map_batches(cast(Any, _plan), fn_kwargs=settings, **_per_block(sizes.decode_cpus))
+    planned.write_datasink(PlanSink(dataset, token), ray_remote_args={"num_cpus": sizes.commit_cpus})
+
+
+def run_extract(
+    tasks: Sequence[pa.Table],
+    *,
+    dataset: Dataset,
+    info: DatasetInfo,
+    limits: DecodeLimits,
+    sizes: Sizes,
+    is_compiled: bool,
+    token: str,
+    tally: SharedTally,
+) -> None:
+    """Decode the segments of ``TASKS`` blocks, embed their samples, and commit them to the dataset."""
+    _quiet()
+    settings = {"info": info, "limits": limits, "tally": tally}
+    segments = _from_blocks(tasks)
+    samples = segments.map_batches(cast(Any, _decode), fn_kwargs=settings, **_per_block(sizes.decode_cpus))
+    features = samples.map_batches(
+        Embed,
+        fn_constructor_kwargs={"info": info, "sizes": sizes, "is_compiled": is_compiled, "tally": tally},
+        batch_format="pyarrow",
+        batch_size=sizes.segments_per_call,
+        compute=ActorPoolStrategy(size=sizes.num_actors),
+        num_cpus=sizes.actor_cpus,
+        num_gpus=sizes.actor_gpus or None,
+    )
+    sink = FeatureSink(dataset, info, token=token, segments_per_file=sizes.segments_per_file, tally=tally)
+    features.write_datasink(sink, ray_remote_args={"num_cpus": sizes.commit_cpus})
+
+
+def _quiet() -> None:
+    """Keep Ray Data's own logs and bars off the terminal."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = _BLOCK_BYTES
+    warnings.filterwarnings("ignore", message="`ray_remote_args_fn` is deprecated")
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _from_blocks(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
+    """One task a block."""
+    return ray.data.from_arrow(list(blocks))
+
+
+def _per_block(num_cpus: float) -> dict[str, Any]:
+    return {"batch_size": None, "batch_format": "pyarrow", "num_cpus": num_cpus, "ray_remote_args_fn": _bounded_retries}
+
+
+def _bounded_retries() -> dict[str, Any]:
+    # Deprecated in favour of named parameters, of which none is `max_retries`; `_quiet` keeps the warning to itself.
+    return {"max_retries": _RETRIES}
+
+
+@lru_cache(maxsize=1)
+def _sandbox(limits: DecodeLimits) -> Sandbox:
+    """The decoder of this worker process, kept from task to task."""
+    use_one_thread()
+    return Sandbox(limits)
+
+
+def _plan(
+    sources: pa.Table,
+    *,
+    rule: SamplingRule,
+    sizing: dict[str, Any],
+    schema: pa.Schema,
+    limits: DecodeLimits,
+    tally: SharedTally,
+) -> pa.Table:
+    began = time.time()
+    rows = plan_sources(sources, sandbox=_sandbox(limits), rule=rule, sizing=sizing)
+    tally.add(Worked(stage="plan", worker=this_worker(), began=began, ended=time.time(), num_videos=len(rows)))
+    return table_of(rows, schema)
+
+
+def _decode(tasks: pa.Table, *, info: DatasetInfo, limits: DecodeLimits, tally: SharedTally) -> Iterator[pa.Table]:
+    sandbox = _sandbox(limits)
+    config = info.config
+    began = time.time()
+    decoded = decode_tasks(tasks, sandbox=sandbox, rule=config.rule, preprocessing=config.model.preprocessing)
+    for samples in decoded:
+        tally.add(
+            Worked(
+                stage="decode",
+                worker=this_worker(),
+                began=began,
+                ended=time.time(),
+                num_segments=1,
+                num_samples=samples["num_samples"][0].as_py(),
+                video_s=max(0.0, samples["end_s"][0].as_py() - samples["start_s"][0].as_py()),
+                private_bytes=private_bytes(_own_pid(), sandbox.pid),
+            )
+        )
+        yield samples
+        began = time.time()
+
+
+def _own_pid() -> int:
+    return int(this_worker().rpartition(":")[2])
+
+
+class Embed:
+    """The actor that holds the model."""
+
+    def __init__(self, *, info: DatasetInfo, sizes: Sizes, is_compiled: bool, tally: SharedTally) -> None:
+        """Load the model and make sure that it is the dataset's."""
+        config = info.config
+        model = load_model(config.model.name, weights=info.weights)
+        if model.info != config.model:
+            raise RunError(f"the weights of {config.model.name} changed while the run started: run it again")
+        self._tally = tally
+        self._model = config.model
+        self._embedder = Embedder(
+            model,
+            precision=config.precision,
+            compile=is_compiled,
+            batch_size=sizes.batch_size,
+            num_threads=sizes.actor_threads,
+        )
+
+    def __call__(self, samples: pa.Table) -> pa.Table:
+        """``SAMPLES`` rows to ``EMBEDDED`` rows."""
+        began = time.time()
+        features = self._embedder.embed(samples_for_model(samples, self._model))
+        embedded = embedded_rows(samples, features)
+        self._tally.add(
+            Worked(
+                stage="embed",
+                worker=this_worker(),
+                began=began,
+                ended=time.time(),
+                num_segments=len(samples),
+                num_samples=len(features),
+                private_bytes=private_bytes(_own_pid()),
+            )
+        )
+        return embedded
+
+
+class PlanSink(Datasink[int]):
+    """Adds planned videos to the dataset's plan."""
+
+    def __init__(self, dataset: Dataset, token: str) -> None:
+        """Publish with the lease's ``token``."""
+        self._dataset = dataset
+        self._token = token
+
+    @property
+    def min_rows_per_write(self) -> int:
+        """Videos a file."""
+        return _PLAN_VIDEOS_PER_FILE
+
+    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> int:
+        """Publish one file of the plan."""
+        planned = pa.concat_tables(blocks)
+        self._dataset.publish_plan(planned, token=self._token)
+        return len(planned)
+
+
+class FeatureSink(Datasink[int]):
+    """Commits finished segments."""
+
+    def __init__(
+        self, dataset: Dataset, info: DatasetInfo, *, token: str, segments_per_file: int, tally: SharedTally
+    ) -> None:
+        """Publish with the lease's ``token``, ``segments_per_file`` at a time."""
+        self._dataset = dataset
+        self._info = info
+        self._token = token
+        self._segments_per_file = segments_per_file
+        self._tally = tally
+
+    @property
+    def min_rows_per_write(self) -> int:
+        """Segments a file: a row is a segment, and Ray never splits a row."""
+        return self._segments_per_file
+
+    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> int:
+        """Publish one features file."""
+        began = time.time()
+        embedded = pa.concat_tables([block for block in blocks if len(block)] or [EMBEDDED.empty_table()])
+        if not len(embedded):
+            return 0
+        num_bytes = self._dataset.publish_features(embedded, self._info, token=self._token)
+        self._tally.add(
+            Worked(
+                stage="commit",
+                worker=this_worker(),
+                began=began,
+                ended=time.time(),
+                num_segments=len(embedded),
+                num_samples=sum(embedded["num_samples"].to_pylist()),
+                num_bytes=num_bytes,
+            )
+        )
+        return len(embedded)

@@ -1,0 +1,167 @@
+"""What the commands do, from the first check to the last figure: ``extract``, ``retry``, ``plan`` and ``status``."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.cluster import starting
+from pipeline.config import DatasetConfig, ExtractRequest, RunOptions
+from pipeline.dataset import Dataset, DatasetInfo
+from pipeline.derived import Totals, latest_plan, pending, totals
+from pipeline.inputs import Inputs
+from pipeline.lease import Lease
+from pipeline.model_info import ModelInfo
+from pipeline.models.embedder import Embedder, seconds_per_sample
+from pipeline.models.registry import load_model
+from pipeline.progress import Display
+from pipeline.records import Precision
+from pipeline.run import Clockwork, Outcome, Run, task_rows
+from pipeline.sizes import Hardware
+from pipeline.sources import RESERVED_COLUMNS
+
+
+def run_extract(request: ExtractRequest, display: Display) -> Outcome:
+    """Process what of the input is not settled yet.
+
+    Raises:
+        UsageError: the words or the dataset do not fit; nothing was touched.
+        RunError: the run failed and can be resumed.
+    """
+    clockwork = Clockwork()
+    dataset = Dataset.at(request.out)
+    inputs = Inputs(request.inputs, exclude=request.out, reserved=RESERVED_COLUMNS)
+    known = dataset.info()
+    if known is not None:
+        _refuse_early(known, request, dataset)
+    Lease.check(dataset.root)
+    with starting(request.run.address) as cluster:
+        model = load_model(request.model, weights=request.weights).info
+        clockwork.mark("model")
+        hardware = cluster.hardware()
+        clockwork.mark("ray")
+        info = _info(request, model, known, hardware)
+        dataset.check(info.config)
+        with _writing(dataset, info) as token:
+            run = Run(dataset, info, request.run, hardware=hardware, token=token, display=display, clockwork=clockwork)
+            run.extract(run.plan(inputs))
+            return run.finish()
+
+
+def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
+    """Run again what was quarantined without rows; raises as ``run_extract`` does."""
+    clockwork = Clockwork()
+    dataset = Dataset.at(uri)
+    info = dataset.existing()
+    Lease.check(dataset.root)
+    with starting(options.address) as cluster:
+        hardware = cluster.hardware()
+        clockwork.mark("ray")
+        with _writing(dataset, info) as token:
+            run = Run(dataset, info, options, hardware=hardware, token=token, display=display, clockwork=clockwork)
+            run.retry()
+            return run.finish()
+
+
+def read_status(uri: str) -> tuple[DatasetInfo, Totals]:
+    """What is in a dataset: its configuration and its totals."""
+    dataset = Dataset.at(uri)
+    return dataset.existing(), totals(dataset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What an ``extract`` would do."""
+
+    num_videos: int
+    num_unusable: int
+    num_done: int
+    """Of the videos' segments, settled already in the dataset."""
+    num_segments: int
+    hours: float
+    num_samples: int
+    decode_s: float
+    """On one core."""
+    model_s: float
+    """On one model actor of this machine."""
+    num_bytes: int
+
+
+def forecast(request: ExtractRequest, display: Display) -> Forecast:
+    """Probe the input and measure the model; writes nothing, also where ``request.out`` is a dataset."""
+    inputs = Inputs(request.inputs, exclude=request.out or None, reserved=RESERVED_COLUMNS)
+    existing = Dataset.at(request.out) if request.out else None
+    known = None if existing is None else existing.info()
+    with tempfile.TemporaryDirectory(prefix="vidlake-plan-") as folder, starting(request.run.address) as cluster:
+        model = load_model(request.model, weights=request.weights)
+        embedder = Embedder(model, precision=request.precision or "fp32")
+        sample_s = seconds_per_sample(embedder)
+        hardware = cluster.hardware()
+        info = _info(request, model.info, known, hardware)
+        if existing is not None:
+            existing.check(info.config)
+        scratch = Dataset.at(folder)
+        with _writing(scratch, info) as token:
+            run = Run(
+                scratch, info, request.run, hardware=hardware, token=token, display=display, clockwork=Clockwork()
+            )
+            chosen = run.plan(inputs)
+            plan = latest_plan(scratch)
+            left = pending(scratch, (existing or scratch).settled())
+        return _forecast(plan, task_rows(plan, left, chosen), info, sample_s=sample_s)
+
+
+def _forecast(plan: pa.Table, rows: list[dict[str, Any]], info: DatasetInfo, *, sample_s: float) -> Forecast:
+    segments = [row["segment"] for row in rows]
+    num_samples = sum(segment["num_samples"] for segment in segments)
+    num_planned = sum(len(planned) for planned in plan["segments"].to_pylist() if planned)
+    value_bytes = 2 if info.config.dtype == "float16" else 4
+    return Forecast(
+        num_videos=len(plan),
+        num_unusable=len(plan) - plan["reason"].null_count,
+        num_done=num_planned - len(segments),
+        num_segments=len(segments),
+        hours=sum(segment["end_s"] - segment["start_s"] for segment in segments) / 3600,
+        num_samples=num_samples,
+        decode_s=sum(segment["cost_s"] for segment in segments),
+        model_s=num_samples * sample_s,
+        num_bytes=num_samples * info.config.model.dim * value_bytes,
+    )
+
+
+def _refuse_early(known: DatasetInfo, request: ExtractRequest, dataset: Dataset) -> None:
+    """Compare what needs no model loaded, so that a slip of the finger is answered at once."""
+    mine = known.config
+    asked = DatasetConfig(
+        model=ModelInfo.from_json(mine.model.to_json() | {"name": request.model}),
+        sample=str(request.rule),
+        precision=request.precision or mine.precision,
+        dtype=request.dtype or mine.dtype,
+    )
+    dataset.check(asked)
+
+
+def _info(request: ExtractRequest, model: ModelInfo, known: DatasetInfo | None, hardware: Hardware) -> DatasetInfo:
+    usual: Precision = "fp16" if hardware.num_gpus else "fp32"
+    config = DatasetConfig(
+        model=model,
+        sample=str(request.rule),
+        precision=request.precision or (known.config.precision if known else usual),
+        dtype=request.dtype or (known.config.dtype if known else "float32"),
+    )
+    return DatasetInfo(config=config, weights=request.weights)
+
+
+@contextlib.contextmanager
+def _writing(dataset: Dataset, info: DatasetInfo) -> Iterator[str]:
+    """The lease of a dataset that exists, or now does."""
+    dataset.store.ensure_writable()
+    lease = Lease.acquire(dataset.root)
+    try:
+        dataset.create(info)
+        yield lease.token
+    finally:
+        lease.release()

@@ -1,0 +1,63 @@
+"""Which segments make one task: pure grouping, the longest work first."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def group_tables(parts: Iterable[pa.Table], *, task_s: float) -> list[pa.Table]:
+    """Group ``TASKS`` tables, each sorted by video and segment, into tasks of about ``task_s`` seconds of decoding.
+
+    Part of a long video or several short ones; segments that share their start keyframe stay together, for one pass
+    decodes them all. The most expensive tasks come first, so that no worker is left with one at the end. The tasks are
+    slices of the parts, without a copy.
+    """
+    tasks: list[tuple[float, pa.Table]] = []
+    for part in parts:
+        cost_s = np.append(0.0, np.cumsum(_column(part, "cost_s")))
+        first = 0
+        for begin, end in _passes(part):
+            if begin > first and cost_s[end] - cost_s[first] > task_s:
+                tasks.append((cost_s[begin] - cost_s[first], part.slice(first, begin - first)))
+                first = begin
+        if len(part):
+            tasks.append((cost_s[-1] - cost_s[first], part.slice(first)))
+    return [task for _, task in sorted(tasks, key=lambda costed: -costed[0])]
+
+
+def group_tasks(rows: Iterable[dict[str, Any]], *, task_s: float) -> list[list[dict[str, Any]]]:
+    """The same for rows as dicts, such as a test writes."""
+    tasks: list[list[dict[str, Any]]] = []
+    open_task: list[dict[str, Any]] = []
+    open_s = 0.0
+    for _, group in groupby(rows, key=lambda row: (row["video_id"], row["segment"]["key_pts"])):
+        together = list(group)
+        cost_s = sum(row["segment"]["cost_s"] for row in together)
+        if open_task and open_s + cost_s > task_s:
+            tasks.append(open_task)
+            open_task, open_s = [], 0.0
+        open_task += together
+        open_s += cost_s
+    if open_task:
+        tasks.append(open_task)
+    return sorted(tasks, key=lambda task: -sum(row["segment"]["cost_s"] for row in task))
+
+
+def _passes(part: pa.Table) -> Iterator[tuple[int, int]]:
+    """The stretches of rows that one pass of a decoder serves."""
+    keys = zip(part["video_id"].to_pylist(), _column(part, "key_pts").tolist(), strict=True)
+    begin = 0
+    for _, group in groupby(keys):
+        end = begin + sum(1 for _ in group)
+        yield begin, end
+        begin = end
+
+
+def _column(part: pa.Table, name: str) -> Any:
+    # What has no key is NaN, which is never equal to itself.
+    column = pc.struct_field(part["segment"], name)
+    return pc.fill_null(column, -(2**62) if name == "key_pts" else 0.0).to_numpy()
