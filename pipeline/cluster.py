@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import psutil
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.sizes import Hardware
@@ -101,5 +101,7 @@ def cause_of(error: BaseException) -> PipelineError:
         if isinstance(seen, PipelineError):
             return seen
         seen = getattr(seen, "cause", None) or seen.__cause__ or seen.__context__
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return RunError(f"the run failed in Ray: {lines[-1] if lines else type(error).__name__}; run it again to resume")
+    # A task's error is a traceback, which ends with what happened; Ray's own begin with it.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = lines[-1] if isinstance(error, RayTaskError) else lines[0]
+    return RunError(f"the run failed in Ray: {told}; run the same command again to resume")

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Datasink
+from ray.data import ActorPoolStrategy, DataContext, Datasink, TaskPoolStrategy
 from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.block import Block
 
@@ -66,7 +66,7 @@ def run_plan(
     _quiet()
     settings = {"rule": rule, "sizing": sizing, "schema": schema, "limits": limits, "tally": tally}
     videos = _from_blocks(sources)
-    planned = videos.map_batches(cast(Any, _plan), fn_kwargs=settings, **_per_block(sizes.decode_cpus))
+    planned = videos.map_batches(cast(Any, _plan), fn_kwargs=settings, **_per_block(sizes))
     planned.write_datasink(PlanSink(dataset, token), ray_remote_args={"num_cpus": sizes.commit_cpus})
 
 
@@ -85,7 +85,7 @@ def run_extract(
     _quiet()
     settings = {"info": info, "limits": limits, "tally": tally}
     segments = _from_blocks(tasks)
-    samples = segments.map_batches(cast(Any, _decode), fn_kwargs=settings, **_per_block(sizes.decode_cpus))
+    samples = segments.map_batches(cast(Any, _decode), fn_kwargs=settings, **_per_block(sizes))
     features = samples.map_batches(
         Embed,
         fn_constructor_kwargs={"info": info, "sizes": sizes, "is_compiled": is_compiled, "tally": tally},
@@ -115,8 +115,14 @@ def _from_blocks(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
     return ray.data.from_arrow(list(blocks))
 
 
-def _per_block(num_cpus: float) -> dict[str, Any]:
-    return {"batch_size": None, "batch_format": "pyarrow", "num_cpus": num_cpus, "ray_remote_args_fn": _bounded_retries}
+def _per_block(sizes: Sizes) -> dict[str, Any]:
+    return {
+        "batch_size": None,
+        "batch_format": "pyarrow",
+        "compute": TaskPoolStrategy(sizes.decode_workers),
+        "num_cpus": sizes.decode_cpus,
+        "ray_remote_args_fn": _bounded_retries,
+    }
 
 
 def _bounded_retries() -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""What the commands do, from the first check to the last figure: ``extract``, ``retry``, ``plan`` and ``status``."""
+"""What the commands do, from the first check to the last figure: ``extract``, ``retry``, ``plan`` and ``status``.
+
+Ray and torch take seconds to import: they are imported where they are first needed, behind every check that can do
+without them, and torch while Ray starts.
+"""
 
 import contextlib
 import tempfile
@@ -8,18 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.cluster import starting
 from pipeline.config import DatasetConfig, ExtractRequest, RunOptions
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.derived import Totals, latest_plan, pending, totals
 from pipeline.inputs import Inputs
 from pipeline.lease import Lease
 from pipeline.model_info import ModelInfo
-from pipeline.models.embedder import Embedder, seconds_per_sample
-from pipeline.models.registry import load_model
+from pipeline.outcome import Clockwork, Outcome
 from pipeline.progress import Display
 from pipeline.records import Precision
-from pipeline.run import Clockwork, Outcome, Run, task_rows
 from pipeline.sizes import Hardware
 from pipeline.sources import RESERVED_COLUMNS
 
@@ -38,7 +39,12 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
     if known is not None:
         _refuse_early(known, request, dataset)
     Lease.check(dataset.root)
+    from pipeline.cluster import starting
+
     with starting(request.run.address) as cluster:
+        from pipeline.models.registry import load_model
+        from pipeline.run import Run
+
         model = load_model(request.model, weights=request.weights).info
         clockwork.mark("model")
         hardware = cluster.hardware()
@@ -57,7 +63,11 @@ def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
     dataset = Dataset.at(uri)
     info = dataset.existing()
     Lease.check(dataset.root)
+    from pipeline.cluster import starting
+
     with starting(options.address) as cluster:
+        from pipeline.run import Run
+
         hardware = cluster.hardware()
         clockwork.mark("ray")
         with _writing(dataset, info) as token:
@@ -95,7 +105,13 @@ def forecast(request: ExtractRequest, display: Display) -> Forecast:
     inputs = Inputs(request.inputs, exclude=request.out or None, reserved=RESERVED_COLUMNS)
     existing = Dataset.at(request.out) if request.out else None
     known = None if existing is None else existing.info()
+    from pipeline.cluster import starting
+
     with tempfile.TemporaryDirectory(prefix="vidlake-plan-") as folder, starting(request.run.address) as cluster:
+        from pipeline.models.embedder import Embedder, seconds_per_sample
+        from pipeline.models.registry import load_model
+        from pipeline.run import Run, task_rows
+
         model = load_model(request.model, weights=request.weights)
         embedder = Embedder(model, precision=request.precision or "fp32")
         sample_s = seconds_per_sample(embedder)
@@ -110,8 +126,8 @@ def forecast(request: ExtractRequest, display: Display) -> Forecast:
             )
             chosen = run.plan(inputs)
             plan = latest_plan(scratch)
-            left = pending(scratch, (existing or scratch).settled())
-        return _forecast(plan, task_rows(plan, left, chosen), info, sample_s=sample_s)
+            rows = task_rows(plan, pending(scratch, (existing or scratch).settled()), chosen)
+        return _forecast(plan, rows, info, sample_s=sample_s)
 
 
 def _forecast(plan: pa.Table, rows: list[dict[str, Any]], info: DatasetInfo, *, sample_s: float) -> Forecast:

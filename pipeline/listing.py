@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import Unreadable
-from pipeline.objects import DEFAULT_RETRY, RetryPolicy, persistently, verdict
+from pipeline.objects import DEFAULT_RETRY, Gone, RetryPolicy, persistently, verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,8 @@ class Listing:
 
     def _match_names(self, base: str, parts: Sequence[str]) -> Iterator[str | Unreadable]:
         entries = self._entries(base)
+        if isinstance(entries, Gone):
+            return  # a pattern below what does not exist matches nothing
         if isinstance(entries, Unreadable):
             yield entries
             return

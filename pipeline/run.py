@@ -1,9 +1,7 @@
 """One run over one dataset: plan what is new, process what is not settled, bring the derived tables up to date."""
 
 import json
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +10,9 @@ import pyarrow as pa
 from pipeline import extract
 from pipeline.config import RunOptions
 from pipeline.dataset import Dataset, DatasetInfo, plan_schema
-from pipeline.derived import Totals, derive, is_repeatable, latest, latest_plan, pending
+from pipeline.derived import derive, is_repeatable, latest, latest_plan, pending
 from pipeline.inputs import Inputs
+from pipeline.outcome import Clockwork, Outcome
 from pipeline.progress import Display
 from pipeline.schemas import PLAN, SOURCES, TASKS, table_of
 from pipeline.sizes import Hardware, Work, choose_sizes
@@ -23,32 +22,6 @@ from pipeline.tasks import group_tasks
 
 _PLAN_VIDEOS_PER_TASK = 32
 _MAX_SAMPLES = 512
-
-
-class Clockwork:
-    """Seconds since the command began, at the moments worth telling."""
-
-    def __init__(self) -> None:
-        self.began = time.time()
-        self.marks: dict[str, float] = {}
-
-    def mark(self, name: str) -> None:
-        """Note that ``name`` is reached now."""
-        self.marks[name] = round(time.time() - self.began, 3)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a finished run did, and what the dataset then holds."""
-
-    out: str
-    totals: Totals
-    seconds: float
-    num_samples: int
-    video_s: float
-    num_bytes: int
-    marks_s: dict[str, float]
-    """Seconds from the command to: the model is known, Ray is up, the plan is made, all is committed, the end."""
 
 
 class Run:

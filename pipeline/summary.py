@@ -3,7 +3,7 @@
 from pipeline.dataset import DatasetInfo
 from pipeline.derived import Totals
 from pipeline.jobs import Forecast
-from pipeline.run import Outcome
+from pipeline.outcome import Outcome
 
 
 def describe_outcome(outcome: Outcome) -> str:

@@ -83,7 +83,8 @@ def exact_cut(*, source_px: int, resized_px: int, crop_px: int, radius_px: int) 
     The kernel's weights repeat with a period of ``resized_px / gcd`` output pixels, at whose start a source pixel
     starts too. Cut at such places, with the kernel's reach to spare, a part is weighted as it is within the whole.
     16:9 at 256 pixels' height has five periods, of which three remain; odd sizes have one, and stay whole. At least
-    two remain, so that the precision of torch's integer weights, which follows their maximum, is the same. Nearest stays whole too: it rounds positions in ``float32``.
+    two remain, so that the precision of torch's integer weights, which follows their maximum, is the same. Nearest
+    stays whole too: it rounds positions in ``float32``.
     """
     start_px, kept_px, before_px = _kept(resized_px=resized_px, crop_px=crop_px)
     periods = math.gcd(source_px, resized_px) if radius_px else 1

@@ -110,7 +110,7 @@ def _head_of(whole: nn.Module) -> str | None:
 
 
 def _is_applied_last(whole: nn.Module, *, head_name: str, crop_px: tuple[int, int]) -> bool:
-    """Whether the layer, called once and last, yields the network's output (some average after it, or call it twice)."""
+    """Whether the layer, called once and last, yields the output (some networks average after it, or call it twice)."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def note(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

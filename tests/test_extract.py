@@ -1,0 +1,247 @@
+"""The batch job, end to end on a real Ray: each promise of the design has its test here."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pytest
+import ray
+from conftest import ClipFactory
+
+pytestmark = pytest.mark.slow
+
+MODEL = ["--model", "video_cnn", "--weights", "random:0"]
+TOLERANCE = 1e-5
+
+
+def vidlake(*words: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *map(str, words)], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == status, f"exit {done.returncode}: {done.stderr[-2000:]}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def started(*words: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def table(out: Path, name: str) -> pa.Table:
+    return pads.dataset(out / name, format="parquet").to_table()
+
+
+def features(out: Path) -> dict[tuple[str, int], list[float]]:
+    rows = table(out, "features").select(["uri", "pts", "feature"]).to_pylist()
+    keyed = {(Path(row["uri"]).name, row["pts"]): row["feature"] for row in rows}
+    assert len(keyed) == len(rows), "a sample is there twice"
+    return keyed
+
+
+def statuses(out: Path) -> dict[str, str]:
+    return {Path(row["uri"]).name: row["status"] for row in table(out, "videos").to_pylist()}
+
+
+def assert_same(a: dict[tuple[str, int], list[float]], b: dict[tuple[str, int], list[float]]) -> None:
+    assert a.keys() == b.keys()
+    assert all(np.allclose(a[key], b[key], atol=TOLERANCE) for key in a)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """One Ray for the tests that do not care, joined by ``--address``."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+@pytest.fixture
+def archive(tmp_path: Path, clips: ClipFactory) -> Path:
+    """Six videos of 4 s, the last in Matroska."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    for index in range(6):
+        container = "mkv" if index == 5 else "mp4"
+        clip = clips(container=container, num_frames=100, gop=25, seed=index)
+        os.link(clip, folder / f"{index}.{container}")
+    return folder
+
+
+def test_archive_becomes_a_lake(archive: Path, tmp_path: Path, cluster: str) -> None:
+    out = tmp_path / "lake"
+    done = vidlake("extract", archive, "--out", out, *MODEL, "--sample", "fps:5", "--address", cluster, "--json")
+    summary = json.loads(done.stdout)
+    assert summary["totals"]["videos"]["ok"] == 6
+    rows = table(out, "features")
+    assert len(rows) == summary["num_samples"] == 6 * 20
+    assert rows.schema.field("feature").type == pa.list_(pa.float32(), 512)
+    assert set(statuses(out).values()) == {"ok"}
+
+
+def test_decode_and_model_overlap_and_memory_is_reported(archive: Path, tmp_path: Path, cluster: str) -> None:
+    out = tmp_path / "lake"
+    words = ["extract", archive, "--out", out, "--model", "resnet18", "--weights", "random:0", "--sample", "all"]
+    vidlake(*words, "--segment-seconds", "1", "--batch-size", "16", "--address", cluster)
+    [report] = [json.loads(path.read_text()) for path in (out / "_vidlake" / "runs").iterdir()]
+    workers = {
+        stage: {name: worker["stretches"] for name, worker in report["stages"][stage]["workers"].items()}
+        for stage in ("decode", "embed")
+    }
+    assert not workers["decode"].keys() & workers["embed"].keys(), "decoding ran inside the model's actor"
+    decoding = [stretch for stretches in workers["decode"].values() for stretch in stretches]
+    modelling = [stretch for stretches in workers["embed"].values() for stretch in stretches]
+    overlap = sum(max(0.0, min(a[1], b[1]) - max(a[0], b[0])) for a in decoding for b in modelling)
+    assert overlap > 0
+    assert all(worker["private_bytes"] < 600e6 for worker in report["stages"]["decode"]["workers"].values())
+
+
+def test_bad_video_costs_one_video(archive: Path, tmp_path: Path, cluster: str) -> None:
+    calm, out = tmp_path / "calm", tmp_path / "lake"
+    vidlake("extract", archive, "--out", calm, *MODEL, "--address", cluster)
+    (archive / "empty.mp4").touch()
+    (archive / "noise.mp4").write_bytes(random.Random(0).randbytes(50_000))
+    (archive / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{archive / '0.mp4'}'\n")
+    whole = (archive / "1.mp4").read_bytes()
+    (archive / "headless.mp4").write_bytes(whole[: len(whole) // 2])
+    vidlake("extract", archive, "--out", out, *MODEL, "--address", cluster)
+    assert_same(features(out), features(calm))
+    reasons = {Path(row["uri"]).name: row["reason"] for row in table(out, "quarantine").to_pylist()}
+    assert reasons["empty.mp4"] == "unreadable"
+    assert reasons["noise.mp4"] == reasons["list.mp4"] == "not_video"
+    assert reasons["headless.mp4"] in {"truncated", "corrupt", "not_video"}
+    assert Counter(statuses(out).values()) == {"ok": 6, "failed": 4}
+    vidlake("extract", archive, "--out", out, *MODEL, "--address", cluster, "--strict", status=3)
+
+
+def test_picks_do_not_depend_on_the_cut(archive: Path, tmp_path: Path, cluster: str) -> None:
+    for name, seconds in [("short", "1"), ("long", "1000")]:
+        words = ["extract", archive, "--out", tmp_path / name, *MODEL, "--sample", "fps:3"]
+        vidlake(*words, "--segment-seconds", seconds, "--address", cluster)
+    assert_same(features(tmp_path / "short"), features(tmp_path / "long"))
+    segments = [table(tmp_path / name, "videos")["num_segments"].to_pylist() for name in ("short", "long")]
+    assert sum(segments[0]) > sum(segments[1]) == 6
+
+
+def test_finished_work_is_not_repeated_and_new_files_are_picked_up(
+    archive: Path, tmp_path: Path, cluster: str, clips: ClipFactory
+) -> None:
+    out = tmp_path / "lake"
+    words = ["extract", archive, "--out", out, *MODEL, "--address", cluster]
+    vidlake(*words)
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "features").iterdir()}
+    vidlake(*words)
+    assert {path.name: path.stat().st_mtime_ns for path in (out / "features").iterdir()} == before
+    os.link(clips(num_frames=60, seed=9), archive / "new.mp4")
+    (archive / "0.mp4").unlink()
+    os.link(clips(num_frames=75, seed=10), archive / "0.mp4")
+    (archive / "1.mp4").unlink()
+    vidlake(*words)
+    videos = table(out, "videos").to_pylist()
+    current = {Path(row["uri"]).name: row["num_samples"] for row in videos if row["is_current"]}
+    assert current == {"0.mp4": 3, "2.mp4": 4, "3.mp4": 4, "4.mp4": 4, "5.mkv": 4, "new.mp4": 3}
+    assert sorted(Path(row["uri"]).name for row in videos if not row["is_current"]) == ["0.mp4", "1.mp4"]
+    assert before.items() <= {path.name: path.stat().st_mtime_ns for path in (out / "features").iterdir()}.items()
+
+
+def test_another_configuration_is_refused_and_touches_nothing(archive: Path, tmp_path: Path, cluster: str) -> None:
+    out = tmp_path / "lake"
+    vidlake("extract", archive, "--out", out, *MODEL, "--address", cluster)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    for change in (["--sample", "fps:2"], ["--weights", "random:1"], ["--precision", "bf16"], ["--dtype", "float16"]):
+        done = vidlake("extract", archive, "--out", out, *MODEL, *change, "--address", cluster, status=2)
+        assert len(done.stderr.splitlines()) == 1
+        assert change[0] in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_retry_adds_only_what_is_missing(archive: Path, tmp_path: Path, cluster: str) -> None:
+    out = tmp_path / "lake"
+    words = ["extract", archive, "--out", out, *MODEL, "--address", cluster]
+    vidlake(*words, "--max-pixels", "100")
+    assert set(statuses(out).values()) == {"failed"}
+    assert {row["reason"] for row in table(out, "quarantine").to_pylist()} == {"too_large"}
+    vidlake("retry", out, "--address", cluster)
+    assert set(statuses(out).values()) == {"ok"}
+    assert len(features(out)) == 6 * 4
+    assert len(table(out, "quarantine")) == 0
+    before = len(list((out / "features").iterdir()))
+    vidlake("retry", out, "--address", cluster)
+    assert len(list((out / "features").iterdir())) == before
+
+
+class _Failing(SimpleHTTPRequestHandler):
+    """A store that answers about ``0.mp4`` with "forbidden", and about all else with "try later"."""
+
+    def do_GET(self) -> None:
+        self.send_error(403 if self.path.startswith("/0") else 503)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def test_storage_error_is_not_a_bad_video(archive: Path, tmp_path: Path, cluster: str) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Failing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base, out = f"http://127.0.0.1:{server.server_port}", tmp_path / "lake"
+    vidlake("extract", f"{base}/0.mp4", "--out", out, *MODEL, "--address", cluster)
+    assert [row["reason"] for row in table(out, "quarantine").to_pylist()] == ["unreadable"]
+    done = vidlake("extract", f"{base}/1.mp4", "--out", out, *MODEL, "--address", cluster, status=1)
+    assert len(done.stderr.splitlines()) == 1
+    assert len(table(out, "quarantine")) == 1
+    server.shutdown()
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "the driver alone"])
+def test_killed_run_resumes_without_duplicates(archive: Path, tmp_path: Path, whole: bool) -> None:
+    words = ["extract", archive, *MODEL, "--sample", "all", "--segment-seconds", "1", "--rows-per-file", "50"]
+    out = tmp_path / "killed"
+    vidlake(*words, "--out", tmp_path / "calm")
+    run = started(*words, "--out", out)
+    while run.poll() is None and not (out / "features").exists():
+        time.sleep(0.05)
+    assert run.poll() is None, "nothing was interrupted"
+    if whole:
+        os.killpg(run.pid, signal.SIGKILL)
+    else:
+        run.kill()
+    run.wait()
+    vidlake(*words, "--out", out)
+    assert_same(features(out), features(tmp_path / "calm"))
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+
+
+def test_interrupted_run_says_how_to_resume_and_holds_off_a_second_one(archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lake"
+    words = ["extract", archive, "--out", out, "--model", "resnet50", "--weights", "random:0", "--sample", "all"]
+    run = started(*words)
+    while not (out / "_vidlake" / "plan").exists():
+        time.sleep(0.1)
+        assert run.poll() is None
+    refused = vidlake(*words, status=2)
+    assert "in use" in refused.stderr
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert "resume" in said
+    assert "Traceback" not in said
