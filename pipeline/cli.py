@@ -21,7 +21,8 @@ from pipeline.progress import Display
 from pipeline.records import DecodeLimits, FeatureType, Precision
 from pipeline.sampling import SamplingRule
 
-INTERRUPTED = 130
+_INTERRUPTED = 130
+_TERMINATED = 143
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -40,8 +41,10 @@ def main() -> None:
         status = _complain(error.format_message(), UsageError.exit_status)
     except RunError as error:
         status = _complain(str(error), error.exit_status)
+    except _Terminated:
+        status = _complain("terminated; run the same command again to resume", _TERMINATED)
     except (KeyboardInterrupt, click.Abort):
-        status = _complain("interrupted; run the same command again to resume", INTERRUPTED)
+        status = _complain("interrupted; run the same command again to resume", _INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone
         status = 1

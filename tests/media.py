@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.media.cuts import Sizing
-from pipeline.media.decode import Finished, Picked, Restarted, decode_segments
+from pipeline.media.decode import Finished, Restarted, decode_segments
 from pipeline.media.pixels import Painter
 from pipeline.media.probe import PlanRequest, plan_video
-from pipeline.media.video import OpenVideo
+from pipeline.media.video import OpenVideo, Picked
 from pipeline.records import FrameMark, Quarantined, Segment, TimeRange, VideoPlan
 from pipeline.sampling import SamplingRule
 

@@ -29,7 +29,7 @@ def uneven(index: int) -> int:
 
 # Formats that can be cut; the second entry is in how many segments of about a second, at least.
 CUTTABLE: dict[str, tuple[Callable[[], bytes], int]] = {
-    "h264-mp4": (lambda: video_bytes(), 4),
+    "h264-mp4": (video_bytes, 4),
     "h264-mkv": (lambda: video_bytes(kind="matroska"), 4),
     "h264-ts": (lambda: video_bytes(kind="mpegts"), 4),
     "h264-flv": (lambda: video_bytes(kind="flv"), 4),
@@ -112,9 +112,7 @@ def expected(name: str, rule: str, *, time_base: Fraction, is_counted: bool) -> 
 def check(name: str, rule: str, *, segment_s: float, max_samples: int) -> None:
     planned = plan(content(name), rule, segment_s=segment_s, max_samples=max_samples)
     decoded = decode(content(name), planned, rule)
-    wanted = expected(
-        name, rule, time_base=planned.facts.time_base, is_counted=planned.facts.origin_pts is None
-    )
+    wanted = expected(name, rule, time_base=planned.facts.time_base, is_counted=planned.facts.origin_pts is None)
     assert len(decoded.pictures) == len(wanted)
     assert all(
         np.array_equal(picture, reference(name)[place][2])

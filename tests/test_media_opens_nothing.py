@@ -89,7 +89,7 @@ def test_external_media_of_an_mp4_is_not_opened(trap: Trap, tmp_path: Path) -> N
     data = video_bytes(num_frames=30)
     assert struct.pack(">I", 12) + own in data
     location = (inner + "\0").encode()
-    # An alias record as QuickTime writes it, in place of "the media is in this file"; sizes of the boxes around it grow.
+    # An address in place of "the media is in this file"; the boxes around it grow.
     foreign = struct.pack(">I", 12 + len(location)) + b"url " + struct.pack(">I", 0) + location
     changed = bytearray(data.replace(struct.pack(">I", 12) + own, foreign))
     growth = len(foreign) - 12

@@ -2,10 +2,12 @@
 
 import io
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
 import pytest
+from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from pipeline.errors import InputError
@@ -18,7 +20,7 @@ def sound_bytes(kind: str, codec: str, *, cover: bool = False) -> bytes:
     """Two seconds of a tone, with a picture of the cover if asked for."""
     file = io.BytesIO()
     with av.open(file, "w", format=kind) as out:
-        stream = out.add_stream(codec, rate=44100)
+        stream = cast(AudioStream, out.add_stream(codec, rate=44100))
         picture = None
         if cover:
             picture = out.add_stream("mjpeg", rate=1)
@@ -41,7 +43,7 @@ def test_facts_of_a_plain_video() -> None:
     planned = plan(video_bytes(num_frames=100))
     facts = planned.facts
     assert (facts.codec, facts.width, facts.height, facts.pix_fmt) == ("h264", 96, 64, "yuv420p")
-    assert (facts.frame_rate_hz, facts.duration_s, facts.origin_pts) == (25, 4.0, 0)
+    assert (facts.frame_rate_hz, facts.duration_s, facts.origin_pts) == (Fraction(25), 4.0, 0)
     assert not facts.is_sequential
     assert VideoFacts.from_json(facts.to_json()) == facts
     assert [Segment.from_json(segment.to_json()) for segment in planned.segments] == list(planned.segments)
@@ -65,7 +67,9 @@ def test_sound_has_no_video_stream(kind: str, codec: str, cover: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x1a", b"<!doctype html><title>404 Not Found</title>", b"not a video\n" * 500], ids=["byte", "page", "text"]
+    "data",
+    [b"\x1a", b"<!doctype html><title>404 Not Found</title>", b"not a video\n" * 500],
+    ids=["byte", "page", "text"],
 )
 def test_what_is_no_video_is_said_so(data: bytes) -> None:
     with pytest.raises(InputError) as caught:
@@ -80,6 +84,7 @@ def test_best_of_two_video_streams_is_taken() -> None:
         for size in ((48, 32), (192, 128)):
             stream = out.add_stream("libx264", rate=25, options=X264)
             stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            stream.disposition = Disposition.default if size[0] > 100 else Disposition(0)
             streams.append(stream)
         for index in range(50):
             for stream in streams:

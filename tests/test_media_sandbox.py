@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pipeline.errors import (
     Changed,
     Crashed,
     InputError,
+    Killed,
     OutOfMemory,
     PipelineError,
     RunError,
@@ -98,6 +100,11 @@ def open_fds() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def data_bytes(pid: int) -> int:
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmData")]
+    return int(line.split()[1]) * 1024
+
+
 def test_pictures_of_a_sound_video_arrive_in_order() -> None:
     with Sandbox(DecodeLimits()) as sandbox:
         outcome = extract(sandbox, BytesReader(VIDEO), "every:7")
@@ -115,7 +122,7 @@ def test_pictures_of_a_sound_video_arrive_in_order() -> None:
         pytest.param("abort", Crashed, "SIGABRT", id="aborts"),
         pytest.param("leave", Crashed, "status 0", id="leaves-quietly"),
         pytest.param("raise_error", Crashed, "a bug in the decoder", id="raises"),
-        pytest.param("kill_itself", Crashed, "SIGKILL", id="is-killed"),
+        pytest.param("kill_itself", Killed, "from outside", id="is-killed"),
         pytest.param("hang_in_c", TimedOut, "", id="hangs-in-c-holding-the-gil"),
         pytest.param("hang_in_python", TimedOut, "", id="hangs-in-python"),
         pytest.param("never_listen", TimedOut, "", id="never-listens"),
@@ -146,10 +153,11 @@ def test_pictures_of_a_sound_video_arrive_in_order() -> None:
 )
 def test_decoder_that(entry: str, error: type[InputError], words: str, plan_of_video) -> None:  # type: ignore[no-untyped-def]
     began = time.monotonic()
-    caught = provoke(entry, plan_of_video)
+    limits = replace(TIGHT, timeout_s=20) if error is OutOfMemory else TIGHT
+    caught = provoke(entry, plan_of_video, limits)
     assert type(caught) is error
     assert words in caught.detail
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 30
 
 
 def test_decoder_that_crashes_costs_one_video_and_leaves_nothing_behind(plan_of_video) -> None:  # type: ignore[no-untyped-def]
@@ -157,11 +165,25 @@ def test_decoder_that_crashes_costs_one_video_and_leaves_nothing_behind(plan_of_
         num_fds = open_fds()
         for _ in range(12):
             with pytest.raises(Crashed):
-                list(sandbox.decode(BytesReader(VIDEO), job(), facts=plan_of_video.facts, segments=plan_of_video.segments))
+                list(
+                    sandbox.decode(
+                        BytesReader(VIDEO), job(), facts=plan_of_video.facts, segments=plan_of_video.segments
+                    )
+                )
             assert sandbox.pid is None
         assert open_fds() <= num_fds
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
+    """Looking at a frame's side data keeps its memory until the cycle collector comes: 200 MB in 80 frames of 720p."""
+    long = video_bytes("mpeg4", {"g": "12"}, num_frames=60, size=(1280, 720))
+    with Sandbox(DecodeLimits()) as sandbox:
+        extract(sandbox, BytesReader(VIDEO))
+        before = data_bytes(sandbox.pid or 0)
+        extract(sandbox, BytesReader(long), "all")
+        assert data_bytes(sandbox.pid or 0) - before < 60 << 20
 
 
 def test_video_after_a_killed_decoder_decodes() -> None:
@@ -181,7 +203,7 @@ def test_listener_that_stops_half_way_gets_a_new_decoder() -> None:
         first = sandbox.pid
         events = sandbox.decode(reader, job(), facts=plan.facts, segments=plan.segments)
         next(events)
-        events.close()
+        cast(Generator[object, None, None], events).close()
         extract(sandbox, reader)
         assert sandbox.pid != first
 

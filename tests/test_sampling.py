@@ -6,7 +6,16 @@ from fractions import Fraction
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.sampling import SamplingRule, Succession, Tick, Window, first_slot_from, picker_for, slot_of, uniform_targets
+from pipeline.sampling import (
+    SamplingRule,
+    Succession,
+    Tick,
+    Window,
+    first_slot_from,
+    picker_for,
+    slot_of,
+    uniform_targets,
+)
 
 EVERYTHING = Window(first=0, end=None)
 
@@ -131,9 +140,7 @@ def test_picks_do_not_depend_on_the_cut(rule: str, seed: int) -> None:
     starts = [0, *cuts]
     if parsed.kind == "fps":
         starts = [first_slot_from(frames[cut].time, rate_hz=parsed.number) for cut in starts]
-    windows = [
-        Window(first=start, end=end) for start, end in zip(starts, [*starts[1:], None], strict=True)
-    ]
+    windows = [Window(first=start, end=end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
     together: list[int] = []
     for window, first_frame in zip(windows, [0, *cuts], strict=True):

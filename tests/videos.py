@@ -4,10 +4,13 @@ import io
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
+from av.packet import Packet
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 RATE_HZ = Fraction(25)
@@ -43,7 +46,7 @@ def video_bytes(
     file = io.BytesIO() if seekable else _Pipe()
     options = dict(X264 if options is None and codec == "libx264" else options or {})
     with av.open(file, "w", format=kind, options=muxer or {}) as out:
-        stream = out.add_stream(codec, rate=RATE_HZ, options=options)
+        stream = cast(VideoStream, out.add_stream(codec, rate=RATE_HZ, options=options))
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         time_base = 1 / RATE_HZ if pts_ms is None else Fraction(1, 1000)
@@ -91,18 +94,15 @@ def remuxed(
 ) -> bytes:
     """The same packets in another container; ``keep`` drops some, ``shift`` moves timestamps, ``scrub`` edits bytes."""
     file = io.BytesIO()
-    with av.open(io.BytesIO(data)) as source, av.open(file, "w", format=kind, options=muxer or {}) as out:
-        inside = source.streams.best("video")
+    with av.open(io.BytesIO(data), "r") as source, av.open(file, "w", format=kind, options=muxer or {}) as out:
+        inside = source.streams.video[0]
         stream = out.add_stream_from_template(inside)
         bsf = BitStreamFilterContext(bitstream_filter, inside, stream) if bitstream_filter else None
         for index, packet in enumerate(p for p in source.demux(inside) if p.size):
             if not keep(index):
                 continue
             if scrub is not None:
-                edited = av.Packet(scrub(bytes(packet), index))
-                edited.pts, edited.dts, edited.duration = packet.pts, packet.dts, packet.duration
-                edited.time_base, edited.is_keyframe = packet.time_base, packet.is_keyframe
-                packet = edited
+                packet = _with_content(packet, scrub(bytes(packet), index))  # noqa: PLW2901
             packet.pts = None if packet.pts is None else packet.pts + shift
             packet.dts = None if packet.dts is None else packet.dts + shift
             for done in bsf.filter(packet) if bsf else [packet]:
@@ -111,13 +111,20 @@ def remuxed(
     return file.getvalue()
 
 
+def _with_content(packet: "Packet[VideoStream]", content: bytes) -> "Packet[VideoStream]":
+    edited = cast("Packet[VideoStream]", Packet(content))
+    edited.pts, edited.dts, edited.duration = packet.pts, packet.dts, packet.duration
+    edited.time_base, edited.is_keyframe = packet.time_base, packet.is_keyframe
+    return edited
+
+
 def sequential(data: bytes) -> Iterator[tuple[int | None, bool, NDArray[np.uint8]]]:
     """Plain PyAV, one thread, every frame: (pts, is_keyframe, RGB as stored). The reference."""
-    with av.open(io.BytesIO(data)) as container:
-        stream = container.streams.best("video")
+    with av.open(io.BytesIO(data), "r") as container:
+        stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for frame in container.decode(stream):
-            yield frame.pts, bool(frame.key_frame), frame.to_ndarray(format="rgb24")
+            yield frame.pts, bool(frame.key_frame), cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24"))
 
 
 def written(folder: Path, name: str, data: bytes) -> str:

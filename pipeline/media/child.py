@@ -1,5 +1,6 @@
 """The decoder process: reads requests until its parent is gone. Imports av and numpy, and nothing heavier."""
 
+import gc
 import importlib
 import io
 import mmap
@@ -115,7 +116,6 @@ class _Slots:
 def serve(control: Channel, source: Channel, shared: mmap.mmap) -> None:
     """Answer requests to plan and to decode, until the parent hangs up."""
     slots = _Slots(control, shared)
-    painter = Painter()
     while True:
         request = receive_request(control)
         file = cast(BinaryIO, RemoteFile(source, size_bytes=request["size_bytes"]))
@@ -123,13 +123,14 @@ def serve(control: Channel, source: Channel, shared: mmap.mmap) -> None:
             if request["op"] == "plan":
                 _plan(control, file, request)
             else:
-                _decode(control, file, request, slots, painter)
+                _decode(control, file, request, slots)
         except InputError as error:
             slots.settle()
             send_json(control, {"event": "failed", "reason": error.reason, "detail": error.detail})
         except StorageFault:
             slots.settle()
             send_json(control, {"event": "storage_failed"})
+        gc.collect()  # PyAV's objects come in reference cycles, with a picture's memory in each
 
 
 def _plan(control: Channel, file: BinaryIO, request: dict[str, Any]) -> None:
@@ -148,9 +149,7 @@ def _plan(control: Channel, file: BinaryIO, request: dict[str, Any]) -> None:
     send_json(control, {"event": "planned", "facts": plan.facts.to_json(), "segments": segments})
 
 
-def _decode(
-    control: Channel, file: BinaryIO, request: dict[str, Any], slots: _Slots, painter: Painter
-) -> None:
+def _decode(control: Channel, file: BinaryIO, request: dict[str, Any], slots: _Slots) -> None:
     video = OpenVideo(
         file,
         uri=request["uri"],
@@ -160,6 +159,7 @@ def _decode(
         max_pixels=request["max_pixels"],
     )
     segments = [Segment.from_json(document) for document in request["segments"]]
+    painter = Painter()
     for event in decode_segments(video, segments):
         if isinstance(event, Picked):
             shape = painter.shape_of(event.frame)

@@ -61,9 +61,7 @@ def open_container(file: BinaryIO, *, uri: str, max_pixels: int) -> InputContain
     """
     options = {"format_whitelist": ALLOWED_DEMUXERS, "protocol_whitelist": "none", "max_pixels": str(max_pixels)}
     try:
-        return av.open(
-            file, "r", options=options, metadata_errors="replace", buffer_size=1 << 16, io_open=_refuse
-        )
+        return av.open(file, "r", options=options, metadata_errors="replace", buffer_size=1 << 16, io_open=_refuse)
     except MemoryError:
         raise
     except (av.FFmpegError, PermissionError, ValueError) as error:

@@ -41,14 +41,17 @@ def upright(pixels: NDArray[np.uint8], orientation: Orientation) -> NDArray[np.u
 
 
 class Painter:
-    """Converts frames to RGB with one scaler, kept between frames: a new one each time costs as much as the picture."""
+    """Converts one video's frames with one scaler: a new one each time costs as much as the picture."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        # Looking at a frame's side data ties it into a reference cycle, which holds its memory until the collector
+        # comes; and a video's frames that are turned alike are mirrored alike.
+        self._orientations: dict[int, Orientation] = {}
 
     def shape_of(self, frame: VideoFrame) -> tuple[int, int, int]:
         """(height, width, 3) of the upright picture."""
-        is_turned = orientation_of(frame)[0]
+        is_turned = self._orientation_of(frame)[0]
         return (frame.width, frame.height, 3) if is_turned else (frame.height, frame.width, 3)
 
     def paint(self, frame: VideoFrame, *, into: NDArray[np.uint8]) -> None:
@@ -57,4 +60,10 @@ class Painter:
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         rows = rows[: frame.height, : 3 * frame.width]
-        np.copyto(into, upright(rows.reshape(frame.height, frame.width, 3), orientation_of(frame)))
+        np.copyto(into, upright(rows.reshape(frame.height, frame.width, 3), self._orientation_of(frame)))
+
+    def _orientation_of(self, frame: VideoFrame) -> Orientation:
+        rotation = frame.rotation
+        if rotation not in self._orientations:
+            self._orientations[rotation] = orientation_of(frame)
+        return self._orientations[rotation]
