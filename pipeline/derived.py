@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.dataset import Dataset
 from pipeline.ledger import Ids, Ledger, Planned, id_bytes, segment_keys
-from pipeline.records import KEEPING_ROWS, OK
-from pipeline.schemas import PLAN, QUARANTINE, SETTLED, TASKS, VIDEOS, last_attempts
+from pipeline.schemas import PLAN, QUARANTINE, SETTLED, TASKS, VIDEOS
 
 VIDEOS_FOLDER = "videos"
 QUARANTINE_FOLDER = "quarantine"
@@ -252,35 +251,3 @@ def _tasks(
 def _numbers(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Fractions, written as text, as numbers."""
     return pa.array([None if text is None else float(Fraction(text)) for text in texts.to_pylist()], pa.float64())
-
-
-# -- for callers that hold whole tables
-
-
-def latest(settled: pa.Table) -> pa.Table:
-    """The last attempt at each segment, or whole video, of ``SETTLED`` rows."""
-    return last_attempts(settled)
-
-
-def latest_plan(dataset: Dataset) -> pa.Table:
-    """The whole plan at once, each video once, with a manifest's further columns."""
-    planned = Planned(dataset)
-    return pa.concat_tables([planned.schema.empty_table(), *(part for _, part in planned.parts())])
-
-
-def pending(dataset: Dataset, settled: pa.Table) -> pa.Table:
-    """The planned (``video_id``, ``segment``) pairs that ``SETTLED`` rows do not settle."""
-    tasks = list(pending_tasks(Planned(dataset), Ledger.of([settled])))
-    return pa.table(
-        {
-            "video_id": pa.chunked_array([chunk for part in tasks for chunk in part["video_id"].chunks], pa.string()),
-            "segment": pa.chunked_array(
-                [pc.struct_field(chunk, "index") for part in tasks for chunk in part["segment"].chunks], pa.int32()
-            ),
-        }
-    )
-
-
-def is_repeatable(entry: dict[str, Any]) -> bool:
-    """Whether ``retry`` runs a settled segment again: it failed and kept no rows."""
-    return entry["outcome"] not in KEEPING_ROWS or (entry["outcome"] != OK and not entry["num_samples"])

@@ -44,8 +44,13 @@ class SharedTally:
         """Count in one piece of work, without waiting."""
         self._actor.add.remote(worked)
 
+    def progress(self) -> dict[str, dict[str, float]]:
+        """The totals so far, of each stage."""
+        progress: dict[str, dict[str, float]] = ray.get(self._actor.progress.remote())
+        return progress
+
     def snapshot(self) -> dict[str, Any]:
-        """What was counted so far."""
+        """What was counted so far, of each worker."""
         snapshot: dict[str, Any] = ray.get(self._actor.snapshot.remote())
         return snapshot
 
@@ -166,7 +171,7 @@ def _decode(tasks: pa.Table, *, info: DatasetInfo, limits: DecodeLimits, tally: 
                 ended=time.time(),
                 num_segments=1,
                 num_samples=samples["num_samples"][0].as_py(),
-                video_s=max(0.0, samples["end_s"][0].as_py() - samples["start_s"][0].as_py()),
+                video_s=samples["video_s"][0].as_py(),
                 private_bytes=private_bytes(_own_pid(), sandbox.pid),
             )
         )

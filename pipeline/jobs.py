@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.config import DatasetConfig, ExtractRequest, RunOptions
 from pipeline.dataset import Dataset, DatasetInfo
-from pipeline.derived import Totals, latest_plan, pending, totals
+from pipeline.derived import Totals, pending_tasks, totals
 from pipeline.inputs import Inputs
 from pipeline.lease import Lease
+from pipeline.ledger import Ledger, Planned
 from pipeline.model_info import ModelInfo
 from pipeline.outcome import Clockwork, Outcome
 from pipeline.progress import Display
@@ -110,7 +109,7 @@ def forecast(request: ExtractRequest, display: Display) -> Forecast:
     with tempfile.TemporaryDirectory(prefix="vidlake-plan-") as folder, starting(request.run.address) as cluster:
         from pipeline.models.embedder import Embedder, seconds_per_sample
         from pipeline.models.registry import load_model
-        from pipeline.run import Run, task_rows
+        from pipeline.run import Run
 
         model = load_model(request.model, weights=request.weights)
         embedder = Embedder(model, precision=request.precision or "fp32")
@@ -125,19 +124,21 @@ def forecast(request: ExtractRequest, display: Display) -> Forecast:
                 scratch, info, request.run, hardware=hardware, token=token, display=display, clockwork=Clockwork()
             )
             chosen = run.plan(inputs)
-            plan = latest_plan(scratch)
-            rows = task_rows(plan, pending(scratch, (existing or scratch).settled()), chosen)
-        return _forecast(plan, rows, info, sample_s=sample_s)
+            planned = Planned(scratch)
+            ledger = Ledger.of((existing or scratch).settled_parts())
+            tasks = pending_tasks(planned, ledger, chosen=chosen.ids)
+            segments = [segment for part in tasks for segment in part["segment"].to_pylist()]
+        return _forecast(planned, segments, info, sample_s=sample_s)
 
 
-def _forecast(plan: pa.Table, rows: list[dict[str, Any]], info: DatasetInfo, *, sample_s: float) -> Forecast:
-    segments = [row["segment"] for row in rows]
+def _forecast(planned: Planned, segments: list[dict[str, Any]], info: DatasetInfo, *, sample_s: float) -> Forecast:
+    parts = [part for _, part in planned.parts(["segments", "reason"])]
+    num_planned = sum(len(cut) for part in parts for cut in part["segments"].to_pylist() if cut)
     num_samples = sum(segment["num_samples"] for segment in segments)
-    num_planned = sum(len(planned) for planned in plan["segments"].to_pylist() if planned)
     value_bytes = 2 if info.config.dtype == "float16" else 4
     return Forecast(
-        num_videos=len(plan),
-        num_unusable=len(plan) - plan["reason"].null_count,
+        num_videos=len(planned.ids),
+        num_unusable=sum(len(part) - part["reason"].null_count for part in parts),
         num_done=num_planned - len(segments),
         num_segments=len(segments),
         hours=sum(segment["end_s"] - segment["start_s"] for segment in segments) / 3600,

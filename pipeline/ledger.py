@@ -86,7 +86,7 @@ class Ledger:
         for part in settled:
             keys.append(segment_keys(id_bytes(part["video_id"]), part["segment"].fill_null(-1).to_numpy()))
             entries.append(_entries(part, num_failed=num_failed))
-            failed.append(part.filter(pc.not_equal(part["outcome"], OK)))
+            failed.append(part.select(SETTLED.names).filter(pc.not_equal(part["outcome"], OK)))
             num_failed += len(failed[-1])
         all_keys = np.concatenate(keys)
         keys.clear()

@@ -1,94 +1,101 @@
 """What a user sees while a job runs: a live bar on a terminal, plain lines elsewhere. All on stderr."""
 
-import sys
+import contextlib
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from pipeline.report import bottleneck
+from pipeline.sizes import Work
 
 _POLL_S = 1.0
 _LINE_EVERY_S = 10.0
 
 
 class Display:
-    """Follows a run's tally until closed. ``is_quiet``: shows nothing."""
+    """Tells of a run. ``is_quiet``: says nothing."""
 
     def __init__(self, *, is_quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._is_quiet = is_quiet
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
 
     def say(self, text: str) -> None:
         """One line."""
         if not self._is_quiet:
             self._console.print(text, markup=False)
 
-    def follow(self, snapshot: Callable[[], dict[str, Any]], *, total_s: float, num_actors: int) -> "Following":
-        """Show decoding progress towards ``total_s`` seconds of video while the returned context is open."""
-        return Following(self, snapshot, total_s=total_s, num_actors=num_actors)
+    @contextlib.contextmanager
+    def follow(
+        self, progress: Callable[[], dict[str, dict[str, float]]], *, work: Work, num_videos: int, num_actors: int
+    ) -> Iterator[None]:
+        """Show how far decoding and the model have come, while the context is open."""
+        stop = threading.Event()
+        view = _View(progress, work=work, num_videos=num_videos, num_actors=num_actors)
+        show = self._show_bar if self._console.is_terminal else self._show_lines
+        thread = threading.Thread(target=show, args=(view, stop), daemon=True)
+        if not self._is_quiet:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            if thread.is_alive():
+                thread.join(timeout=5)
+
+    def _show_bar(self, view: "_View", stop: threading.Event) -> None:
+        columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            task = bar.add_task("starting", total=1.0)
+            while not stop.wait(_POLL_S):
+                share, text = view.look()
+                bar.update(task, completed=share, description=text)
+
+    def _show_lines(self, view: "_View", stop: threading.Event) -> None:
+        while not stop.wait(_LINE_EVERY_S):
+            share, text = view.look()
+            self.say(f"{100 * share:3.0f}%  {text}")
 
 
-class Following:
-    """A bar or lines, in a thread of their own."""
+class _View:
+    """Turns a run's totals into a line."""
 
     def __init__(
-        self, display: Display, snapshot: Callable[[], dict[str, Any]], *, total_s: float, num_actors: int
+        self, progress: Callable[[], dict[str, dict[str, float]]], *, work: Work, num_videos: int, num_actors: int
     ) -> None:
-        self._display = display
-        self._snapshot = snapshot
-        self._total_s = max(total_s, 0.001)
+        self._progress = progress
+        self._work = work
+        self._num_videos = num_videos
         self._num_actors = num_actors
-        self._began = time.time()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._began = time.monotonic()
+        self._before = progress()
 
-    def __enter__(self) -> Self:
-        if not self._display._is_quiet:
-            self._thread.start()
-        return self
+    def look(self) -> tuple[float, str]:
+        """The share that is done, 0 to 1, and the line."""
+        now = self._progress()
+        elapsed_s = time.monotonic() - self._began
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        def since(stage: str, name: str) -> float:
+            return now.get(stage, {}).get(name, 0.0) - self._before.get(stage, {}).get(name, 0.0)
 
-    def _run(self) -> None:
-        if sys.stderr.isatty():
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeRemainingColumn(),
-            )
-            with Progress(*columns, console=self._display._console, transient=True) as bar:
-                task = bar.add_task("starting", total=self._total_s)
-                while not self._stop.wait(_POLL_S):
-                    self._update(bar, task)
-            return
-        while not self._stop.wait(_LINE_EVERY_S):
-            done_s, text = self._state()
-            self._display.say(f"{100 * min(1.0, done_s / self._total_s):3.0f}%  {text}")
-
-    def _update(self, bar: Progress, task: TaskID) -> None:
-        done_s, text = self._state()
-        bar.update(task, completed=done_s, description=text)
-
-    def _state(self) -> tuple[float, str]:
-        snapshot = self._snapshot()
-        decode, embed = snapshot.get("decode", {}), snapshot.get("embed", {})
-        elapsed = max(time.time() - self._began, 0.001)
-        done_s = float(decode.get("video_s", 0.0))
-        stage = bottleneck(snapshot, since=self._began, num_actors=self._num_actors)
+        # A segment is done when the model is; its decoding is what there is to see before.
+        done = (since("decode", "num_segments") + since("embed", "num_segments")) / (2 * self._work.num_segments)
+        share = min(1.0, done)
+        left_s = elapsed_s * (1 - share) / share if share else None
+        stage = bottleneck(now, elapsed_s=elapsed_s, num_actors=self._num_actors)
         parts = [
-            f"{decode.get('num_segments', 0):.0f} segments",
-            f"{embed.get('num_samples', 0) / elapsed:.1f} frames/s",
-            f"{done_s / elapsed:.1f} x real time",
+            f"about {share * self._num_videos:.0f} of {self._num_videos} videos",
+            f"{since('embed', 'num_samples') / elapsed_s:.1f} frames/s",
+            f"{since('decode', 'video_s') / elapsed_s:.1f} x real time",
+            "starting the model" if left_s is None else f"{_clock(left_s)} left",
+            *([f"bottleneck: {stage}"] if stage else []),
         ]
-        return done_s, ", ".join(parts) + (f", bottleneck: {stage}" if stage else "")
+        return share, ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -35,8 +35,8 @@ class Segment:
     """A stretch of one video between two keyframes: the unit of failure and of commit.
 
     ``seek_to`` is where the demuxer is sent (``None``: the file's start) and ``key_pts`` the keyframe that decoding
-    then starts with, both in the stream's time base. ``window`` says which samples are its own, on the sampling rule's axis;
-    ``targets`` lists them where the planner chose them one by one.
+    then starts with, both in the stream's time base. ``window`` says which samples are its own, on the sampling
+    rule's axis; ``targets`` lists them where the planner chose them one by one.
     """
 
     index: int

@@ -1,7 +1,6 @@
 """What a run did: busy times and counts of every worker, gathered while it runs, written down when it ends."""
 
 import os
-import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from typing import Any, Literal
 StageName = Literal["plan", "decode", "embed", "commit"]
 # Work with less than this between is one stretch: a report of a day's run stays small.
 _SAME_STRETCH_S = 1.0
+_BUSY = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +90,9 @@ def private_bytes(*pids: int | None) -> int:
     return total
 
 
-def bottleneck(snapshot: dict[str, Any], *, since: float, num_actors: int) -> str | None:
+def bottleneck(progress: dict[str, dict[str, float]], *, elapsed_s: float, num_actors: int) -> str | None:
     """The stage that holds the others up: the model where its actors are nearly always busy, else decoding."""
-    embed = snapshot.get("embed", {}).get("workers", {})
-    elapsed = time.time() - since
-    if elapsed <= 0 or not snapshot.get("decode"):
+    if "decode" not in progress or elapsed_s <= 0:
         return None
-    busy = sum(worker["busy_s"] for worker in embed.values()) / (elapsed * max(1, num_actors))
-    return "model" if busy > 0.8 else "decode"
+    model_busy_s = progress.get("embed", {}).get("busy_s", 0.0)
+    return "model" if model_busy_s / (elapsed_s * max(1, num_actors)) > _BUSY else "decode"

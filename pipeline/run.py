@@ -1,27 +1,33 @@
 """One run over one dataset: plan what is new, process what is not settled, bring the derived tables up to date."""
 
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import extract
 from pipeline.config import RunOptions
 from pipeline.dataset import Dataset, DatasetInfo, plan_schema
-from pipeline.derived import derive, is_repeatable, latest, latest_plan, pending
+from pipeline.derived import derive, failed_plans, pending_tasks, unsettled_failures
 from pipeline.inputs import Inputs
+from pipeline.ledger import Ids, Ledger, Planned
 from pipeline.outcome import Clockwork, Outcome
 from pipeline.progress import Display
-from pipeline.schemas import PLAN, SOURCES, TASKS, table_of
+from pipeline.schemas import PLAN, SOURCES, table_of
 from pipeline.sizes import Hardware, Work, choose_sizes
 from pipeline.sources import source_row
 from pipeline.stages import MAX_SEGMENT_BYTES
-from pipeline.tasks import group_tasks
+from pipeline.tasks import group_tables
 
 _PLAN_VIDEOS_PER_TASK = 32
 _MAX_SAMPLES = 512
+# A driver holds no more than this of what is left to do, however large the archive.
+_VIDEOS_AT_ONCE = 20_000
+_SEGMENTS_AT_ONCE = 100_000
 
 
 class Run:
@@ -47,54 +53,49 @@ class Run:
         self._clockwork = clockwork
         self._tally = extract.SharedTally()
 
-    def plan(self, inputs: Inputs) -> dict[str, str]:
-        """Plan what is new in the input; returns the locators, by video id, of what this run is to process."""
-        planned = {video for part in self._dataset.plan_parts(["video_id"]) for video in part["video_id"].to_pylist()}
-        listed: list[str] = []
-        chosen: dict[str, str] = {}
-        new: list[dict[str, Any]] = []
-        for source in inputs:
-            row = source_row(source, attempt=1)
-            listed.append(row["video_id"])
-            is_within = self._options.limit is None or len(chosen) < self._options.limit
-            if is_within and self._options.shard.holds(row["video_id"]):
-                chosen[row["video_id"]] = row["locator"]
-                if row["video_id"] not in planned:
-                    new.append(row)
-        self._dataset.publish_listing(pa.array(listed, pa.string()))
-        self._plan_rows(new, plan_schema(inputs.fields))
+    def plan(self, inputs: Inputs) -> "Chosen":
+        """Plan what is new in the input; returns what of it this run is to process."""
+        planned = Planned(self._dataset).ids
+        listed, chosen = Ids(), Chosen()
+        schema = plan_schema(inputs.fields)
+
+        def new_rows() -> Iterator[dict[str, Any]]:
+            for source in inputs:
+                row = source_row(source, attempt=1)
+                listed.add(row["video_id"])
+                is_within = self._options.limit is None or len(chosen.ids) < self._options.limit
+                if is_within and self._options.shard.holds(row["video_id"]):
+                    chosen.add(row)
+                    if row["video_id"] not in planned:
+                        yield row
+
+        for rows in _batched(new_rows(), _VIDEOS_AT_ONCE):
+            self._plan_rows(rows, schema)
+        self._dataset.publish_listing(listed.to_arrow(), token=self._token)
+        self._clockwork.mark("plan")
         return chosen
 
-    def extract(self, chosen: dict[str, str]) -> None:
+    def extract(self, chosen: "Chosen") -> None:
         """Decode, embed and commit the segments of the ``chosen`` videos that are not settled yet."""
-        plan, settled = latest_plan(self._dataset), self._dataset.settled()
-        self._settle_failed(plan, settled)
-        self._process(task_rows(plan, pending(self._dataset, settled), chosen))
+        planned, ledger = Planned(self._dataset), Ledger.of(self._dataset.settled_parts())
+        self._settle_failed(planned, ledger)
+        self._process(pending_tasks(planned, ledger, chosen=chosen.ids, locators=chosen.locators))
 
     def retry(self) -> None:
         """Probe failed videos and decode failed segments once more."""
-        plan = latest_plan(self._dataset)
-        failed = [row for row in plan.to_pylist() if row["reason"] is not None]
-        again = [row | {"attempt": row["attempt"] + 1, "locator": row["uri"], "reason": None} for row in failed]
-        self._plan_rows(again, plan.schema)
-        plan, settled = latest_plan(self._dataset), self._dataset.settled()
-        self._settle_failed(plan, settled)
-        left = pending(self._dataset, settled)
-        attempts = dict.fromkeys(zip(left["video_id"].to_pylist(), left["segment"].to_pylist(), strict=True), 1)
-        attempts |= {
-            (entry["video_id"], entry["segment"]): entry["attempt"] + 1
-            for entry in latest(settled).to_pylist()
-            if entry["segment"] is not None and is_repeatable(entry)
-        }
-        videos, segments = zip(*attempts, strict=True) if attempts else ((), ())
-        keys = pa.table({"video_id": pa.array(videos, pa.string()), "segment": pa.array(segments, pa.int32())})
-        rows = task_rows(plan, keys, dict(_uris(plan)))
-        self._process([row | {"attempt": attempts[row["video_id"], row["segment"]["index"]]} for row in rows])
+        planned = Planned(self._dataset)
+        for failed in failed_plans(planned):
+            rows = [row | {"attempt": row["attempt"] + 1, "locator": row["uri"]} for row in failed.to_pylist()]
+            self._plan_rows([row | {"reason": None, "detail": None} for row in rows], planned.schema)
+        self._clockwork.mark("plan")
+        planned, ledger = Planned(self._dataset), Ledger.of(self._dataset.settled_parts())
+        self._settle_failed(planned, ledger)
+        self._process(pending_tasks(planned, ledger, is_retry=True))
 
     def finish(self) -> Outcome:
         """Bring the derived tables up to date and write the run's report."""
         self._clockwork.mark("extract")
-        found = derive(self._dataset)
+        found = derive(self._dataset, token=self._token)
         stages = self._tally.snapshot()
         self._clockwork.mark("end")
         marks = self._clockwork.marks
@@ -117,83 +118,89 @@ class Run:
         if absent:
             self._dataset.publish_plan(table_of(absent, schema), token=self._token)
         present = [row for row in rows if row["reason"] is None]
-        if present:
-            self._display.say(f"planning {len(present)} videos")
-            sources = pa.schema([*SOURCES, *(field for field in schema if field.name not in PLAN.names)])
-            size = max(1, min(_PLAN_VIDEOS_PER_TASK, len(present) // (2 * self._hardware.num_cpus)))
-            blocks = [table_of(present[at : at + size], sources) for at in range(0, len(present), size)]
-            sample_bytes = self._info.config.model.preprocessing.sample_bytes
-            extract.run_plan(
-                blocks,
-                dataset=self._dataset,
-                rule=self._info.config.rule,
-                sizing={
-                    "max_samples": max(1, min(_MAX_SAMPLES, MAX_SEGMENT_BYTES // sample_bytes)),
-                    "duration_s": self._options.segment_seconds,
-                },
-                schema=schema,
-                limits=self._options.limits,
-                sizes=choose_sizes(self._hardware, Work(num_segments=0, num_samples=0, cost_s=0), self._options),
-                token=self._token,
-                tally=self._tally,
-            )
-        self._clockwork.mark("plan")
+        if not present:
+            return
+        self._display.say(f"planning {len(present)} videos")
+        sources = pa.schema([*SOURCES, *(field for field in schema if field.name not in PLAN.names)])
+        size = max(1, min(_PLAN_VIDEOS_PER_TASK, len(present) // (2 * self._hardware.num_cpus)))
+        sample_bytes = self._info.config.model.preprocessing.sample_bytes
+        extract.run_plan(
+            [table_of(some, sources) for some in _batched(iter(present), size)],
+            dataset=self._dataset,
+            rule=self._info.config.rule,
+            sizing={
+                "max_samples": max(1, min(_MAX_SAMPLES, MAX_SEGMENT_BYTES // sample_bytes)),
+                "duration_s": self._options.segment_seconds,
+            },
+            schema=schema,
+            limits=self._options.limits,
+            sizes=choose_sizes(self._hardware, Work(num_segments=0, num_samples=0, cost_s=0), self._options),
+            token=self._token,
+            tally=self._tally,
+        )
 
-    def _settle_failed(self, plan: pa.Table, settled: pa.Table) -> None:
-        """Settle the videos that failed as a whole, in a file of no rows."""
-        columns = (settled[name].to_pylist() for name in ("video_id", "segment", "attempt"))
-        known = set(zip(*columns, strict=True))
-        nothing = {"segment": None, "start_s": None, "end_s": None, "num_samples": 0, "num_corrupt": 0}
-        entries = [
-            {"video_id": row["video_id"], "attempt": row["attempt"], "outcome": row["reason"], "detail": row["detail"]}
-            | nothing
-            for row in plan.select(["video_id", "attempt", "reason", "detail"]).to_pylist()
-            if row["reason"] is not None and (row["video_id"], None, row["attempt"]) not in known
-        ]
-        if entries:
+    def _settle_failed(self, planned: Planned, ledger: Ledger) -> None:
+        """Settle the videos that failed as a whole, in files of no rows."""
+        for entries in unsettled_failures(planned, ledger):
             self._dataset.settle(entries, self._info, token=self._token)
 
-    def _process(self, rows: list[dict[str, Any]]) -> None:
-        segments = [row["segment"] for row in rows]
-        if not segments:
-            return
-        work = Work(
-            num_segments=len(segments),
-            num_samples=sum(segment["num_samples"] for segment in segments),
-            cost_s=sum(segment["cost_s"] for segment in segments),
-        )
-        sizes = choose_sizes(self._hardware, work, self._options)
-        total_s = sum(segment["end_s"] - segment["start_s"] for segment in segments)
-        self._display.say(
-            f"{work.num_segments} segments, about {work.num_samples} samples, {total_s / 3600:.2f} h of video: "
-            f"{sizes.decode_workers} decode workers, {sizes.num_actors} model actors"
-        )
-        with self._display.follow(self._tally.snapshot, total_s=total_s, num_actors=sizes.num_actors):
-            extract.run_extract(
-                [table_of(task, TASKS) for task in group_tasks(rows, task_s=sizes.task_s)],
-                dataset=self._dataset,
-                info=self._info,
-                limits=self._options.limits,
-                sizes=sizes,
-                is_compiled=self._options.compile,
-                token=self._token,
-                tally=self._tally,
+    def _process(self, parts: Iterable[pa.Table]) -> None:
+        for wave in _waves(parts):
+            segments = pa.chunked_array([chunk for part in wave for chunk in part["segment"].chunks])
+            work = Work(
+                num_segments=len(segments), num_samples=_sum(segments, "num_samples"), cost_s=_sum(segments, "cost_s")
             )
+            total_s = _sum(segments, "end_s") - _sum(segments, "start_s")
+            sizes = choose_sizes(self._hardware, work, self._options)
+            num_videos = sum(len(pc.unique(part["video_id"])) for part in wave)
+            self._display.say(
+                f"{num_videos} videos to do, {work.num_segments} segments, about {work.num_samples} samples of "
+                f"{total_s / 3600:.2f} h: {sizes.decode_workers} decode workers, {sizes.num_actors} model actors"
+            )
+            with self._display.follow(
+                self._tally.progress, work=work, num_videos=num_videos, num_actors=sizes.num_actors
+            ):
+                extract.run_extract(
+                    group_tables(wave, task_s=sizes.task_s),
+                    dataset=self._dataset,
+                    info=self._info,
+                    limits=self._options.limits,
+                    sizes=sizes,
+                    is_compiled=self._options.compile,
+                    token=self._token,
+                    tally=self._tally,
+                )
 
 
-def task_rows(plan: pa.Table, left: pa.Table, locators: dict[str, str]) -> list[dict[str, Any]]:
-    """The rows of ``TASKS`` for the segments in ``left``, of the videos that have a locator, in the plan's order."""
-    wanted: dict[str, set[int]] = {}
-    for video, segment in zip(left["video_id"].to_pylist(), left["segment"].to_pylist(), strict=True):
-        if video in locators:
-            wanted.setdefault(video, set()).add(segment)
-    return [
-        row | {"locator": locators[row["video_id"]], "segment": segment, "attempt": 1}
-        for row in plan.to_pylist()
-        for segment in row["segments"] or []
-        if segment["index"] in wanted.get(row["video_id"], ())
-    ]
+class Chosen:
+    """The videos that a run is to process, and where they are read where that is not their ``uri``."""
+
+    def __init__(self) -> None:
+        self.ids = Ids()
+        self.locators: dict[str, str] = {}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Put in the video of a ``SOURCES`` row."""
+        self.ids.add(row["video_id"])
+        if row["locator"] != row["uri"]:
+            self.locators[row["video_id"]] = row["locator"]
 
 
-def _uris(plan: pa.Table) -> Iterable[tuple[str, str]]:
-    return zip(plan["video_id"].to_pylist(), plan["uri"].to_pylist(), strict=True)
+def _waves(parts: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
+    wave: list[pa.Table] = []
+    for part in parts:
+        wave.append(part)
+        if sum(map(len, wave)) >= _SEGMENTS_AT_ONCE:
+            yield wave
+            wave = []
+    if wave:
+        yield wave
+
+
+def _batched(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    while batch := list(itertools.islice(rows, size)):
+        yield batch
+
+
+def _sum(segments: pa.ChunkedArray, name: str) -> Any:
+    return pc.sum(pc.struct_field(segments, name)).as_py() or 0

@@ -1,6 +1,7 @@
 """The Arrow schemas of what passes between Ray operators and of what lies on disk, and the only row codecs."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -256,4 +257,10 @@ def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
 
 
 def _buffers(column: pa.ChunkedArray) -> Iterator[pa.Buffer]:
-    return (value.as_buffer() for chunk in column.chunks for value in chunk)
+    """Each value of a ``large_binary`` column, without a copy: Arrow's own scalars make one."""
+    for chunk in column.chunks:
+        if len(chunk):
+            _, offsets, data = chunk.buffers()
+            ends = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1].tolist()
+            data = pa.py_buffer(b"") if data is None else data
+            yield from (data.slice(first, last - first) for first, last in pairwise(ends))

@@ -122,5 +122,5 @@ def _floor(share: float) -> float:
 def _apart(cpus: float, *, others: tuple[float, ...]) -> float:
     """At most ``cpus``, and none of ``others``."""
     while any(abs(cpus - other) < _LEAST / 2 for other in others):
-        cpus -= _LEAST
+        cpus = round(cpus - _LEAST, 4)
     return cpus

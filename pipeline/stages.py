@@ -1,17 +1,17 @@
 """The functions of the stages, free of Ray: source -> plan, segment -> samples -> features. Batch and live use them."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import Changed, Crashed, InputError, Killed, OutOfMemory, Unreadable
-from pipeline.media.sandbox import Dropped, Job, Picture, Sandbox
+from pipeline.media.sandbox import Dropped, Ended, Job, Picture, Sandbox
 from pipeline.model_info import ModelInfo, Preprocessing
 from pipeline.models.preprocess import prepare
 from pipeline.records import (
@@ -124,7 +124,8 @@ def _decode_on(
         InputError: the first segment that was not yielded is lost, for this reason.
     """
     waiting = list(segments)
-    with contextlib.closing(sandbox.decode(reader, job, facts=facts, segments=tuple(waiting))) as events:
+    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting))
+    with contextlib.closing(cast("Generator[Picture | Dropped | Ended, None, None]", decoded)) as events:
         while waiting:
             segment = waiting.pop(0)
             buffer = SampleBuffer(segment, preprocessing=preprocessing)

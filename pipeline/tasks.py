@@ -29,24 +29,6 @@ def group_tables(parts: Iterable[pa.Table], *, task_s: float) -> list[pa.Table]:
     return [task for _, task in sorted(tasks, key=lambda costed: -costed[0])]
 
 
-def group_tasks(rows: Iterable[dict[str, Any]], *, task_s: float) -> list[list[dict[str, Any]]]:
-    """The same for rows as dicts, such as a test writes."""
-    tasks: list[list[dict[str, Any]]] = []
-    open_task: list[dict[str, Any]] = []
-    open_s = 0.0
-    for _, group in groupby(rows, key=lambda row: (row["video_id"], row["segment"]["key_pts"])):
-        together = list(group)
-        cost_s = sum(row["segment"]["cost_s"] for row in together)
-        if open_task and open_s + cost_s > task_s:
-            tasks.append(open_task)
-            open_task, open_s = [], 0.0
-        open_task += together
-        open_s += cost_s
-    if open_task:
-        tasks.append(open_task)
-    return sorted(tasks, key=lambda task: -sum(row["segment"]["cost_s"] for row in task))
-
-
 def _passes(part: pa.Table) -> Iterator[tuple[int, int]]:
     """The stretches of rows that one pass of a decoder serves."""
     keys = zip(part["video_id"].to_pylist(), _column(part, "key_pts").tolist(), strict=True)

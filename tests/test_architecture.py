@@ -35,6 +35,7 @@ ORDER = (
     "lease",
     "footers",
     "dataset",
+    "ledger",
     "derived",
     "outcome",
     "sources",

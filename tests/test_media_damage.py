@@ -8,14 +8,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from media import Decoded, decode, extract, plan
+from videos import X264, remuxed, sequential, video_bytes, written
 
 from pipeline.errors import InputError
 from pipeline.media.sandbox import Dropped, Ended, Job, Picture, Sandbox
 from pipeline.records import DecodeLimits, TimeRange
 from pipeline.sampling import SamplingRule
 from pipeline.storage import open_reader
-from tests.media import Decoded, decode, extract, plan
-from tests.videos import X264, remuxed, sequential, video_bytes, written
 
 CLIPS = Path("/work/shared/media/clips")
 FAST = {"movflags": "frag_keyframe+empty_moov"}

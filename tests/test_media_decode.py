@@ -8,10 +8,10 @@ from functools import cache
 import av
 import numpy as np
 import pytest
+from media import decode, extract, plan
+from videos import X264, X265, remuxed, sequential, video_bytes
 
 from pipeline.sampling import SamplingRule, slot_of, uniform_targets
-from tests.media import decode, extract, plan
-from tests.videos import X264, X265, remuxed, sequential, video_bytes
 
 RULES = ["fps:1", "fps:3", "fps:0.2", "every:7", "all", "keyframes", "uniform:9"]
 OPEN_GOP = {**X264, "x264-params": "open-gop=1:keyint=24:min-keyint=24:scenecut=0"}

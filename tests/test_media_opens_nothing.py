@@ -8,14 +8,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from media import plan
+from videos import video_bytes, written
 
 from pipeline.errors import InputError
 from pipeline.media.sandbox import Job, Sandbox
 from pipeline.records import DecodeLimits, TimeRange
 from pipeline.sampling import SamplingRule
 from pipeline.storage import open_reader
-from tests.media import plan
-from tests.videos import video_bytes, written
 
 
 class Trap(ThreadingHTTPServer):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from av.audio.stream import AudioStream
 from av.stream import Disposition
+from media import CountingFile, decode, plan
+from videos import X264, pixels, remuxed, video_bytes
 
 from pipeline.errors import InputError
 from pipeline.records import Segment, TimeRange, VideoFacts
-from tests.media import CountingFile, decode, plan
-from tests.videos import X264, pixels, remuxed, video_bytes
 
 
 def sound_bytes(kind: str, codec: str, *, cover: bool = False) -> bytes:

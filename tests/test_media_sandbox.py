@@ -12,6 +12,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from videos import sequential, video_bytes
 
 from pipeline.errors import (
     Changed,
@@ -29,10 +30,9 @@ from pipeline.media.sandbox import Ended, Job, Picture, Sandbox
 from pipeline.records import DecodeLimits, TimeRange
 from pipeline.sampling import SamplingRule
 from pipeline.storage import Reader
-from tests.videos import sequential, video_bytes
 
 TIGHT = DecodeLimits(timeout_s=1.5, memory_bytes=400 << 20, max_pixels=1_000_000)
-HANDS = "tests.hostile_decoders"
+HANDS = "hostile_decoders"
 
 
 class BytesReader(Reader):

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.model_info import ModelInfo, Preprocessing
-from pipeline.models.embedder import Embedder, Precision
+from pipeline.models.embedder import Embedder
 from pipeline.models.network import LoadedModel
 from pipeline.models.registry import load_model
+from pipeline.records import Precision
 
 Pictures = NDArray[np.uint8]
 Features = NDArray[np.float32]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.transforms import v2  # type: ignore[import-untyped]
-from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from pipeline.model_info import Interpolation, Preprocessing
 from pipeline.models.preprocess import MAX_RESIZED_PX, prepare, resized_size

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-import torchvision  # type: ignore[import-untyped]
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
