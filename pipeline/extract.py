@@ -71,7 +71,7 @@ def run_plan(
     _quiet()
     settings = {"rule": rule, "sizing": sizing, "schema": schema, "limits": limits, "tally": tally}
     videos = _from_blocks(sources)
-    planned = videos.map_batches(cast(Any, _plan), fn_kwargs=settings, **_per_block(sizes))
+    planned = videos.map_batches(cast(Any, _plan), fn_kwargs=settings, **_per_block(sizes, num_blocks=len(sources)))
     planned.write_datasink(PlanSink(dataset, token), ray_remote_args={"num_cpus": sizes.commit_cpus})
 
 
@@ -90,7 +90,7 @@ def run_extract(
     _quiet()
     settings = {"info": info, "limits": limits, "tally": tally}
     segments = _from_blocks(tasks)
-    samples = segments.map_batches(cast(Any, _decode), fn_kwargs=settings, **_per_block(sizes))
+    samples = segments.map_batches(cast(Any, _decode), fn_kwargs=settings, **_per_block(sizes, num_blocks=len(tasks)))
     features = samples.map_batches(
         Embed,
         fn_constructor_kwargs={"info": info, "sizes": sizes, "is_compiled": is_compiled, "tally": tally},
@@ -120,11 +120,11 @@ def _from_blocks(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
     return ray.data.from_arrow(list(blocks))
 
 
-def _per_block(sizes: Sizes) -> dict[str, Any]:
+def _per_block(sizes: Sizes, *, num_blocks: int) -> dict[str, Any]:
     return {
         "batch_size": None,
         "batch_format": "pyarrow",
-        "compute": TaskPoolStrategy(sizes.decode_workers),
+        "compute": TaskPoolStrategy(min(sizes.decode_workers, num_blocks)),
         "num_cpus": sizes.decode_cpus,
         "ray_remote_args_fn": _bounded_retries,
     }
