@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any, cast
@@ -14,13 +15,16 @@ from ray.exceptions import RayError, RayTaskError
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.sizes import Hardware
 
+_LOCAL_STARTS = 2
+_REACHED_WITHIN_S = 10.0
+
 
 class Starting:
     """A cluster that is being started or joined, in the background: it takes seconds that others can use."""
 
     def __init__(self, address: str | None) -> None:
         self._address = address
-        self._error: UsageError | None = None
+        self._error: RunError | None = None
         self._is_up = threading.Event()
         self._is_over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
@@ -30,6 +34,7 @@ class Starting:
 
         Raises:
             UsageError: there is no such cluster.
+            RunError: the machine cannot start one.
         """
         self._is_up.wait()
         if self._error is not None:
@@ -56,9 +61,10 @@ class Starting:
     def _run(self) -> None:
         try:
             _start(self._address)
-        except UsageError as error:
+        except RunError as error:
             self._error = error
-        self._is_up.set()
+        finally:
+            self._is_up.set()
         # The kernel ends Ray's processes with the thread that started them (PR_SET_PDEATHSIG): outlive them.
         self._is_over.wait()
 
@@ -80,18 +86,39 @@ def starting(address: str | None) -> Iterator[Starting]:
 
 def _start(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is not None:
+        told = _failure_of_reaching(address) or _failure_of_init(address=address)
+        if told is not None:
+            raise UsageError(f"no Ray cluster at {address!r}: {told}")
+        return
+    # Ray gives its own processes 30 s, which a busy machine may not manage the first time.
+    for _ in range(_LOCAL_STARTS):
+        told = _failure_of_init(address="local", num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False)
+        if told is None:
+            return
+        ray.shutdown()
+    raise RunError(f"a local Ray cluster does not start on this machine: {told}")
+
+
+def _failure_of_reaching(address: str) -> str | None:
+    # Ray itself tries for many minutes.
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return None
     try:
-        ray.init(
-            address="local" if address is None else address,
-            num_cpus=len(os.sched_getaffinity(0)) if address is None else None,
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
-    except (ConnectionError, RayError, ValueError, RuntimeError) as error:
-        where = "a local Ray cluster cannot be started" if address is None else f"no Ray cluster at {address!r}"
-        reason = str(error).strip().splitlines()
-        raise UsageError(f"{where}: {reason[0] if reason else type(error).__name__}") from None
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_WITHIN_S).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
+def _failure_of_init(**settings: Any) -> str | None:
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  Ray raises bare ones where its processes do not come up
+        lines = str(error).strip().splitlines()
+        return lines[0] if lines else type(error).__name__
+    return None
 
 
 def cause_of(error: BaseException) -> PipelineError:

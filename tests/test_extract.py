@@ -168,6 +168,13 @@ def test_another_configuration_is_refused_and_touches_nothing(archive: Path, tmp
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
 
 
+def test_cluster_that_is_not_there_is_named(archive: Path, tmp_path: Path) -> None:
+    done = vidlake("extract", archive, "--out", tmp_path / "lake", *MODEL, "--address", "127.0.0.1:9", status=2)
+    assert len(done.stderr.splitlines()) == 1
+    assert "127.0.0.1:9" in done.stderr
+    assert not (tmp_path / "lake").exists()
+
+
 def test_retry_adds_only_what_is_missing(archive: Path, tmp_path: Path, cluster: str) -> None:
     out = tmp_path / "lake"
     words = ["extract", archive, "--out", out, *MODEL, "--address", cluster]
