@@ -98,9 +98,7 @@ def test_archive_becomes_a_lake(archive: Path, tmp_path: Path, cluster: str) -> 
     assert set(statuses(out).values()) == {"ok"}
 
 
-def test_decoding_runs_beside_the_model_and_its_memory_is_reported(
-    archive: Path, tmp_path: Path, cluster: str
-) -> None:
+def test_decoding_runs_beside_the_model_and_its_memory_is_reported(archive: Path, tmp_path: Path, cluster: str) -> None:
     out = tmp_path / "lake"
     vidlake("extract", archive, "--out", out, *MODEL, "--sample", "all", "--segment-seconds", "1", "--address", cluster)
     [report] = [json.loads(path.read_text()) for path in (out / "_vidlake" / "runs").iterdir()]
