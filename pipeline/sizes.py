@@ -11,6 +11,9 @@ _GPU_BATCH = 256
 # uses is the operating system's affair. It must differ from what decoding asks for, or Ray fuses both into one task.
 _CPU_ACTOR_CPUS = 0.45
 _COMMIT_CPUS = 0.01
+# Decode tasks ask for this share of the CPUs in all, and their number is capped beside. Ray Data keeps so much back for
+# the stages behind (its operators' reservations) that on 2 CPUs tasks of 0.5 each ran one at a time, those of 0.25 both.
+_DECODE_SHARE = 0.25
 # For commits, and for the actor that counts.
 _SPARE_CPUS = 0.05
 _TASK_S = (2.0, 45.0)
@@ -78,11 +81,12 @@ def choose_sizes(hardware: Hardware, work: Work, options: RunOptions) -> Sizes:
     actor_cpus = 0.0 if is_on_gpu else max(_LEAST, _floor(_CPU_ACTOR_CPUS * min(1.0, num_cpus / (2 * num_actors))))
     free_cpus = num_cpus - num_actors * actor_cpus - _SPARE_CPUS
     decode_workers = min(options.decode_workers or num_cpus, int(free_cpus / (4 * _LEAST)))
+    decode_cpus = min(_DECODE_SHARE, min(_DECODE_SHARE * num_cpus, free_cpus) / decode_workers)
     batch_size = options.batch_size or (_GPU_BATCH if is_on_gpu else _CPU_BATCH)
     task_s = work.cost_s / (decode_workers * _TASKS_PER_WORKER)
     return Sizes(
         decode_workers=decode_workers,
-        decode_cpus=_apart(_floor(min(1.0, free_cpus / decode_workers)), others=(actor_cpus, _COMMIT_CPUS)),
+        decode_cpus=_apart(_floor(decode_cpus), others=(actor_cpus, _COMMIT_CPUS)),
         num_actors=num_actors,
         actor_cpus=actor_cpus,
         actor_gpus=_floor(1 / -(-num_actors // hardware.num_gpus)) if is_on_gpu else 0.0,
