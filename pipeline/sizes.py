@@ -11,8 +11,8 @@ _GPU_BATCH = 256
 # uses is the operating system's affair. It must differ from what decoding asks for, or Ray fuses both into one task.
 _CPU_ACTOR_CPUS = 0.45
 _COMMIT_CPUS = 0.01
-# Decode tasks ask for this share of the CPUs in all, and their number is capped beside. Ray Data keeps so much back for
-# the stages behind (its operators' reservations) that on 2 CPUs tasks of 0.5 each ran one at a time, those of 0.25 both.
+# Decode tasks ask for this share of the CPUs in all, and their number is capped beside. Ray Data keeps so much back
+# for the stages behind (its operators' reservations) that of two tasks of 0.5 on 2 CPUs one waits, and of 0.25 none.
 _DECODE_SHARE = 0.25
 # For commits, and for the actor that counts.
 _SPARE_CPUS = 0.05
