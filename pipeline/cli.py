@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, TypeVar, get_args
 
 import click
+import stamina
 import yaml
 
 from pipeline import __version__
@@ -33,6 +34,7 @@ class _Terminated(KeyboardInterrupt):
 def main() -> None:
     """Run ``vidlake`` and leave with its exit status."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+    stamina.instrumentation.set_on_retry_hooks([])  # it would log each attempt to stderr
     try:
         status = cli(standalone_mode=False)
     except click.exceptions.Exit as error:

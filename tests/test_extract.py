@@ -37,11 +37,11 @@ def vidlake(*words: object, status: int = 0) -> subprocess.CompletedProcess[str]
     return done
 
 
-def started(*words: object) -> "subprocess.Popen[str]":
+def started(*words: object, stderr: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", *map(str, words)],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         start_new_session=True,
     )
@@ -233,7 +233,7 @@ def test_killed_run_resumes_without_duplicates(archive: Path, tmp_path: Path, wh
 def test_interrupted_run_says_how_to_resume_and_holds_off_a_second_one(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "lake"
     words = ["extract", archive, "--out", out, "--model", "resnet50", "--weights", "random:0", "--sample", "all"]
-    run = started(*words)
+    run = started(*words, stderr=subprocess.PIPE)
     while not (out / "_vidlake" / "plan").exists():
         time.sleep(0.1)
         assert run.poll() is None

@@ -3,6 +3,7 @@
 import fcntl
 import mmap
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -50,6 +51,7 @@ class DecoderProcess:
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
         environment["OPENBLAS_NUM_THREADS"] = "1"
         hard_limit = str(limits.memory_bytes + _HEADROOM_BYTES)
+        self._forker_peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         self._popen = subprocess.Popen(
             [sys.executable, "-P", "-m", "pipeline.media.child", entry, hard_limit, *map(str, fds)],
             pass_fds=fds,
@@ -164,8 +166,10 @@ class DecoderProcess:
     def _cause_of_death(self, uri: str) -> InputError:
         _, status, usage = os.wait4(self.pid, 0)
         self._popen.returncode = code = os.waitstatus_to_exitcode(status)
-        # Many a decoder does not look at what malloc gives it.
-        if code == wire.EXIT_OUT_OF_MEMORY or (code < 0 and usage.ru_maxrss * 1024 > self._limits.memory_bytes):
+        # Many a decoder does not look at what malloc gives it. On Linux its peak begins with that of who forked it.
+        peak_bytes = usage.ru_maxrss * 1024
+        is_bloated = peak_bytes > max(self._limits.memory_bytes, self._forker_peak_bytes)
+        if code == wire.EXIT_OUT_OF_MEMORY or (code < 0 and is_bloated):
             return self._out_of_memory(uri)
         if code == -signal.SIGKILL:  # what we kill ourselves, we do not ask for the cause of
             return Killed(uri, "the decoder was killed by SIGKILL, from outside")
