@@ -208,6 +208,7 @@ def test_storage_error_is_not_a_bad_video(archive: Path, tmp_path: Path, cluster
     assert len(done.stderr.splitlines()) == 1
     assert len(table(out, "quarantine")) == 1
     server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "the driver alone"])
