@@ -50,7 +50,11 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone
         status = 1
-    sys.exit(status or 0)
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    # What is to be given back has been given back; Ray's own leave-taking at exit may take longer than a user waits.
+    os._exit(status or 0)
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
