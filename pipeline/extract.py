@@ -1,6 +1,7 @@
 """The main job on Ray Data: plan -> decode -> embed -> commit. The only home of ``ray.data``."""
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from pipeline.models.embedder import Embedder
 from pipeline.models.preprocess import use_one_thread
 from pipeline.models.registry import load_model
 from pipeline.records import DecodeLimits
-from pipeline.report import Tally, Worked, private_bytes, this_worker
+from pipeline.report import StageName, Tally, Worked, private_bytes, this_worker
 from pipeline.sampling import SamplingRule
 from pipeline.schemas import EMBEDDED, embedded_rows, table_of
 from pipeline.sizes import Sizes
@@ -40,9 +41,9 @@ class SharedTally:
         """Start the actor."""
         self._actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Tally).remote()
 
-    def add(self, worked: Worked) -> None:
-        """Count in one piece of work, without waiting."""
-        self._actor.add.remote(worked)
+    def add(self, stage: StageName, *, began: float, **counts: Any) -> None:
+        """Count in what this worker did since ``began``, without waiting; ``counts`` are fields of ``Worked``."""
+        self._actor.add.remote(Worked(stage=stage, worker=this_worker(), began=began, ended=time.time(), **counts))
 
     def progress(self) -> dict[str, dict[str, float]]:
         """The totals so far, of each stage."""
@@ -153,7 +154,7 @@ def _plan(
 ) -> pa.Table:
     began = time.time()
     rows = plan_sources(sources, sandbox=_sandbox(limits), rule=rule, sizing=sizing)
-    tally.add(Worked(stage="plan", worker=this_worker(), began=began, ended=time.time(), num_videos=len(rows)))
+    tally.add("plan", began=began, num_videos=len(rows))
     return table_of(rows, schema)
 
 
@@ -164,23 +165,15 @@ def _decode(tasks: pa.Table, *, info: DatasetInfo, limits: DecodeLimits, tally: 
     decoded = decode_tasks(tasks, sandbox=sandbox, rule=config.rule, preprocessing=config.model.preprocessing)
     for samples in decoded:
         tally.add(
-            Worked(
-                stage="decode",
-                worker=this_worker(),
-                began=began,
-                ended=time.time(),
-                num_segments=1,
-                num_samples=samples["num_samples"][0].as_py(),
-                video_s=samples["video_s"][0].as_py(),
-                private_bytes=private_bytes(_own_pid(), sandbox.pid),
-            )
+            "decode",
+            began=began,
+            num_segments=1,
+            num_samples=samples["num_samples"][0].as_py(),
+            video_s=samples["video_s"][0].as_py(),
+            private_bytes=private_bytes(os.getpid(), sandbox.pid),
         )
         yield samples
         began = time.time()
-
-
-def _own_pid() -> int:
-    return int(this_worker().rpartition(":")[2])
 
 
 class Embed:
@@ -208,15 +201,11 @@ class Embed:
         features = self._embedder.embed(samples_for_model(samples, self._model))
         embedded = embedded_rows(samples, features)
         self._tally.add(
-            Worked(
-                stage="embed",
-                worker=this_worker(),
-                began=began,
-                ended=time.time(),
-                num_segments=len(samples),
-                num_samples=len(features),
-                private_bytes=private_bytes(_own_pid()),
-            )
+            "embed",
+            began=began,
+            num_segments=len(samples),
+            num_samples=len(features),
+            private_bytes=private_bytes(os.getpid()),
         )
         return embedded
 
@@ -267,14 +256,10 @@ class FeatureSink(Datasink[int]):
             return 0
         num_bytes = self._dataset.publish_features(embedded, self._info, token=self._token)
         self._tally.add(
-            Worked(
-                stage="commit",
-                worker=this_worker(),
-                began=began,
-                ended=time.time(),
-                num_segments=len(embedded),
-                num_samples=sum(embedded["num_samples"].to_pylist()),
-                num_bytes=num_bytes,
-            )
+            "commit",
+            began=began,
+            num_segments=len(embedded),
+            num_samples=sum(embedded["num_samples"].to_pylist()),
+            num_bytes=num_bytes,
         )
         return len(embedded)

@@ -13,6 +13,9 @@ from pipeline.sampling import Window
 OK = "ok"
 """The outcome of a segment that gave all its samples; any other outcome is a reason code."""
 
+MAX_SAMPLES = 512
+"""The most samples of one segment."""
+
 KEEPING_ROWS = frozenset({OK, "corrupt", "truncated"})
 """Outcomes whose segments may hold rows; the others hold none and are what ``retry`` repeats."""
 

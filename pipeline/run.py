@@ -17,6 +17,7 @@ from pipeline.inputs import Inputs
 from pipeline.ledger import Ids, Ledger, Planned
 from pipeline.outcome import Clockwork, Outcome
 from pipeline.progress import Display
+from pipeline.records import MAX_SAMPLES
 from pipeline.schemas import PLAN, SOURCES, table_of
 from pipeline.sizes import Hardware, Work, choose_sizes
 from pipeline.sources import source_row
@@ -24,7 +25,6 @@ from pipeline.stages import MAX_SEGMENT_BYTES
 from pipeline.tasks import group_tables
 
 _PLAN_VIDEOS_PER_TASK = 32
-_MAX_SAMPLES = 512
 # A driver holds no more than this of what is left to do, however large the archive.
 _VIDEOS_AT_ONCE = 20_000
 _SEGMENTS_AT_ONCE = 100_000
@@ -63,7 +63,7 @@ class Run:
             for source in inputs:
                 row = source_row(source, attempt=1)
                 listed.add(row["video_id"])
-                is_within = self._options.limit is None or len(chosen.ids) < self._options.limit
+                is_within = self._options.limit is None or chosen.num_videos < self._options.limit
                 if is_within and self._options.shard.holds(row["video_id"]):
                     chosen.add(row)
                     if row["video_id"] not in planned:
@@ -129,7 +129,7 @@ class Run:
             dataset=self._dataset,
             rule=self._info.config.rule,
             sizing={
-                "max_samples": max(1, min(_MAX_SAMPLES, MAX_SEGMENT_BYTES // sample_bytes)),
+                "max_samples": max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // sample_bytes)),
                 "duration_s": self._options.segment_seconds,
             },
             schema=schema,
@@ -177,10 +177,12 @@ class Chosen:
 
     def __init__(self) -> None:
         self.ids = Ids()
+        self.num_videos = 0  # counted beside: asking ``ids`` for its length sorts it anew
         self.locators: dict[str, str] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Put in the video of a ``SOURCES`` row."""
+        self.num_videos += row["video_id"] not in self.ids
         self.ids.add(row["video_id"])
         if row["locator"] != row["uri"]:
             self.locators[row["video_id"]] = row["locator"]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from pipeline.media.index import Keyframe, Keyframes
-from pipeline.records import Segment, TimeRange
+from pipeline.records import MAX_SAMPLES, Segment, TimeRange
 from pipeline.sampling import SamplingRule, Window, first_slot_from, uniform_targets
 
-MAX_SAMPLES = 512
 # Where the demuxer finds none of so many keyframes in a row, it finds none: reading on for each would take for ever.
 _MAX_REFUSED = 20
 
