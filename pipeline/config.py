@@ -32,8 +32,8 @@ class DatasetConfig:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that differ where any setting does."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+        """That of its features: see ``feature_fingerprint``."""
+        return feature_fingerprint(self.model, self.precision)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON document that ``from_json`` reads back."""
@@ -78,6 +78,12 @@ class DatasetConfig:
             "the length of a feature": self.model.dim,
             **{f"the preprocessing's {name}": value for name, value in preprocessing.items()},
         }
+
+
+def feature_fingerprint(model: ModelInfo, precision: Precision) -> str:
+    """16 hexadecimal digits that features made in one way share, whether batch or live, whatever was sampled."""
+    document = {"model": model.to_json(), "precision": precision}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
