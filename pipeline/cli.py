@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, fields
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar, get_args
@@ -21,9 +22,11 @@ from pipeline.errors import RunError, UsageError
 from pipeline.progress import Display
 from pipeline.records import DecodeLimits, FeatureType, Precision
 from pipeline.sampling import SamplingRule
+from pipeline.terminal import own_terminal
 
 _INTERRUPTED = 130
 _TERMINATED = 143
+_PLUGINS = "vidlake.commands"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -128,7 +131,25 @@ _DATASET = _options(
 _INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Ours, and those that other packages bring under the entry points ``vidlake.commands``: ``serve``, of the server.
+
+    They are imported when they are asked for; the batch side knows nothing of them.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group=_PLUGINS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        brought = () if own else entry_points(group=_PLUGINS, name=cmd_name)
+        for entry in brought:
+            command: click.Command = entry.load()
+            return command
+        return own
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="vidlake")
 def cli() -> None:
     """Video archives become a Parquet lake of CNN features."""
@@ -152,7 +173,7 @@ def extract(*, is_json: bool, **words: Any) -> int:
     from pipeline.jobs import run_extract  # imports Ray and torch: seconds that a slip of the finger need not cost
     from pipeline.summary import describe_outcome
 
-    with _own_terminal(is_json=is_json):
+    with own_terminal(is_json=is_json):
         outcome = run_extract(request, Display())
     click.echo(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
     return 3 if request.run.strict and outcome.totals.reasons else 0
@@ -171,7 +192,7 @@ def plan(*, is_json: bool, **words: Any) -> int:
     from pipeline.jobs import forecast
     from pipeline.summary import describe_forecast
 
-    with _own_terminal(is_json=is_json):
+    with own_terminal(is_json=is_json):
         found = forecast(request, Display(is_quiet=is_json))
     click.echo(json.dumps(asdict(found)) if is_json else describe_forecast(found))
     return 0
@@ -189,7 +210,7 @@ def retry(*, uri: str, is_json: bool, **words: Any) -> int:
     from pipeline.jobs import run_retry
     from pipeline.summary import describe_outcome
 
-    with _own_terminal(is_json=is_json):
+    with own_terminal(is_json=is_json):
         outcome = run_retry(uri, run, Display())
     click.echo(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
     return 3 if run.strict and outcome.totals.reasons else 0
@@ -245,24 +266,3 @@ def _run_options(words: dict[str, Any]) -> RunOptions:
     )
     plain = {field.name: words[field.name] for field in fields(RunOptions) if field.name in words}
     return RunOptions(**{**plain, "limits": limits, "shard": Shard.parse(str(words.get("shard", "1/1")))})
-
-
-@contextlib.contextmanager
-def _own_terminal(*, is_json: bool) -> Iterator[None]:
-    """Keep Ray's C++ logs off stderr and, under ``--json``, what a library prints off stdout.
-
-    Ray keeps the same lines in its session folder. Python's own ``sys.stderr`` goes on as before.
-    """
-    kept = sys.stderr
-    real = os.dup(2)
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 2)
-    os.close(quiet)
-    sys.stderr = os.fdopen(os.dup(real), "w", buffering=1, errors="backslashreplace")
-    try:
-        with contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext():
-            yield
-    finally:
-        sys.stderr = kept
-        os.dup2(real, 2)
-        os.close(real)

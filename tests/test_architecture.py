@@ -46,6 +46,7 @@ ORDER = (
     "run",
     "jobs",
     "summary",
+    "terminal",
     "cli",
     "__main__",
 )
@@ -64,7 +65,8 @@ HOMES = {
     "fastapi": ("serve.",),
     "starlette": ("serve.",),
     "pydantic": ("serve.",),
-    "click": ("pipeline.cli",),
+    "click": ("pipeline.cli", "serve.cli"),
+    "PIL": ("serve.",),
 }
 
 NOT_FOR_SERVE = ("pipeline.extract", "pipeline.jobs", "pipeline.summary", "pipeline.cli", "pipeline.__main__")

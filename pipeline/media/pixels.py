@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -67,3 +67,31 @@ class Painter:
         if rotation not in self._orientations:
             self._orientations[rotation] = orientation_of(frame)
         return self._orientations[rotation]
+
+
+RawLayout = Literal["rgb24", "bgr24", "rgba", "bgra", "yuv420p"]
+"""Uncompressed pictures that cameras send, by FFmpeg's names; rows follow each other without gaps."""
+
+
+def raw_bytes(layout: RawLayout, *, width: int, height: int) -> int:
+    """How long one uncompressed picture is."""
+    if layout == "yuv420p":
+        return width * height + 2 * (-(-width // 2) * -(-height // 2))
+    return width * height * len(layout.removesuffix("24"))
+
+
+def picture_from_raw(data: bytes, layout: RawLayout, *, width: int, height: int) -> NDArray[np.uint8]:
+    """RGB ``uint8[height, width, 3]`` of ``raw_bytes`` bytes, converted as a decoder's frames are."""
+    frame = VideoFrame(width, height, layout)
+    offset = 0
+    for plane in frame.planes:
+        # A plane's width counts its samples, and its lines are padded.
+        row_bytes = plane.width if layout == "yuv420p" else width * len(layout.removesuffix("24"))
+        rows = np.frombuffer(data, np.uint8, plane.height * row_bytes, offset).reshape(plane.height, row_bytes)
+        into = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        into[: plane.height, :row_bytes] = rows
+        offset += rows.size
+    painter = Painter()
+    pixels = np.empty(painter.shape_of(frame), np.uint8)
+    painter.paint(frame, into=pixels)
+    return pixels

@@ -91,6 +91,8 @@ class Embedder:
         whole = PicturesToFeatures(backbone, preprocessing=model.info.preprocessing, dtype=dtype).to(self.device)
         self._forward = torch.compile(whole, dynamic=False) if compile else whole
         self._head = None if model.head is None else copy.deepcopy(model.head).eval().to(self.device, torch.float32)
+        self.num_classes: int = 0 if self._head is None else self._outputs_of(self._head)
+        """Columns of ``probabilities``, whether or not ``classes`` names them; 0: there is no such layer."""
 
         self.batch_shapes: tuple[int, ...] = (batch_size,)
         """Numbers of pictures that the model is called with, ascending. An eager CPU takes any; the rest want one."""
@@ -106,6 +108,11 @@ class Embedder:
         if self.device.type == "cuda":
             return PinnedFeeder(shape=shape, device=self.device)
         return HostFeeder(shape=shape)
+
+    def _outputs_of(self, head: nn.Module) -> int:
+        with torch.inference_mode():
+            outputs: Tensor = head(torch.zeros(1, self.info.dim, device=self.device))
+        return outputs.shape[1]
 
     def warm_up(self) -> None:
         """Run one batch of each shape: compiles, allocates, and lets cuDNN choose."""

@@ -1,0 +1,69 @@
+"""``/healthz``, ``/readyz`` and ``/v1/models``."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from serve.context import Service
+from serve.problems import Busy
+from serve.replies import json_reply
+
+router = APIRouter(tags=["status"])
+
+
+class Health(BaseModel):
+    """How the server is."""
+
+    status: str
+
+
+class Model(BaseModel):
+    """A model that is served."""
+
+    name: str
+    dim: int
+    input_size: list[int]
+    weights_digest: str
+    precision: str
+    fingerprint: str
+    """Equal to a dataset's where its features can be compared with these."""
+    num_classes: int
+    heads: list[str]
+    """Trained heads that classify these features; the model's own classes need none."""
+
+
+class Models(BaseModel):
+    """All models that are served."""
+
+    models: list[Model]
+
+
+@router.get("/healthz", response_model=Health)
+async def healthz() -> Response:
+    """The process answers."""
+    return json_reply({"status": "ok"})
+
+
+@router.get("/readyz", response_model=Health, responses={503: {"description": "About to stop."}})
+async def readyz(service: Service) -> Response:
+    """The model is loaded, and requests are taken."""
+    if service.is_draining:
+        raise Busy("the server is about to stop")
+    return json_reply({"status": "ready"})
+
+
+@router.get("/v1/models", response_model=Models)
+async def models(service: Service) -> Response:
+    """What is served."""
+    info = service.info
+    model = {
+        "name": info.name,
+        "dim": info.dim,
+        "input_size": list(info.preprocessing.crop_px),
+        "weights_digest": info.weights_digest,
+        "precision": service.precision,
+        "fingerprint": service.fingerprint,
+        "num_classes": len(service.classes),
+        "heads": [],
+    }
+    return json_reply({"models": [model]})

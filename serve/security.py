@@ -1,0 +1,138 @@
+"""Who may ask, decided before a body is read: API keys, ``Host`` and ``Origin``, the declared length."""
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+
+from pipeline.errors import UsageError
+from serve.problems import BodyTooLarge, Forbidden, Problem, Unauthorized, UnsupportedType
+from serve.settings import Access
+
+KEYS_VARIABLE = "VIDLAKE_API_KEYS"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+SUBPROTOCOL = "vidlake"
+"""What a browser's WebSocket may offer beside its key, so that the answer need not repeat the key."""
+_KEY_SUBPROTOCOL = "vidlake.key."
+_NEEDS_NO_KEY = frozenset({"/healthz", "/readyz"})
+_LEAST_KEY_LENGTH = 16
+
+
+class ApiKeys:
+    """The keys that are known, of which only digests are kept."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [_digest(key) for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    @classmethod
+    def read(cls, access: Access) -> "ApiKeys":
+        """Those of the file, and those of the environment.
+
+        Raises:
+            UsageError: the file cannot be read, a key is too short to be one, or there are none and there must be.
+        """
+        words = re.split(r"[\s,]+", os.environ.get(KEYS_VARIABLE, ""))
+        if access.api_keys_file is not None:
+            words += _lines_of(access.api_keys_file)
+        keys = [word for word in words if word]
+        if any(len(key) < _LEAST_KEY_LENGTH for key in keys):
+            raise UsageError(f"an API key is shorter than {_LEAST_KEY_LENGTH} characters: give a longer one")
+        if not keys and not access.is_loopback and not access.is_insecure:
+            raise UsageError(
+                f"without API keys only the loopback address is served: give --api-keys FILE or {KEYS_VARIABLE}, "
+                "or --insecure to serve whoever comes"
+            )
+        return cls(keys)
+
+    def know(self, key: str) -> bool:
+        """Whether it is one of them; the time that this takes tells nothing of which."""
+        asked = _digest(key)
+        return any([hmac.compare_digest(asked, known) for known in self._digests])
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _lines_of(path: str) -> list[str]:
+    try:
+        lines = Path(path).expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise UsageError(f"--api-keys {path} cannot be read: {reason}") from None
+    return [line.strip() for line in lines if not line.lstrip().startswith("#")]
+
+
+class Guard:
+    """The rules of one server."""
+
+    def __init__(self, access: Access, keys: ApiKeys, *, max_body_bytes: int) -> None:
+        self._keys = keys
+        self._max_body_bytes = max_body_bytes
+        is_local = access.is_loopback and not keys
+        self._hosts = frozenset(access.allowed_hosts or (LOOPBACK_NAMES if is_local else ()))
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in access.allowed_origins)
+
+    def check(self, path: str, headers: Headers, subprotocols: Sequence[str] = ()) -> None:
+        """Let a request or a WebSocket in.
+
+        Raises:
+            Problem: it stays outside.
+        """
+        if path in _NEEDS_NO_KEY:
+            return
+        self._check_host(headers.get("host", ""))
+        self._check_origin(headers.get("origin"), host=headers.get("host", ""))
+        if self._keys:
+            key = _key_of(headers.get("authorization", ""), subprotocols)
+            if key is None:
+                raise Unauthorized("an API key is needed: Authorization: Bearer KEY")
+            if not self._keys.know(key):
+                raise Unauthorized("this API key is not known")
+        self._check_length(headers.get("content-length"))
+        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            raise UnsupportedType("send the body as it is, without a Content-Encoding")
+
+    def _check_host(self, host: str) -> None:
+        # A web page whose name was pointed at 127.0.0.1 (DNS rebinding) still says its own name here.
+        if self._hosts and _without_port(host).lower() not in self._hosts:
+            raise Forbidden("this Host is not served")
+
+    def _check_origin(self, origin: str | None, *, host: str) -> None:
+        if origin is None or origin.rstrip("/").lower() in self._origins:
+            return
+        if not host or urlsplit(origin).netloc.lower() != host.lower():
+            raise Forbidden("this Origin may not ask")
+
+    def _check_length(self, declared: str | None) -> None:
+        if declared is None:
+            return
+        if not (declared.isascii() and declared.isdecimal()):
+            raise Problem("Content-Length is not a number")
+        if len(declared) > 18 or int(declared) > self._max_body_bytes:
+            raise BodyTooLarge(f"a body may have {self._max_body_bytes} bytes")
+
+
+def answered_subprotocol(offered: Sequence[str]) -> str | None:
+    """What a WebSocket that is accepted speaks: browsers close one that takes up none of their offers."""
+    return SUBPROTOCOL if SUBPROTOCOL in offered else next(iter(offered), None)
+
+
+def _key_of(authorization: str, subprotocols: Sequence[str]) -> str | None:
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    offered = (word.removeprefix(_KEY_SUBPROTOCOL) for word in subprotocols if word.startswith(_KEY_SUBPROTOCOL))
+    return next(offered, None)
+
+
+def _without_port(host: str) -> str:
+    return host if host.endswith("]") else re.sub(r":\d*$", "", host, flags=re.ASCII)

@@ -1,0 +1,111 @@
+"""What a server is told: the typed arguments of ``serve.app:build``, also the options of ``vidlake serve``."""
+
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from pipeline.config import parse_size
+from pipeline.errors import UsageError
+from pipeline.records import Precision
+
+
+def _as_bytes(value: Any) -> Any:
+    try:
+        return parse_size(value) if isinstance(value, str) else value
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+Bytes = Annotated[PositiveInt, BeforeValidator(_as_bytes)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Replicas(_Settings):
+    """How many replicas hold the model; between ``min`` and ``max``, Serve decides by the load."""
+
+    min: PositiveInt = 1
+    max: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"at least {self.min} replicas and at most {self.max}")
+        return self
+
+    @classmethod
+    def parse(cls, text: str, *, num_available: int) -> Self:
+        """Read ``N``, ``MIN-MAX`` or ``auto``: one to as many as the machine has GPUs or, without one, one.
+
+        Raises:
+            UsageError: it is none of these.
+        """
+        if text == "auto":
+            return cls(min=1, max=max(1, num_available))
+        found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text, re.ASCII)
+        least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not 1 <= least <= most:
+            raise UsageError(f"bad replicas {text!r}: use N, MIN-MAX or auto")
+        return cls(min=least, max=most)
+
+
+class ModelSettings(_Settings):
+    """Which model answers; ``vidlake extract`` has the same options."""
+
+    name: str = "efficientnet_lite0"
+    weights: str = "default"
+    precision: Precision | None = None
+    """``None``: ``fp16`` on a GPU, ``fp32`` on a CPU."""
+    weights_digest: str | None = None
+    """Refuse any other weights: those of the dataset that the server belongs to."""
+    compile: bool = False
+    batch_size: PositiveInt = 32
+    num_threads: PositiveInt | None = None
+    """Of torch's computation on a CPU; ``None``: the CPUs that Ray gives the replica."""
+
+
+class Limits(_Settings):
+    """What one request may cost, and how many may wait, in each replica."""
+
+    max_body_bytes: Bytes = Field(default=64 << 20)
+    max_pixels: PositiveInt = 40_000_000
+    max_duration_s: PositiveFloat = 600.0
+    max_samples: PositiveInt = 1000
+    max_seconds: PositiveFloat = 60.0
+    decode_memory_bytes: Bytes = Field(default=2 << 30)
+    queue: PositiveInt = 64
+    """Requests at once, those at work included; one more is answered 503."""
+    decoders: PositiveInt | None = None
+    """Videos decoded at once, each in a process of its own; ``None``: a CPU each."""
+    sockets: PositiveInt = 100
+    live_queue: PositiveInt = 8
+    """Pictures of one WebSocket that wait; of one more, the oldest is dropped."""
+
+
+class Access(_Settings):
+    """Who may ask. Keys themselves are never settings: they are read where the replica runs."""
+
+    api_keys_file: str | None = None
+    """A key a line; the environment's ``VIDLAKE_API_KEYS``, separated by commas or spaces, counts as well."""
+    is_loopback: bool = False
+    """Whether the server listens on the loopback address alone, and so may go without keys."""
+    is_insecure: bool = False
+    """Serve whoever comes, without a key."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names in ``Host`` that are answered; empty: loopback's own on the loopback address, else any."""
+    allowed_origins: tuple[str, ...] = ()
+    """Web pages that may ask, such as ``https://console.example.com``, beside the server's own."""
+
+
+class Settings(_Settings):
+    """One server."""
+
+    model: ModelSettings = ModelSettings()
+    replicas: Replicas = Replicas()
+    num_cpus: float = Field(default=1.0, ge=0)
+    num_gpus: float = Field(default=0.0, ge=0)
+    limits: Limits = Limits()
+    access: Access = Access()
