@@ -22,8 +22,9 @@ _REACHED_WITHIN_S = 10.0
 class Starting:
     """A cluster that is being started or joined, in the background: it takes seconds that others can use."""
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, *, metrics_port: int | None) -> None:
         self._address = address
+        self._metrics_port = metrics_port
         self._error: RunError | None = None
         self._is_up = threading.Event()
         self._is_over = threading.Event()
@@ -60,7 +61,7 @@ class Starting:
 
     def _run(self) -> None:
         try:
-            _start(self._address)
+            _start(self._address, metrics_port=self._metrics_port)
         except RunError as error:
             self._error = error
         finally:
@@ -70,12 +71,12 @@ class Starting:
 
 
 @contextlib.contextmanager
-def starting(address: str | None) -> Iterator[Starting]:
+def starting(address: str | None, *, metrics_port: int | None = None) -> Iterator[Starting]:
     """Join the cluster at ``address`` (``auto``, ``HOST:PORT``), or run a private one on this machine.
 
-    What its workers raise comes out as itself.
+    What its workers raise comes out as itself. A private one shows its Prometheus metrics at ``metrics_port``.
     """
-    cluster = Starting(address)
+    cluster = Starting(address, metrics_port=metrics_port)
     try:
         yield cluster
     except (RayError, RuntimeError, SystemError) as error:
@@ -84,7 +85,7 @@ def starting(address: str | None) -> Iterator[Starting]:
         cluster.stop()
 
 
-def _start(address: str | None) -> None:
+def _start(address: str | None, *, metrics_port: int | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is not None:
         told = _failure_of_reaching(address) or _failure_of_init(address=address)
@@ -93,7 +94,12 @@ def _start(address: str | None) -> None:
         return
     # Ray gives its own processes 30 s, which a busy machine may not manage the first time.
     for _ in range(_LOCAL_STARTS):
-        told = _failure_of_init(address="local", num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False)
+        told = _failure_of_init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            _metrics_export_port=metrics_port,
+        )
         if told is None:
             return
         ray.shutdown()

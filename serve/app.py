@@ -1,0 +1,80 @@
+"""The Ray Serve application: ``serve deploy serve/config.yaml``, or ``vidlake serve`` on one machine."""
+
+import asyncio
+
+import ray.serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from ray.serve.schema import LoggingConfig
+from starlette.types import ASGIApp
+
+from serve.metrics import Metrics
+from serve.problems import RETRY_AFTER_S
+from serve.security import ApiKeys
+from serve.service import FeatureService
+from serve.settings import Settings
+from serve.web import create_app
+
+NAME = "vidlake"
+# Requests that are refused, or ask for health, need room beside those that wait and the sockets.
+_RESERVE = 32
+_POLL_S = 0.05
+# Between the replica's last byte and the client's there is a proxy.
+_LAST_BYTES_S = 0.5
+
+
+@ray.serve.ingress()
+class Replica:
+    """One process that holds the model, and answers for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the model.
+
+        Raises:
+            UsageError: the model, its weights or the keys are not as they should be.
+        """
+        self._settings = settings
+        self._keys = ApiKeys.read(settings.access)
+        self._metrics = Metrics()
+        self._service = FeatureService(settings, metrics=self._metrics)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Serve calls this once the replica is constructed."""
+        return create_app(self._service, self._settings, keys=self._keys, metrics=self._metrics)
+
+    async def drain(self) -> None:
+        """Take nothing more and turn unready; returns once what was running is done."""
+        self._service.draining.set()
+        while not self._service.is_idle:
+            await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(_LAST_BYTES_S)
+
+
+def build(settings: Settings) -> Application:
+    """The application, from the ``args`` of Serve's configuration file."""
+    limits, replicas = settings.limits, settings.replicas
+    scaling = (
+        {"num_replicas": replicas.min}
+        if replicas.min == replicas.max
+        else {
+            "autoscaling_config": AutoscalingConfig(
+                min_replicas=replicas.min,
+                max_replicas=replicas.max,
+                target_ongoing_requests=max(1, min(limits.queue, settings.model.batch_size) // 2),
+            )
+        }
+    )
+    deployed = ray.serve.deployment(
+        name=NAME,
+        # Every open socket counts as a request that goes on; admission to the model's queue is the replica's own.
+        max_ongoing_requests=limits.queue + limits.sockets + _RESERVE,
+        max_queued_requests=limits.queue,
+        backpressure_config=BackpressureConfig(status_code=503, retry_after_s=RETRY_AFTER_S),
+        graceful_shutdown_timeout_s=limits.max_seconds + 5,
+        graceful_shutdown_wait_loop_s=0.5,
+        ray_actor_options={"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus},
+        logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
+        max_constructor_retry_count=1,
+        **scaling,
+    )
+    return deployed(Replica).bind(settings)

@@ -1,0 +1,118 @@
+"""``vidlake serve``: words in, a server until Ctrl-C."""
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+from pydantic import ValidationError
+
+from pipeline.config import parse_size
+from pipeline.dataset import Dataset
+from pipeline.errors import UsageError
+from pipeline.records import Precision
+from pipeline.terminal import own_terminal
+from serve.settings import Access, Limits, ModelSettings, Settings
+
+if TYPE_CHECKING:
+    from serve.local import Listening
+
+_INTERRUPTED = 130
+_DEFAULT_MODEL = ModelSettings().name
+_COUNT = click.IntRange(min=1)
+_SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+@click.command()
+@click.option("--from", "source", metavar="URI", help="A dataset: serve the model that made it, and no other.")
+@click.option("--model", help=f"See `vidlake models`.  [{_DEFAULT_MODEL}]")
+@click.option("--weights", help="default, random:SEED, or a file.  [default]")
+@click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU.")
+@click.option("--compile", "is_compiled", is_flag=True, help="Compile the model with torch.compile.")
+@click.option("--batch-size", type=_COUNT, default=32, show_default=True, metavar="N")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--metrics-port", type=click.IntRange(0, 65535), default=0, help="Of the Prometheus exporter.  [any]")
+@click.option("--replicas", default="1", show_default=True, metavar="N", help="N, MIN-MAX (by the load), or auto.")
+@click.option("--api-keys", metavar="FILE", help="A key a line. VIDLAKE_API_KEYS, separated by commas, counts too.")
+@click.option("--insecure", is_flag=True, help="Serve beyond the loopback address without keys.")
+@click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="Answer to this Host alone.")
+@click.option("--allowed-origin", "allowed_origins", multiple=True, metavar="ORIGIN", help="Web pages that may ask.")
+@click.option("--max-body", default="64MiB", show_default=True, metavar="BYTES", help="The longest body.")
+@click.option("--max-pixels", type=_COUNT, default=40_000_000, show_default=True, metavar="N")
+@click.option(
+    "--max-duration", type=click.FloatRange(min=0, min_open=True), default=600, show_default=True, metavar="S"
+)
+@click.option("--max-samples", type=_COUNT, default=1000, show_default=True, metavar="N")
+@click.option("--max-seconds", type=_SECONDS, default=60, show_default=True, metavar="S")
+@click.option("--decode-memory", default="2GiB", show_default=True, metavar="BYTES", help="A decoder's limit.")
+@click.option("--decoders", type=_COUNT, metavar="N", help="Videos decoded at once.  [a CPU each]")
+@click.option("--queue", type=_COUNT, default=64, show_default=True, help="Requests at once.")
+@click.option("--sockets", type=_COUNT, default=100, show_default=True, help="WebSockets at once.")
+@click.option("--live-queue", type=_COUNT, default=8, show_default=True, help="Pictures of a socket.")
+def serve(**words: Any) -> int:
+    """Answer HTTP requests with the model: /v1/embed, /v1/classify, /score, /v2, /v1/live.
+
+    Each limit counts for one request in one replica, whose answer says which it ran into.
+    """
+    settings = _settings(words)
+    try:
+        from serve.local import run_server  # Ray takes seconds
+
+        with own_terminal():
+            run_server(
+                settings,
+                on_ready=lambda listening: click.echo(_greeting(listening)),
+                on_stop=lambda: click.echo("stopping: the requests at work are finished first", err=True),
+                **{name: words[name] for name in ("host", "port", "metrics_port", "replicas")},
+            )
+    except KeyboardInterrupt:
+        click.echo("vidlake: interrupted", err=True)
+        return _INTERRUPTED
+    return 0
+
+
+def _settings(words: dict[str, Any]) -> Settings:
+    limits = {name: words[name] for name in Limits.model_fields if name in words}
+    limits |= {
+        "max_body_bytes": parse_size(words["max_body"]),
+        "max_duration_s": words["max_duration"],
+        "decode_memory_bytes": parse_size(words["decode_memory"]),
+    }
+    access = {name: words[name] for name in ("allowed_hosts", "allowed_origins")}
+    try:
+        return Settings(
+            model=_model(words),
+            limits=Limits(**limits),
+            access=Access(api_keys_file=words["api_keys"], is_insecure=words["insecure"], **access),
+        )
+    except ValidationError as error:
+        raise UsageError(error.errors()[0]["msg"]) from None
+
+
+def _model(words: dict[str, Any]) -> ModelSettings:
+    chosen: dict[str, Any] = {"name": words["model"] or _DEFAULT_MODEL, "precision": words["precision"]}
+    weights = words["weights"]
+    if words["source"] is not None:
+        if words["model"] or words["precision"]:
+            raise UsageError("--from takes model and precision from the dataset: leave out --model and --precision")
+        info = Dataset.at(words["source"]).existing()
+        weights = weights or info.weights
+        model = info.config.model
+        chosen = {
+            "name": model.name,
+            "precision": info.config.precision,
+            "weights_digest": model.weights_digest,
+        }
+    return ModelSettings(
+        weights=weights or "default", compile=words["is_compiled"], batch_size=words["batch_size"], **chosen
+    )
+
+
+def _greeting(listening: "Listening") -> str:
+    key = " -H 'Authorization: Bearer KEY'" if listening.needs_key else ""
+    return f"""\
+vidlake serves {listening.model} at {listening.url}
+  try      curl{key} -H 'Content-Type: image/jpeg' --data-binary @picture.jpg {listening.url}/v1/classify
+  docs     {listening.url}/docs
+  metrics  {listening.metrics_url}
+  logs     {listening.logs}
+Ctrl-C stops it."""

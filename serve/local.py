@@ -1,0 +1,172 @@
+"""``vidlake serve``: the application on this machine's own Ray, from the first check to the last request."""
+
+import ipaddress
+import logging
+import math
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import ray
+import ray.serve
+from ray.serve.config import HTTPOptions
+from ray.serve.handle import DeploymentHandle
+
+from pipeline.cluster import starting
+from pipeline.errors import RunError, UsageError
+from pipeline.sizes import Hardware
+from serve.app import NAME, Replica, build
+from serve.security import ApiKeys
+from serve.settings import Replicas, Settings
+
+_GRACE_S = 10.0
+_KEEP_ALIVE_S = 75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where a server can be reached."""
+
+    model: str
+    url: str
+    metrics_url: str
+    logs: str
+    needs_key: bool
+
+
+def run_server(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    metrics_port: int,
+    replicas: str,
+    on_ready: Callable[[Listening], None],
+    on_stop: Callable[[], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM, and then finish what is running; a second signal ends that as well.
+
+    Args:
+        settings: all but what depends on this machine.
+        host: the address to listen on.
+        port: to listen on.
+        metrics_port: of the Prometheus exporter, on every address that Ray listens on; 0: any.
+        replicas: ``N``, ``MIN-MAX`` or ``auto``.
+        on_ready: hears once requests are answered.
+        on_stop: hears that no more are taken.
+
+    Raises:
+        UsageError: the settings do not fit, or the port is taken.
+        RunError: the server does not start.
+    """
+    Replicas.parse(replicas, num_available=1)
+    settings = settings.model_copy(
+        update={"access": settings.access.model_copy(update={"is_loopback": is_loopback(host)})}
+    )
+    keys = ApiKeys.read(settings.access)
+    _require_free(host, port)
+    metrics_port = metrics_port or _free_port()
+    stop = _StopSignal()
+    with starting(None, metrics_port=metrics_port) as cluster:
+        settings = _sized(settings, replicas, cluster.hardware())
+        for name in ("ray", "ray.serve"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        ray.serve.start(http_options=HTTPOptions(host=host, port=port, keep_alive_timeout_s=_KEEP_ALIVE_S))
+        handle = _deploy(settings)
+        try:
+            shown = f"[{host}]" if ":" in host else host
+            listening = Listening(
+                model=settings.model.name,
+                url=f"http://{shown}:{port}",
+                metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
+                logs=_logs(),
+                needs_key=bool(keys),
+            )
+            on_ready(listening)
+            stop.wait()
+            on_stop()
+            handle.broadcast("drain").results(timeout_s=settings.limits.max_seconds + _GRACE_S)
+        finally:
+            ray.serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+class _StopSignal:
+    """SIGINT or SIGTERM: the first asks to stop, the second insists."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._is_awaited = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._event.is_set() or not self._is_awaited:
+            raise KeyboardInterrupt
+        self._event.set()
+
+    def wait(self) -> None:
+        """Until the first signal; before that, while the server starts, one ends it at once."""
+        self._is_awaited = True
+        self._event.wait()
+
+
+def _deploy(settings: Settings) -> DeploymentHandle[Replica]:
+    try:
+        return ray.serve.run(build(settings), name=NAME, route_prefix="/")
+    except RuntimeError as error:
+        # Serve tells what a replica's constructor raised as the last line of a traceback.
+        told = re.search(r"^pipeline\.errors\.(\w+): (.*)$", str(error), re.MULTILINE)
+        if told is None:
+            raise
+        raise (UsageError if told[1] == "UsageError" else RunError)(told[2]) from None
+
+
+def _logs() -> str:
+    node: Any = cast(Any, ray)._private.worker._global_node
+    return str(Path(node.get_logs_dir_path()) / "serve")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _sized(settings: Settings, replicas: str, hardware: Hardware) -> Settings:
+    """Divide the machine among as many replicas as there may be."""
+    num_gpus = hardware.num_gpus
+    chosen = Replicas.parse(replicas, num_available=num_gpus)
+    num_threads = settings.model.num_threads or max(1, hardware.num_cpus // chosen.max)
+    return settings.model_copy(
+        update={
+            "replicas": chosen,
+            "model": settings.model.model_copy(update={"num_threads": num_threads}),
+            "num_cpus": min(1.0, math.floor(100 * hardware.num_cpus / chosen.max) / 100),
+            "num_gpus": min(1.0, math.floor(100 * num_gpus / chosen.max) / 100),
+        }
+    )
+
+
+def _require_free(host: str, port: int) -> None:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host.strip("[]"), port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot listen on {host}:{port}: {reason}; give another --host or --port") from None
+
+
+def _free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
