@@ -25,7 +25,7 @@ $(INSTALLED): requirements.lock pyproject.toml | .venv/bin/python
 	@{ $(PIP) --quiet --require-hashes --only-binary :all: -r .venv/uv.lock && \
 	  index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
 	  env $${index:+UV_DEFAULT_INDEX="$$index"} VIRTUAL_ENV="$(CURDIR)/.venv" \
-	    $(BIN)/uv pip sync --require-hashes --no-build-isolation requirements.lock; } || \
+	    $(BIN)/uv pip sync --require-hashes --no-build-isolation --compile-bytecode requirements.lock; } || \
 	  { echo "uv could not install the lock: going on with pip, which takes longer" >&2; \
 	    $(PIP) --require-hashes --no-build-isolation -r requirements.lock; }
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
