@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.model_info import ModelInfo, Preprocessing
-from pipeline.models.embedder import Embedder
+from pipeline.models.embedder import Embedder, batch_lengths
 from pipeline.models.network import LoadedModel
 from pipeline.models.registry import load_model
 from pipeline.records import Precision
@@ -49,6 +49,20 @@ def test_fp32_features_are_those_of_the_backbone_alone(
     assert features.dtype == np.float32
     assert features.shape == (7, lite0.info.dim)
     assert_same(features, reference)
+
+
+@pytest.mark.parametrize(
+    ("num_pictures", "shapes", "lengths"),
+    [
+        pytest.param(70, [1, 2, 4, 8, 16, 32], [32, 32, 4, 2], id="full-ones-first"),
+        pytest.param(9, [1, 2, 4, 8, 16, 32], [8, 1], id="padding-nine-to-sixteen-would-cost-more"),
+        pytest.param(15, [1, 2, 4, 8, 16, 32], [15], id="padded-where-nearly-full"),
+        pytest.param(70, [32], [32, 32, 6], id="one-static-shape-is-padded"),
+        pytest.param(0, [32], [], id="nothing"),
+    ],
+)
+def test_batches_are_cut_where_padding_costs_least(num_pictures: int, shapes: list[int], lengths: list[int]) -> None:
+    assert list(batch_lengths(num_pictures, shapes=shapes)) == lengths
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ class Embedder:
         with self._lock, torch.inference_mode():
             results = self._feeder.results(num_pictures, self.info.dim)
             done = 0
-            for part in _batches(pictures, batch_size=self.batch_shapes[-1]):
+            for part in _batches(pictures, lengths=batch_lengths(num_pictures, shapes=self.batch_shapes)):
                 num_rows = sum(map(len, part))
                 results[done : done + num_rows].copy_(self._embed_batch(part)[:num_rows], non_blocking=True)
                 done += num_rows
@@ -193,10 +193,26 @@ def _powers_of_two_below(limit: int) -> Iterator[int]:
         power *= 2
 
 
-def _batches(pictures: Sequence[NDArray[np.uint8]], *, batch_size: int) -> Iterator[list[NDArray[np.uint8]]]:
-    """Cut arrays, end to end, into batches of ``batch_size`` rows (the last may be shorter): views, no copies."""
+def batch_lengths(num_pictures: int, *, shapes: Sequence[int]) -> Iterator[int]:
+    """Cut ``num_pictures`` into batches for a model that is called with ``shapes``, ascending, alone.
+
+    Full batches first. A shape that the rest fills by more than three quarters is padded; otherwise padding costs more
+    than a further call, and the largest shape that is full goes first.
+    """
+    left = num_pictures
+    while left:
+        above = next((shape for shape in shapes if shape >= left), None)
+        below = max((shape for shape in shapes if shape <= left), default=None)
+        is_nearly_full = above is not None and 4 * left > 3 * above
+        length = left if below is None or is_nearly_full else below
+        yield length
+        left -= length
+
+
+def _batches(pictures: Sequence[NDArray[np.uint8]], *, lengths: Iterator[int]) -> Iterator[list[NDArray[np.uint8]]]:
+    """Cut arrays, end to end, into batches of so many rows, which are as many as there are: views, no copies."""
     part: list[NDArray[np.uint8]] = []
-    room = batch_size
+    room = next(lengths, 0)
     for array in pictures:
         start = 0
         while start < len(array):
@@ -206,9 +222,7 @@ def _batches(pictures: Sequence[NDArray[np.uint8]], *, batch_size: int) -> Itera
             room -= len(view)
             if room == 0:
                 yield part
-                part, room = [], batch_size
-    if part:
-        yield part
+                part, room = [], next(lengths, 0)
 
 
 def seconds_per_sample(embedder: Embedder, *, num_batches: int = 2) -> float:
