@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from serve.security import ApiKeys
 from serve.settings import Replicas, Settings
 
 _GRACE_S = 10.0
+_ECHO_S = 1.0
 _KEEP_ALIVE_S = 75
 
 
@@ -97,18 +99,23 @@ def run_server(
 
 
 class _StopSignal:
-    """SIGINT or SIGTERM: the first asks to stop, the second insists."""
+    """SIGINT or SIGTERM: the first asks to stop, one that comes a while later insists."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self._is_awaited = False
+        self._asked_at = 0.0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._event.is_set() or not self._is_awaited:
+        # A shell, and whatever stands between it and us, may each pass the same Ctrl-C on.
+        is_an_echo = self._event.is_set() and time.monotonic() - self._asked_at < _ECHO_S
+        if not self._is_awaited or (self._event.is_set() and not is_an_echo):
             raise KeyboardInterrupt
-        self._event.set()
+        if not self._event.is_set():
+            self._asked_at = time.monotonic()
+            self._event.set()
 
     def wait(self) -> None:
         """Until the first signal; before that, while the server starts, one ends it at once."""
@@ -119,12 +126,14 @@ class _StopSignal:
 def _deploy(settings: Settings) -> DeploymentHandle[Replica]:
     try:
         return ray.serve.run(build(settings), name=NAME, route_prefix="/")
-    except RuntimeError as error:
-        # Serve tells what a replica's constructor raised as the last line of a traceback.
-        told = re.search(r"^pipeline\.errors\.(\w+): (.*)$", str(error), re.MULTILINE)
-        if told is None:
-            raise
-        raise (UsageError if told[1] == "UsageError" else RunError)(told[2]) from None
+    except RuntimeError:
+        deployment = ray.serve.status().applications[NAME].deployments[NAME]
+        # What a replica's constructor raised, behind the traceback that led there.
+        told = re.findall(r"pipeline\.errors\.(\w+): (.*)", deployment.message)
+        if not told:
+            raise RunError(f"the server does not start: {deployment.message.strip().splitlines()[-1]}") from None
+        kind, message = told[-1]
+        raise (UsageError if kind == "UsageError" else RunError)(message) from None
 
 
 def _logs() -> str:

@@ -66,7 +66,7 @@ class Observed:
         facts = {
             "request_id": request_id,
             "method": method,
-            "route": route,
+            "endpoint": route,  # "route" is Serve's own word, for the application's prefix
             "status": status,
             "seconds": round(seconds, 6),
             "bytes_in": exchange.bytes_in,

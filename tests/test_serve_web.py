@@ -238,7 +238,7 @@ def test_request_has_a_name_and_a_line_in_the_log_without_a_secret(caplog: pytes
     [line] = [record for record in caplog.records if record.getMessage() == "request"]
     facts = vars(line)
     assert facts["request_id"] == answer.headers["x-request-id"]
-    assert (facts["route"], facts["status"], facts["method"]) == ("/v1/embed", 200, "POST")
+    assert (facts["endpoint"], facts["status"], facts["method"]) == ("/v1/embed", 200, "POST")
     assert facts["bytes_in"] == len(encoded(noise()))
     assert KEY not in str(facts)
     assert "fps:2" not in str(facts)

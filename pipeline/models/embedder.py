@@ -196,14 +196,14 @@ def _powers_of_two_below(limit: int) -> Iterator[int]:
 def batch_lengths(num_pictures: int, *, shapes: Sequence[int]) -> Iterator[int]:
     """Cut ``num_pictures`` into batches for a model that is called with ``shapes``, ascending, alone.
 
-    Full batches first. A shape that the rest fills by more than three quarters is padded; otherwise padding costs more
+    Full batches first. A shape that the rest fills by three quarters or more is padded; otherwise padding costs more
     than a further call, and the largest shape that is full goes first.
     """
     left = num_pictures
     while left:
         above = next((shape for shape in shapes if shape >= left), None)
         below = max((shape for shape in shapes if shape <= left), default=None)
-        is_nearly_full = above is not None and 4 * left > 3 * above
+        is_nearly_full = above is not None and 4 * left >= 3 * above
         length = left if below is None or is_nearly_full else below
         yield length
         left -= length

@@ -1,0 +1,1 @@
+"""What vidlake is measured against, and the commands that do it."""

@@ -1,0 +1,50 @@
+"""LitServe, set up as its documentation advises, over vidlake's own decoding and model."""
+
+import sys
+from typing import Any
+
+import litserve as ls
+import numpy as np
+from fastapi import Request, Response
+
+from pipeline.models.embedder import Embedder
+from pipeline.models.preprocess import prepare
+from pipeline.models.registry import load_model
+from serve.replies import to_json
+from serve.stills import decode_still
+
+
+class Features(ls.LitAPI):
+    """JPEG in, feature out, in batches."""
+
+    def __init__(self, model: str, weights: str) -> None:
+        super().__init__(max_batch_size=32, batch_timeout=0.005)
+        self._name = model
+        self._weights = weights
+
+    def setup(self, device: str) -> None:
+        self._embedder = Embedder(load_model(self._name, weights=self._weights), batch_size=32)
+        self._embedder.warm_up()
+
+    async def decode_request(self, request: Request) -> bytes:
+        return await request.body()
+
+    def batch(self, inputs: list[bytes]) -> Any:
+        preprocessing = self._embedder.info.preprocessing
+        return np.stack(
+            [prepare(decode_still(body, uri="", max_pixels=10**9), preprocessing=preprocessing) for body in inputs]
+        )
+
+    def predict(self, x: Any) -> Any:
+        return self._embedder.embed([x])
+
+    def unbatch(self, output: Any) -> list[Any]:
+        return list(output)
+
+    def encode_response(self, output: Any) -> Response:
+        return Response(to_json({"feature": output}), media_type="application/json")
+
+
+if __name__ == "__main__":
+    name, weights, port = sys.argv[1:]
+    ls.LitServer(Features(name, weights), accelerator="cpu").run(port=int(port), generate_client_file=False)

@@ -1,0 +1,201 @@
+"""The server under load, beside a bare loop over the same decoding and model, and beside LitServe.
+
+    python -m benchmarks.serve [--model resnet50] [--seconds 20] [--clients 16] [--json FILE]
+
+Everything runs on the same cores, one thing after another, round and round; medians are printed. What the load
+generator uses of the CPU is taken out: a server's wall time counts less the generator's CPU time over the cores.
+LitServe is left out where it is not installed (``pip install litserve``).
+"""
+
+import argparse
+import asyncio
+import importlib.util
+import io
+import json
+import os
+import resource
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image
+
+CORES = len(os.sched_getaffinity(0))
+WEIGHTS = "random:0"
+
+
+def pictures(count: int = 8) -> list[bytes]:
+    """JPEGs of 1280 x 720, smooth as photographs are."""
+    made = []
+    for seed in range(count):
+        coarse = np.random.default_rng(seed).integers(0, 256, (18, 32, 3), dtype=np.uint8)
+        out = io.BytesIO()
+        Image.fromarray(coarse).resize((1280, 720), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+        made.append(out.getvalue())
+    return made
+
+
+def bare_loop(model: str, *, seconds: float, batch_size: int) -> dict[str, float]:
+    """Decode and embed in one process: pictures a second, and the median seconds of a batch."""
+    from pipeline.models.embedder import Embedder
+    from pipeline.models.preprocess import prepare
+    from pipeline.models.registry import load_model
+    from serve.stills import decode_still
+
+    embedder = Embedder(load_model(model, weights=WEIGHTS), batch_size=batch_size, num_threads=CORES)
+    embedder.warm_up()
+    bodies, times = pictures(), []
+    preprocessing = embedder.info.preprocessing
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.monotonic()
+        batch = [
+            prepare(decode_still(body, uri="", max_pixels=10**9), preprocessing=preprocessing)
+            for body in (bodies * batch_size)[:batch_size]
+        ]
+        embedder.embed([np.stack(batch)])
+        times.append(time.monotonic() - began)
+    return {"per_second": batch_size * len(times) / sum(times), "median_s": statistics.median(times)}
+
+
+async def _load(url: str, *, seconds: float, clients: int) -> dict[str, float]:
+    bodies, latencies, refusals = pictures(), [], 0
+
+    async def one(client: httpx.AsyncClient, index: int) -> None:
+        nonlocal refusals
+        while time.monotonic() < end:
+            began = time.monotonic()
+            answer = await client.post(url, content=bodies[index % 8], headers={"content-type": "image/jpeg"})
+            if answer.status_code == 200:
+                latencies.append(time.monotonic() - began)
+            else:
+                refusals += 1
+                await asyncio.sleep(0.1)
+
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+        await client.post(url, content=bodies[0], headers={"content-type": "image/jpeg"})
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        cpu, began = usage.ru_utime + usage.ru_stime, time.monotonic()
+        end = began + seconds
+        await asyncio.gather(*(one(client, index) for index in range(clients)))
+        wall = time.monotonic() - began
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    own_s = usage.ru_utime + usage.ru_stime - cpu
+    return {
+        "per_second": len(latencies) / (wall - own_s / CORES),
+        "per_second_raw": len(latencies) / wall,
+        "median_s": statistics.median(latencies),
+        "p99_s": sorted(latencies)[int(0.99 * len(latencies))],
+        "refused": refusals,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+@contextmanager
+def _process(command: list[str], ready: str) -> Iterator[None]:
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=Path.cwd()
+    )
+    try:
+        for _ in range(240):
+            try:
+                if httpx.get(ready, timeout=2).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.5)
+        else:
+            raise SystemExit(f"{command} does not answer")
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def vidlake(model: str) -> Iterator[str]:
+    """``vidlake serve``; its URL."""
+    port = _free_port()
+    words = ["--model", model, "--weights", WEIGHTS, "--port", str(port)]
+    with _process([sys.executable, "-m", "pipeline", "serve", *words], f"http://127.0.0.1:{port}/readyz"):
+        yield f"http://127.0.0.1:{port}/v1/embed"
+
+
+@contextmanager
+def litserve(model: str) -> Iterator[str]:
+    """LitServe with the same decoding and model, batching as its documentation advises; its URL."""
+    port = _free_port()
+    command = [sys.executable, "-m", "benchmarks.litserve_peer", model, WEIGHTS, str(port)]
+    with _process(command, f"http://127.0.0.1:{port}/health"):
+        yield f"http://127.0.0.1:{port}/predict"
+
+
+def in_a_process(function: Callable[..., dict[str, float]], *args: Any, **options: Any) -> dict[str, float]:
+    """Run one measurement where no other has left threads or memory behind."""
+    code = (
+        f"import json; from benchmarks.serve import {function.__name__} as f; "
+        f"print(json.dumps(f(*{args!r}, **{options!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(model: str, *, seconds: float, clients: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Medians over the rounds, of each contender."""
+    found: dict[str, list[dict[str, float]]] = {}
+    servers = {"vidlake": vidlake, **({"litserve": litserve} if importlib.util.find_spec("litserve") else {})}
+    for _ in range(rounds):
+        for size in (1, 8, 32):
+            row = in_a_process(bare_loop, model, seconds=seconds, batch_size=size)
+            found.setdefault(f"bare loop, batches of {size}", []).append(row)
+        for name, server in servers.items():
+            with server(model) as url:
+                for count in (1, clients):
+                    row = asyncio.run(_load(url, seconds=seconds, clients=count))
+                    found.setdefault(f"{name}, {count} clients", []).append(row)
+    return {name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for name, rows in found.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    figures = measure(asked.model, seconds=asked.seconds, clients=asked.clients, rounds=asked.rounds)
+    for name, row in figures.items():
+        print(f"{name:<26} {row['per_second']:7.1f}/s  median {row['median_s'] * 1e3:7.1f} ms")
+    best = max(row["per_second"] for name, row in figures.items() if name.startswith("bare"))
+    full = figures[f"vidlake, {asked.clients} clients"]["per_second"]
+    alone = figures["vidlake, 1 clients"]["median_s"] - figures["bare loop, batches of 1"]["median_s"]
+    print(f"\nvidlake / best bare loop {full / best:.2f}, one client alone {alone * 1e3:+.1f} ms over the bare loop")
+    if f"litserve, {asked.clients} clients" in figures:
+        print(f"vidlake / LitServe {full / figures[f'litserve, {asked.clients} clients']['per_second']:.2f}")
+    if asked.json:
+        asked.json.write_text(json.dumps({"cores": CORES, "model": asked.model, "figures": figures}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
