@@ -1,17 +1,14 @@
 """A schema-driven fuzzer over ``/openapi.json``: whatever is sent, the server answers, and answers for itself."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from serving import Live, serving
 
 from serve.settings import Limits
-
-_ENOUGH, _PLENTY = 25, 500
 
 
 @pytest.fixture(scope="module")
@@ -20,41 +17,27 @@ def live() -> Iterator[Live]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def document(live: Live) -> Any:
-    return schemathesis.openapi.from_url(f"{live.url}/openapi.json")
+@pytest.mark.parametrize(
+    "num_examples",
+    [
+        pytest.param(25, marks=pytest.mark.slow, id="some"),
+        pytest.param(500, marks=pytest.mark.soak, id="many"),
+    ],
+)
+def test_fuzzer_finds_no_server_error(live: Live, num_examples: int) -> None:
+    document = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
+    operations = [found.ok() for found in document.get_all_operations()]
+    assert len(operations) >= 14
+    for operation in operations:
 
+        @settings(max_examples=num_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def answers(case: schemathesis.Case) -> None:
+            answer = case.call(timeout=60)
+            if answer.status_code == 503:
+                assert "retry-after" in answer.headers
+            else:
+                case.validate_response(answer, checks=[not_a_server_error])
+            assert b"Traceback" not in answer.content
 
-schema = schemathesis.pytest.from_fixture("document")
-
-
-def answered(case: schemathesis.Case) -> None:
-    answer = case.call(timeout=60)
-    if answer.status_code != 503:
-        case.validate_response(answer, checks=[not_a_server_error])
-    else:
-        assert "retry-after" in answer.headers
-    assert b"Traceback" not in answer.content
-
-
-def examples(count: int) -> Any:
-    return settings(
-        max_examples=count,
-        deadline=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-@pytest.mark.slow
-@schema.parametrize()
-@examples(_ENOUGH)
-def test_fuzzer_finds_no_server_error(case: schemathesis.Case) -> None:
-    answered(case)
-
-
-@pytest.mark.soak
-@schema.parametrize()
-@examples(_PLENTY)
-def test_fuzzer_finds_no_server_error_in_many_tries(case: schemathesis.Case) -> None:
-    answered(case)
+        answers()
