@@ -68,13 +68,20 @@ def bare_loop(model: str, *, seconds: float, batch_size: int) -> dict[str, float
 
 
 async def _load(url: str, *, seconds: float, clients: int) -> dict[str, float]:
-    bodies, latencies, refusals = pictures(), [], 0
+    bodies, refusals = pictures(), 0
+    latencies: list[float] = []
+    is_form = url.endswith("/predict")  # of LitServe, which takes no other binary bodies
+
+    async def post(client: httpx.AsyncClient, body: bytes) -> httpx.Response:
+        if is_form:
+            return await client.post(url, files={"file": ("a.jpg", body, "image/jpeg")})
+        return await client.post(url, content=body, headers={"content-type": "image/jpeg"})
 
     async def one(client: httpx.AsyncClient, index: int) -> None:
         nonlocal refusals
         while time.monotonic() < end:
             began = time.monotonic()
-            answer = await client.post(url, content=bodies[index % 8], headers={"content-type": "image/jpeg"})
+            answer = await post(client, bodies[index % 8])
             if answer.status_code == 200:
                 latencies.append(time.monotonic() - began)
             else:
@@ -83,7 +90,7 @@ async def _load(url: str, *, seconds: float, clients: int) -> dict[str, float]:
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=clients)
     async with httpx.AsyncClient(timeout=120, limits=limits) as client:
-        await client.post(url, content=bodies[0], headers={"content-type": "image/jpeg"})
+        (await post(client, bodies[0])).raise_for_status()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         cpu, began = usage.ru_utime + usage.ru_stime, time.monotonic()
         end = began + seconds

@@ -60,7 +60,7 @@ def build(settings: Settings) -> Application:
             "autoscaling_config": AutoscalingConfig(
                 min_replicas=replicas.min,
                 max_replicas=replicas.max,
-                target_ongoing_requests=max(1, min(limits.queue, settings.model.batch_size) // 2),
+                target_ongoing_requests=max(1, limits.queue // 4),
             )
         }
     )

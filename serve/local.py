@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import math
+import os
 import re
 import signal
 import socket
@@ -74,6 +75,8 @@ def run_server(
     keys = ApiKeys.read(settings.access)
     _require_free(host, port)
     metrics_port = metrics_port or _free_port()
+    # Ray's workers give way to whatever else runs (nice 15): right for a batch job, and not for who answers.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     stop = _StopSignal()
     with starting(None, metrics_port=metrics_port) as cluster:
         settings = _sized(settings, replicas, cluster.hardware())

@@ -29,6 +29,7 @@ from serve.videos import PostedFile, VideoDecoders
 
 Result = TypeVar("Result")
 POSTED = "the posted picture"
+_GPU_BATCH, _CPU_BATCH = 32, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class FeatureService:
         self._videos = VideoDecoders(settings.limits, preprocessing=self.info.preprocessing)
         self._batcher = Batcher(
             self._embedder.embed,
-            batch_size=settings.model.batch_size,
+            batch_size=self._embedder.batch_shapes[-1],
             executor=self._model_thread,
             on_batch=metrics.batch,
         )
@@ -238,7 +239,7 @@ def _embedder(settings: Settings) -> Embedder:
         model,
         precision=asked.precision or ("fp16" if settings.num_gpus else "fp32"),
         compile=asked.compile,
-        batch_size=asked.batch_size,
+        batch_size=asked.batch_size or (_GPU_BATCH if settings.num_gpus else _CPU_BATCH),
         num_threads=asked.num_threads,
     )
     embedder.warm_up()

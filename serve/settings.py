@@ -62,7 +62,8 @@ class ModelSettings(_Settings):
     weights_digest: str | None = None
     """Refuse any other weights: those of the dataset that the server belongs to."""
     compile: bool = False
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt | None = None
+    """``None``: 32 on a GPU; 8 on a CPU, where larger batches outgrow its caches and only take longer."""
     num_threads: PositiveInt | None = None
     """Of torch's computation on a CPU; ``None``: the CPUs that Ray gives the replica."""
 
