@@ -131,7 +131,8 @@ def cause_of(error: BaseException) -> PipelineError:
     """What a worker raised, dug out of what Ray made of it."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, PipelineError):
+        # Ray's own error for it is of the same class as well, and its text a traceback.
+        if isinstance(seen, PipelineError) and not isinstance(seen, RayTaskError):
             return seen
         seen = getattr(seen, "cause", None) or seen.__cause__ or seen.__context__
     # A task's error is a traceback, which ends with what happened; Ray's own begin with it.
