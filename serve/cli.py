@@ -38,9 +38,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--allowed-origin", "allowed_origins", multiple=True, metavar="ORIGIN", help="Web pages that may ask.")
 @click.option("--max-body", default="64MiB", show_default=True, metavar="BYTES", help="The longest body.")
 @click.option("--max-pixels", type=_COUNT, default=40_000_000, show_default=True, metavar="N")
-@click.option(
-    "--max-duration", type=click.FloatRange(min=0, min_open=True), default=600, show_default=True, metavar="S"
-)
+@click.option("--max-duration", type=_SECONDS, default=600, show_default=True, metavar="S")
 @click.option("--max-samples", type=_COUNT, default=1000, show_default=True, metavar="N")
 @click.option("--max-seconds", type=_SECONDS, default=60, show_default=True, metavar="S")
 @click.option("--decode-memory", default="2GiB", show_default=True, metavar="BYTES", help="A decoder's limit.")

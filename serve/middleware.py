@@ -7,13 +7,13 @@ import time
 import uuid
 from typing import Any
 
-import orjson
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.metrics import Metrics
 from serve.problems import BodyTooLarge, Problem, TookTooLong, document_of, headers_of, status_of
+from serve.replies import json_reply
 from serve.security import Guard
 
 # Serve's own log, which Ray keeps with the others of the session; `app.py` has it written as JSON.
@@ -26,12 +26,9 @@ def problem_response(problem: Problem, *, path: str) -> Response:
     """The answer to what cannot be answered, in the words of the contract that the path belongs to."""
     is_kserve = path == "/v2" or path.startswith("/v2/")
     document = {"error": problem.message} if is_kserve else document_of(problem)
-    return Response(
-        orjson.dumps(document),
-        status_code=status_of(problem),
-        headers=headers_of(problem),
-        media_type="application/json",
-    )
+    answer = json_reply(document, status=status_of(problem))
+    answer.headers.update(headers_of(problem))
+    return answer
 
 
 class Observed:
