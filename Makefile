@@ -2,30 +2,35 @@
 #
 #   make setup   the environment            make check   lint, types and tests: what CI runs
 #   make demo    three clips, one dataset   make soak    the tests that take hours
-#   make test    the quick tests            make lock    requirements.lock anew from pyproject.toml
+#   make test    the quick tests            make lock    the locks anew from pyproject.toml
+#   make bench   beside what others use     (ARCHIVE=DIR: on these files instead of synthesised ones)
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := .venv/bin/python -m pip install
 INSTALLED := .venv/.locked
+PEERS := .venv-peers/.locked
+LOCKED := --quiet --universal --generate-hashes --no-emit-index-url --no-header
 # The entries of requirements.lock for the packages named, hashes included.
 locked = awk '/^[^ \#]/ { wanted = /^($(1))==/ } wanted && !/^ *\#/' requirements.lock
+# uv does not read pip's configuration, so it is handed pip's index.
+sync = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
+	  env $${index:+UV_DEFAULT_INDEX="$$index"} VIRTUAL_ENV="$(CURDIR)/$(1)" \
+	    $(BIN)/uv pip sync --require-hashes --compile-bytecode $(2)
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test check lint types soak lock clean
+.PHONY: setup demo test check lint types soak bench lock clean
 
 setup: $(INSTALLED)
 
-# uv installs in seconds what takes pip minutes. It does not read pip's configuration, so it is handed pip's index;
-# where it cannot run or cannot reach the index, pip installs the same lock.
+# uv installs in seconds what takes pip minutes; where it cannot run or cannot reach the index, pip installs the same
+# lock.
 $(INSTALLED): requirements.lock pyproject.toml | .venv/bin/python
 	@$(call locked,setuptools) >.venv/setuptools.lock
 	@$(call locked,uv) >.venv/uv.lock
 	@$(PIP) --quiet --require-hashes -r .venv/setuptools.lock
 	@{ $(PIP) --quiet --require-hashes --only-binary :all: -r .venv/uv.lock && \
-	  index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
-	  env $${index:+UV_DEFAULT_INDEX="$$index"} VIRTUAL_ENV="$(CURDIR)/.venv" \
-	    $(BIN)/uv pip sync --require-hashes --no-build-isolation --compile-bytecode requirements.lock; } || \
+	  $(call sync,.venv,--no-build-isolation requirements.lock); } || \
 	  { echo "uv could not install the lock: going on with pip, which takes longer" >&2; \
 	    $(PIP) --require-hashes --no-build-isolation -r requirements.lock; }
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
@@ -58,10 +63,22 @@ check: lint types
 soak: $(INSTALLED)
 	@$(BIN)/python -m pytest -m soak --timeout 0
 
+bench: $(INSTALLED) $(PEERS)
+	@$(BIN)/python -m benchmarks --peers .venv-peers/bin/python $(if $(ARCHIVE),--archive $(ARCHIVE))
+
+# What the benchmarks compare with never meets the product's environment. Their torch and Ray are the product's.
+$(PEERS): benchmarks/requirements.lock | $(INSTALLED)
+	@$(PYTHON) -m venv --clear .venv-peers
+	@$(call sync,.venv-peers,benchmarks/requirements.lock) || \
+	  .venv-peers/bin/python -m pip install --require-hashes -r benchmarks/requirements.lock
+	@touch $@
+
 lock: $(INSTALLED)
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev \
-	  pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile $(LOCKED) --group dev pyproject.toml --output-file requirements.lock
+	@grep -E '^(av|ray|torch|torchvision)==' requirements.lock | sed 's/[ ;].*//' >.venv/shared.txt
+	@$(BIN)/uv pip compile $(LOCKED) --group pyproject.toml:bench --constraint .venv/shared.txt \
+	  --output-file benchmarks/requirements.lock
 
 clean:
-	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output *.egg-info
+	rm -rf .venv .venv-peers .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output *.egg-info
 	find pipeline serve tests demo -name __pycache__ -type d -exec rm -rf {} + 2>/dev/null || true

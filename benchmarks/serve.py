@@ -1,15 +1,14 @@
 """The server under load, beside a bare loop over the same decoding and model, and beside LitServe.
 
-    python -m benchmarks.serve [--model resnet50] [--seconds 20] [--clients 16] [--json FILE]
+    python -m benchmarks.serve [--peers PYTHON] [--model resnet50] [--seconds 20] [--clients 16] [--json FILE]
 
 Everything runs on the same cores, one thing after another, round and round; medians are printed. What the load
 generator uses of the CPU is taken out: a server's wall time counts less the generator's CPU time over the cores.
-LitServe is left out where it is not installed (``pip install litserve``).
+LitServe runs in the peers' environment, which ``make bench`` makes; without ``--peers`` it is left out.
 """
 
 import argparse
 import asyncio
-import importlib.util
 import io
 import json
 import os
@@ -21,7 +20,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,10 @@ def vidlake(model: str) -> Iterator[str]:
 
 
 @contextmanager
-def litserve(model: str) -> Iterator[str]:
+def litserve(model: str, *, python: Path) -> Iterator[str]:
     """LitServe with the same decoding and model, batching as its documentation advises; its URL."""
     port = _free_port()
-    command = [sys.executable, "-m", "benchmarks.litserve_peer", model, WEIGHTS, str(port)]
+    command = [str(python), "-m", "benchmarks.peers.litserve", model, WEIGHTS, str(port)]
     with _process(command, f"http://127.0.0.1:{port}/health"):
         yield f"http://127.0.0.1:{port}/predict"
 
@@ -166,10 +166,14 @@ def in_a_process(function: Callable[..., dict[str, float]], *args: Any, **option
     return found
 
 
-def measure(model: str, *, seconds: float, clients: int, rounds: int) -> dict[str, dict[str, float]]:
+def measure(
+    model: str, *, seconds: float, clients: int, rounds: int, peers: Path | None
+) -> dict[str, dict[str, float]]:
     """Medians over the rounds, of each contender."""
     found: dict[str, list[dict[str, float]]] = {}
-    servers = {"vidlake": vidlake, **({"litserve": litserve} if importlib.util.find_spec("litserve") else {})}
+    servers: dict[str, Callable[[str], AbstractContextManager[str]]] = {"vidlake": vidlake}
+    if peers is not None:
+        servers["litserve"] = partial(litserve, python=peers)
     for _ in range(rounds):
         for size in (1, 8, 32):
             row = in_a_process(bare_loop, model, seconds=seconds, batch_size=size)
@@ -185,13 +189,15 @@ def measure(model: str, *, seconds: float, clients: int, rounds: int) -> dict[st
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--peers", type=Path, help="the Python of the peers' environment")
     parser.add_argument("--model", default="resnet50")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    figures = measure(asked.model, seconds=asked.seconds, clients=asked.clients, rounds=asked.rounds)
+    peers = None if asked.peers is None else asked.peers.absolute()
+    figures = measure(asked.model, seconds=asked.seconds, clients=asked.clients, rounds=asked.rounds, peers=peers)
     for name, row in figures.items():
         print(f"{name:<26} {row['per_second']:7.1f}/s  median {row['median_s'] * 1e3:7.1f} ms")
     best = max(row["per_second"] for name, row in figures.items() if name.startswith("bare"))

@@ -170,6 +170,7 @@ def _decode(tasks: pa.Table, *, info: DatasetInfo, limits: DecodeLimits, tally: 
             num_segments=1,
             num_samples=samples["num_samples"][0].as_py(),
             video_s=samples["video_s"][0].as_py(),
+            num_bytes=samples.nbytes,
             private_bytes=private_bytes(os.getpid(), sandbox.pid),
         )
         yield samples
@@ -205,6 +206,7 @@ class Embed:
             began=began,
             num_segments=len(samples),
             num_samples=len(features),
+            num_bytes=embedded.nbytes,
             private_bytes=private_bytes(os.getpid()),
         )
         return embedded

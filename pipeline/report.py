@@ -24,6 +24,7 @@ class Worked:
     num_samples: int = 0
     video_s: float = 0.0
     num_bytes: int = 0
+    """Of what it handed on: model inputs, features, files."""
     private_bytes: int = 0
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
@@ -86,12 +84,22 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, *UNREADABLE) as error:
+    except UNREADABLE as error:
         advice = "give a file written by safetensors.torch.save_file or torch.save(model.state_dict(), ...)"
         raise UsageError(f"--weights {path}: cannot be read ({type(error).__name__}); {advice}") from error
     return _unwrapped(content, path=path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
 
 
 def _unwrapped(content: object, *, path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,245 @@
+"""A plan of many videos through the driver: its time, its memory, the files it leaves, and what resuming costs.
+
+    python -m benchmarks.planned NUM_VIDEOS [--segments-per-video N]
+
+Listing, planning's bookkeeping, the choice of what is left, grouping into tasks, commits and the derived tables are
+the product's own. Replaced are the two edges: probing gives every video the plan of one real clip, and decoding and
+the model give every segment no rows.
+"""
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import extract
+from pipeline.config import DatasetConfig, RunOptions
+from pipeline.dataset import Dataset, DatasetInfo
+from pipeline.inputs import Inputs
+from pipeline.lease import Lease
+from pipeline.model_info import ModelInfo, Preprocessing
+from pipeline.outcome import Clockwork
+from pipeline.progress import Display
+from pipeline.report import Tally, Worked, private_bytes
+from pipeline.run import Run
+from pipeline.schemas import EMBEDDED, TASKS
+from pipeline.sizes import Hardware
+from pipeline.sources import RESERVED_COLUMNS
+
+_SEGMENTS_PER_FILE = 4_096
+_FACTS = {
+    "stream_index": 0,
+    "time_base": "1/15360",
+    "origin_pts": 0,
+    "start_pts": 0,
+    "is_sequential": False,
+    "frame_rate_hz": "30",
+    "container": "mov,mp4,m4a,3gp,3g2,mj2",
+    "codec": "h264",
+    "pix_fmt": "yuv420p",
+    "width": 1280,
+    "height": 720,
+    "rotation": 0,
+    "duration_s": 600.0,
+    "creation_time": None,
+}
+
+
+class Edges:
+    """Stands in for Ray Data, the decoders and the model; counts its own time, which is not the driver's."""
+
+    def __init__(self, *, segments_per_video: int) -> None:
+        self.seconds = 0.0
+        self.most_private_bytes = 0
+        self.num_segments = 0
+        self._segments = [_segment(index) for index in range(segments_per_video)]
+
+    def run_plan(
+        self, sources: Sequence[pa.Table], *, dataset: Dataset, schema: pa.Schema, token: str, **_: Any
+    ) -> None:
+        """Every video is planned alike."""
+        with self._apart():
+            for table in _of_size(sources, 5_000):
+                outcome = {"facts": _FACTS, "segments": self._segments, "reason": None, "detail": None}
+                rows = [row | outcome for row in table.to_pylist()]
+                dataset.publish_plan(pa.Table.from_pylist(rows, schema=schema), token=token)
+
+    def run_extract(
+        self, tasks: Sequence[pa.Table], *, dataset: Dataset, info: DatasetInfo, token: str, **_: Any
+    ) -> None:
+        """Every segment has no samples."""
+        with self._apart():
+            for table in _of_size(tasks, _SEGMENTS_PER_FILE):
+                self.num_segments += len(table)
+                dataset.publish_features(_embedded(table), info, token=token)
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        self.most_private_bytes = max(self.most_private_bytes, private_bytes(os.getpid()))
+        used = time.process_time()
+        yield
+        self.seconds += time.process_time() - used
+
+
+class LocalTally:
+    """A tally in this process."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+
+    def add(self, stage: Any, *, began: float, **counts: Any) -> None:
+        """As ``SharedTally``."""
+        self._tally.add(Worked(stage=stage, worker="here", began=began, ended=time.time(), **counts))
+
+    def progress(self) -> dict[str, dict[str, float]]:
+        """As ``SharedTally``."""
+        return self._tally.progress()
+
+    def snapshot(self) -> dict[str, Any]:
+        """As ``SharedTally``."""
+        return self._tally.snapshot()
+
+
+def _segment(index: int) -> dict[str, Any]:
+    times = {"start_s": 600.0 * index, "end_s": 600.0 * (index + 1), "missing_from_s": None}
+    pts = 15360 * 600 * index
+    places = {"seek_to": pts, "key_pts": pts, "window_first": pts, "window_end": pts + 15360 * 600, "targets": None}
+    return {"index": index, **places, **times, "num_samples": 1, "cost_s": 1.0}
+
+
+def _of_size(tables: Sequence[pa.Table], size: int) -> Iterator[pa.Table]:
+    """The same rows, ``size`` at a time."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= size:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _embedded(tasks: pa.Table) -> pa.Table:
+    assert tasks.schema.names[: len(TASKS.names)] == TASKS.names
+    segments = tasks["segment"].combine_chunks()
+    count = len(tasks)
+    empty = pa.array([[]] * count)
+    columns = {
+        "video_id": tasks["video_id"],
+        "uri": tasks["uri"],
+        "segment": segments.field("index"),
+        "attempt": tasks["attempt"],
+        "outcome": pa.array(["ok"] * count),
+        "start_s": segments.field("start_s"),
+        "end_s": segments.field("end_s"),
+        "num_samples": pa.array([0] * count),
+        "num_corrupt": pa.array([0] * count),
+        "video_s": pa.array([600.0] * count),
+        "time_base": pa.array([_FACTS["time_base"]] * count),
+        "features": pa.array([b""] * count),
+    }
+    arrays = [columns.get(field.name, empty if pa.types.is_list(field.type) else pa.nulls(count)) for field in EMBEDDED]
+    return pa.table(arrays, names=EMBEDDED.names).cast(EMBEDDED)
+
+
+def _info() -> DatasetInfo:
+    preprocessing = Preprocessing(
+        resize_px=256, crop_px=(224, 224), interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+    )
+    model = ModelInfo(name="resnet18", dim=512, weights_digest="0" * 64, preprocessing=preprocessing)
+    config = DatasetConfig(model=model, sample="fps:1", precision="fp32", dtype="float32")
+    return DatasetInfo(config=config, weights="default")
+
+
+def links(count: int, folder: Path) -> Path:
+    """A folder of ``count`` names of one small file: listing, identifying and naming them is real."""
+    clip = folder / "clip.bin"
+    clip.write_bytes(b"x" * 1000)
+    archive = folder / "archive"
+    for number in range(count):
+        if number % 1_000 == 0:
+            inside = archive / f"{number // 1_000:06d}"
+            inside.mkdir(parents=True)
+        os.symlink(clip, inside / f"{number:09d}.mp4")
+    return archive
+
+
+def run(archive: Path, dataset: Dataset, edges: Edges) -> dict[str, float]:
+    """One ``extract``, from the listing to the derived tables; the driver's own CPU seconds by phase."""
+    extract.run_plan = edges.run_plan
+    extract.run_extract = edges.run_extract
+    extract.SharedTally = LocalTally  # type: ignore[misc, assignment]
+    info, marks = _info(), {}
+    inputs = Inputs([str(archive)], exclude=str(dataset.root), reserved=RESERVED_COLUMNS)
+    dataset.store.ensure_writable()
+    lease = Lease.acquire(dataset.root)
+    try:
+        dataset.create(info)
+        job = Run(
+            dataset,
+            info,
+            RunOptions(),
+            hardware=Hardware(num_cpus=64, num_gpus=4, num_nodes=8),
+            token=lease.token,
+            display=Display(is_quiet=True),
+            clockwork=Clockwork(),
+        )
+        used = time.process_time() - edges.seconds
+        chosen = job.plan(inputs)
+        marks["plan"] = time.process_time() - edges.seconds
+        job.extract(chosen)
+        marks["schedule"] = time.process_time() - edges.seconds
+        job.finish()
+        marks["derive"] = time.process_time() - edges.seconds
+    finally:
+        lease.release()
+    edges.most_private_bytes = max(edges.most_private_bytes, private_bytes(os.getpid()))
+    spent = (after - before for before, after in pairwise([used, *marks.values()]))
+    phases = dict(zip(marks, spent, strict=True))
+    return {**phases, "all": sum(phases.values())}
+
+
+def main() -> None:
+    """Run, resume, and print what it took as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("num_videos", type=int)
+    parser.add_argument("--segments-per-video", type=int, default=1)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="vidlake-planned-") as folder:
+        archive = links(asked.num_videos, Path(folder))
+        dataset = Dataset.at(f"{folder}/lake")
+        before_bytes = private_bytes(os.getpid())
+        edges = Edges(segments_per_video=asked.segments_per_video)
+        first_s = run(archive, dataset, edges)
+        num_segments = edges.num_segments
+        again_s = run(archive, dataset, edges)
+        assert edges.num_segments == num_segments, "settled segments were done again"
+        files = [path.stat().st_size for path in Path(folder, "lake").rglob("*.parquet")]
+    print(
+        json.dumps(
+            {
+                "videos": asked.num_videos,
+                "segments": num_segments,
+                "cpu_s": first_s,
+                "resume_cpu_s": again_s,
+                "private_bytes_before": before_bytes,
+                "private_bytes": edges.most_private_bytes,
+                "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "files": len(files),
+                "bytes": sum(files),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
