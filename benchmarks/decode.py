@@ -158,8 +158,9 @@ def measure(paths: Sequence[Path], *, peers: Environment, rounds: int, folder: P
                 keep.mkdir(parents=True, exist_ok=True)
                 environment = Environment.own() if name == OURS else peers
                 words = [name, rule, str(keep), *map(str, paths)]
-                print(f"  decode {rule}: {name}", flush=True)
                 rows[name].append(ask("benchmarks.decode", words, environment))
+                cpu = sum(row["cpu_s"] for row in rows[name][-1])
+                print(f"  decode {rule}: {name}, {cpu:.1f} CPU s", flush=True)
         found[rule] = _compared(rows, folder / rule.replace(":", ""))
     return found
 

@@ -105,12 +105,21 @@ _JSON = click.option("--json", "is_json", is_flag=True, help="One JSON document 
 _CONFIG = click.option(
     "--config", callback=_read_config, is_eager=True, expose_value=False, metavar="FILE", help="These options, as YAML."
 )
+_MODEL = _options(
+    click.option("--model", default="efficientnet_lite0", show_default=True, help="See `vidlake models`."),
+    click.option("--weights", default="default", show_default=True, help="default, random:SEED, or a file."),
+    click.option("--sample", default="fps:1", show_default=True, help="fps:R, every:N, all, keyframes or uniform:N."),
+    click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU."),
+)
+_BATCHES = _options(
+    click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures that the model sees at once."),
+    click.option("--compile", is_flag=True, help="Compile the model with torch.compile."),
+)
 _CLUSTER = _options(
     click.option("--decode-workers", type=click.IntRange(min=1), metavar="N", help="Decoders at once."),
     click.option("--gpu-actors", type=click.IntRange(min=1), metavar="N", help="Actors that hold the model."),
-    click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures that the model sees at once."),
+    _BATCHES,
     click.option("--rows-per-file", type=click.IntRange(min=1), metavar="N", help="Rows of a features file, about."),
-    click.option("--compile", is_flag=True, help="Compile the model with torch.compile."),
     click.option(
         "--decode-timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="A segment's limit."
     ),
@@ -119,10 +128,7 @@ _CLUSTER = _options(
     click.option("--address", metavar="A", help="A Ray cluster: auto or HOST:PORT. Without it a local one is started."),
 )
 _DATASET = _options(
-    click.option("--model", default="efficientnet_lite0", show_default=True, help="See `vidlake models`."),
-    click.option("--weights", default="default", show_default=True, help="default, random:SEED, or a file."),
-    click.option("--sample", default="fps:1", show_default=True, help="fps:R, every:N, all, keyframes or uniform:N."),
-    click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU."),
+    _MODEL,
     click.option("--dtype", type=click.Choice(get_args(FeatureType)), help="Of the stored feature.  [float32]"),
     click.option("--segment-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Target length."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N videos."),
@@ -199,6 +205,28 @@ def plan(*, is_json: bool, **words: Any) -> int:
 
 
 @cli.command()
+@_INPUTS
+@_MODEL
+@_BATCHES
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=20.0, show_default=True, metavar="S")
+@_JSON
+@_CONFIG
+def bench(*, seconds: float, is_json: bool, **words: Any) -> int:
+    """How fast this machine decodes INPUT and runs the model, and what the job would choose. Writes nothing.
+
+    Decodes for about S seconds on one core, without Ray.
+    """
+    request = _request({"out": None, "dtype": None, **words})
+    from pipeline.bench import measure
+    from pipeline.summary import describe_bench
+
+    with own_terminal(is_json=is_json):
+        found = measure(request, Display(is_quiet=is_json), seconds=seconds)
+    click.echo(json.dumps(asdict(found)) if is_json else describe_bench(found))
+    return 0
+
+
+@cli.command()
 @click.argument("uri")
 @_CLUSTER
 @click.option("--strict", is_flag=True, help="Exit with 3 where anything is still quarantined.")
@@ -259,10 +287,12 @@ def _request(words: dict[str, Any]) -> ExtractRequest:
 
 
 def _run_options(words: dict[str, Any]) -> RunOptions:
-    limits = DecodeLimits(
-        timeout_s=words["decode_timeout"],
-        memory_bytes=parse_size(str(words["decode_memory"])),
-        max_pixels=words["max_pixels"],
-    )
+    limits = DecodeLimits()
+    if "decode_memory" in words:
+        limits = DecodeLimits(
+            timeout_s=words["decode_timeout"],
+            memory_bytes=parse_size(str(words["decode_memory"])),
+            max_pixels=words["max_pixels"],
+        )
     plain = {field.name: words[field.name] for field in fields(RunOptions) if field.name in words}
     return RunOptions(**{**plain, "limits": limits, "shard": Shard.parse(str(words.get("shard", "1/1")))})

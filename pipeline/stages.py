@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Changed, Crashed, InputError, Killed, OutOfMemory, Unreadable
 from pipeline.media.sandbox import Dropped, Ended, Job, Picture, Sandbox
 from pipeline.model_info import ModelInfo, Preprocessing
-from pipeline.models.preprocess import prepare
+from pipeline.models.preprocess import prepare_part
 from pipeline.records import (
     KEEPING_ROWS,
     FrameMark,
@@ -45,8 +45,8 @@ class SampleBuffer:
         self._pixels = np.empty((max(1, segment.num_samples), *preprocessing.crop_px, 3), np.uint8)
         self._marks: list[FrameMark] = []
 
-    def add(self, mark: FrameMark, pixels: NDArray[np.uint8], *, uri: str) -> None:
-        """Keep one upright RGB picture ``uint8[h, w, 3]``, as the model wants it.
+    def add(self, picture: Picture, *, uri: str) -> None:
+        """Keep one picture, of which the part that the model's input is made of has come, as the model wants it.
 
         Raises:
             OutOfMemory: there are far more than any plan gives a segment.
@@ -56,8 +56,8 @@ class SampleBuffer:
             if self._pixels.nbytes > _MOST_BYTES:
                 raise OutOfMemory(uri, f"more than {count} samples, where {self._segment.num_samples} were expected")
             self._pixels = np.concatenate([self._pixels, np.empty_like(self._pixels)])
-        self._pixels[count] = prepare(pixels, preprocessing=self._preprocessing)
-        self._marks.append(mark)
+        self._pixels[count] = prepare_part(picture.pixels, whole_px=picture.whole_px, preprocessing=self._preprocessing)
+        self._marks.append(picture.mark)
 
     def clear(self) -> None:
         """Forget what came so far."""
@@ -124,7 +124,7 @@ def _decode_on(
         InputError: the first segment that was not yielded is lost, for this reason.
     """
     waiting = list(segments)
-    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting))
+    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting), preprocessing=preprocessing)
     with contextlib.closing(cast("Generator[Picture | Dropped | Ended, None, None]", decoded)) as events:
         while waiting:
             segment = waiting.pop(0)
@@ -135,7 +135,7 @@ def _decode_on(
                         continue  # of a later segment, of which nothing came yet
                     raise Crashed(job.uri, f"the decoder went on to segment {event.segment} before it ended this one")
                 if isinstance(event, Picture):
-                    buffer.add(event.mark, event.pixels, uri=job.uri)
+                    buffer.add(event, uri=job.uri)
                 elif isinstance(event, Dropped):
                     buffer.clear()
                 else:

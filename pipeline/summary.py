@@ -4,6 +4,7 @@ from pipeline.dataset import DatasetInfo
 from pipeline.derived import Totals
 from pipeline.jobs import Forecast
 from pipeline.outcome import Outcome
+from pipeline.rates import Measured
 
 
 def describe_outcome(outcome: Outcome) -> str:
@@ -40,6 +41,24 @@ def describe_forecast(found: Forecast) -> str:
             f"to do: {found.num_segments} segments, {found.hours:.2f} h of video, about {found.num_samples} samples",
             f"decoding {_duration(found.decode_s)} on one core, model {_duration(found.model_s)} on this machine, "
             f"output about {_size(found.num_bytes)}",
+        ]
+    )
+
+
+def describe_bench(found: Measured) -> str:
+    """What this machine does."""
+    decode = found.decode
+    unusable = f", {decode.num_unusable} of them unusable" if decode.num_unusable else ""
+    batches = ", ".join(f"{rate:.1f} in batches of {size}" for size, rate in found.model_per_s.items())
+    holder = "decoding" if found.bottleneck == "decode" else "the model"
+    return "\n".join(
+        [
+            f"decoding: {found.decode_per_core_s:.1f} samples a core-second, {decode.video_s / decode.cpu_s:.1f} x "
+            f"real time ({decode.num_samples} samples of {decode.num_videos} videos{unusable})",
+            f"model: {batches} samples a second ({found.device})",
+            f"chosen: batches of {found.batch_size}, {found.decode_workers} decode workers, "
+            f"{found.num_actors} model actors; {found.cores_per_actor:.1f} cores of decoding keep one actor busy",
+            f"bottleneck: {holder}; expect {found.expected_per_s:.1f} samples/s on this machine",
         ]
     )
 

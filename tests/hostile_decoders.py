@@ -14,7 +14,7 @@ LIBC_WITH_GIL = ctypes.PyDLL(None)
 LIBC.malloc.restype = ctypes.c_void_p
 LIBC.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
 MARK = {"epoch": 0, "pts": 0, "time_s": 0.0, "is_keyframe": True, "is_corrupt": False}
-PICTURE = {"event": "painted", "segment": 0, "mark": MARK, "shape": [4, 4, 3], "offset": 0}
+PICTURE = {"event": "painted", "segment": 0, "mark": MARK, "shape": [4, 4, 3], "offset": 0, "whole": [4, 4]}
 
 
 def segfault(control: Channel, source: Channel, shared: mmap.mmap) -> None:
@@ -122,6 +122,14 @@ def paint_hugely(control: Channel, source: Channel, shared: mmap.mmap) -> None:
 
 def paint_backwards(control: Channel, source: Channel, shared: mmap.mmap) -> None:
     say({**PICTURE, "shape": [-4, -4, 3]}, control)
+
+
+def paint_a_part(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({**PICTURE, "whole": [4, 8]}, control)
+
+
+def paint_of_a_giant(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({**PICTURE, "whole": [1 << 40, 1 << 40]}, control)
 
 
 def paint_for_another_segment(control: Channel, source: Channel, shared: mmap.mmap) -> None:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors",
     "model_info",
+    "framing",
     "sampling",
     "records",
     "uris",
@@ -28,6 +29,7 @@ ORDER = (
     "config",
     "schemas",
     "sizes",
+    "rates",
     "tasks",
     "media/",
     "models/",
@@ -41,6 +43,7 @@ ORDER = (
     "sources",
     "report",
     "progress",
+    "bench",
     "cluster",
     "extract",
     "run",
@@ -69,7 +72,14 @@ HOMES = {
     "PIL": ("serve.",),
 }
 
-NOT_FOR_SERVE = ("pipeline.extract", "pipeline.jobs", "pipeline.summary", "pipeline.cli", "pipeline.__main__")
+NOT_FOR_SERVE = (
+    "pipeline.bench",
+    "pipeline.extract",
+    "pipeline.jobs",
+    "pipeline.summary",
+    "pipeline.cli",
+    "pipeline.__main__",
+)
 
 # What the decoder's child process must never load: it is started for every worker, and again after every crash.
 TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "aiohttp")

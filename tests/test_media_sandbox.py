@@ -27,6 +27,8 @@ from pipeline.errors import (
     Unreadable,
 )
 from pipeline.media.sandbox import Ended, Job, Picture, Sandbox
+from pipeline.model_info import Preprocessing
+from pipeline.models.preprocess import prepare, prepare_part
 from pipeline.records import DecodeLimits, TimeRange
 from pipeline.sampling import SamplingRule
 from pipeline.storage import Reader
@@ -82,6 +84,43 @@ def extract(sandbox: Sandbox, reader: Reader, rule: str = "fps:5") -> Outcome:
             outcome.ended.append(event)
     assert [ended.segment for ended in outcome.ended] == [segment.index for segment in plan.segments]
     return outcome
+
+
+@pytest.mark.parametrize("resize_px", [pytest.param(48, id="shorter side"), pytest.param((64, 50), id="both sides")])
+@pytest.mark.parametrize(
+    ("size", "rotation"),
+    [
+        pytest.param((160, 90), None, id="16:9"),
+        pytest.param((160, 90), 90, id="turned"),
+        pytest.param((160, 90), 180, id="upside-down"),
+        pytest.param((98, 62), None, id="odd ratio"),
+        pytest.param((32, 32), None, id="smaller than the crop"),
+    ],
+)
+def test_the_part_that_travels_gives_the_same_input_as_the_whole(
+    size: tuple[int, int], rotation: int | None, resize_px: int | tuple[int, int]
+) -> None:
+    video = video_bytes(num_frames=30, size=size, rotation=rotation)
+    wanted = Preprocessing(resize_px=resize_px, crop_px=(40, 40))
+    with Sandbox(DecodeLimits()) as sandbox:
+        plan = sandbox.plan(BytesReader(video), job(), sizing={})
+        wholes, parts = (
+            [
+                (event.pixels.copy(), event.whole_px)
+                for event in sandbox.decode(
+                    BytesReader(video), job(), facts=plan.facts, segments=plan.segments, preprocessing=preprocessing
+                )
+                if isinstance(event, Picture)
+            ]
+            for preprocessing in (None, wanted)
+        )
+
+    assert len(parts) == len(wholes) == 6
+    for (part, whole_px), (whole, _) in zip(parts, wholes, strict=True):
+        assert whole_px == whole.shape[:2]
+        assert part.size <= whole.size
+        made = prepare_part(part, whole_px=whole_px, preprocessing=wanted)
+        assert np.array_equal(made, prepare(whole, preprocessing=wanted))
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +180,8 @@ def test_pictures_of_a_sound_video_arrive_in_order() -> None:
         pytest.param("paint_outside", Crashed, "nonsense", id="paints-beyond-the-shared-memory"),
         pytest.param("paint_before", Crashed, "nonsense", id="paints-before-the-shared-memory"),
         pytest.param("paint_hugely", Crashed, "nonsense", id="paints-hugely"),
+        pytest.param("paint_a_part", Crashed, "nonsense", id="paints-less-than-was-asked-for"),
+        pytest.param("paint_of_a_giant", Crashed, "nonsense", id="paints-of-a-picture-beyond-all-limits"),
         pytest.param("paint_backwards", Crashed, "nonsense", id="paints-negative-sizes"),
         pytest.param("paint_for_another_segment", Crashed, "nonsense", id="paints-for-another-segment"),
         pytest.param("mark_with_text", Crashed, "nonsense", id="marks-with-text"),

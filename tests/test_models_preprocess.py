@@ -11,8 +11,9 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from pipeline.framing import MAX_RESIZED_PX, resized_size
 from pipeline.model_info import Interpolation, Preprocessing
-from pipeline.models.preprocess import MAX_RESIZED_PX, prepare, resized_size
+from pipeline.models.preprocess import prepare
 
 SIZES = [
     pytest.param(720, 1280, id="landscape-16:9-narrowed"),

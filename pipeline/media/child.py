@@ -20,6 +20,7 @@ import av
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.framing import part_of
 from pipeline.media.cuts import Sizing
 from pipeline.media.decode import Finished, Restarted, decode_segments
 from pipeline.media.pixels import Painter
@@ -34,6 +35,7 @@ from pipeline.media.wire import (
     receive_request,
     send_json,
 )
+from pipeline.model_info import Preprocessing
 from pipeline.records import Segment, TimeRange, VideoFacts
 from pipeline.sampling import SamplingRule
 
@@ -159,13 +161,17 @@ def _decode(control: Channel, file: BinaryIO, request: dict[str, Any], slots: _S
         max_pixels=request["max_pixels"],
     )
     segments = [Segment.from_json(document) for document in request["segments"]]
+    wanted = None if request["preprocessing"] is None else Preprocessing.from_json(request["preprocessing"])
     painter = Painter()
     for event in decode_segments(video, segments):
         if isinstance(event, Picked):
-            shape = painter.shape_of(event.frame)
-            room, offset = slots.claim(shape[0] * shape[1] * shape[2])
-            painter.paint(event.frame, into=room.reshape(shape))
-            picture = {"mark": asdict(event.mark), "shape": shape, "offset": offset}
+            height_px, width_px, depth = painter.shape_of(event.frame)
+            part = part_of(height_px, width_px, preprocessing=wanted)
+            shape = (part[0].stop - part[0].start, part[1].stop - part[1].start, depth)
+            room, offset = slots.claim(shape[0] * shape[1] * depth)
+            painter.paint(event.frame, into=room.reshape(shape), part=part)
+            place = {"shape": shape, "offset": offset, "whole": (height_px, width_px)}
+            picture = {"mark": asdict(event.mark), **place}
             send_json(control, {"event": "painted", "segment": event.segment, **picture})
         elif isinstance(event, Restarted):
             send_json(control, {"event": "dropped", "segment": event.segment})

@@ -16,12 +16,13 @@ _Record = TypeVar("_Record", FrameMark, Quarantined, Segment, VideoFacts)
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """A sample lies in the shared memory."""
+    """A sample, or the part of it that was asked for, lies in the shared memory."""
 
     segment: int
     mark: FrameMark
     shape: tuple[int, int, int]
     offset: int
+    whole_px: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,9 @@ def read_event(message: bytes) -> Event:
 def _read(kind: str, document: Mapping[str, Any]) -> Event:
     if kind == "painted":
         height, width, depth = (_int(number) for number in document["shape"])
-        mark = _checked(FrameMark(**document["mark"]))
-        return Painted(_int(document["segment"]), mark, (height, width, depth), _int(document["offset"]))
+        whole_height, whole_width = (_int(number) for number in document["whole"])
+        mark, segment, offset = _checked(FrameMark(**document["mark"])), document["segment"], document["offset"]
+        return Painted(_int(segment), mark, (height, width, depth), _int(offset), (whole_height, whole_width))
     if kind == "dropped":
         return Dropped(_int(document["segment"]))
     if kind == "ended":

@@ -54,13 +54,16 @@ class Painter:
         is_turned = self._orientation_of(frame)[0]
         return (frame.width, frame.height, 3) if is_turned else (frame.height, frame.width, 3)
 
-    def paint(self, frame: VideoFrame, *, into: NDArray[np.uint8]) -> None:
-        """Write the upright picture to ``into``, ``uint8`` of shape ``shape_of(frame)``."""
+    def paint(
+        self, frame: VideoFrame, *, into: NDArray[np.uint8], part: tuple[slice, slice] = (slice(None), slice(None))
+    ) -> None:
+        """Write rows and columns of the upright picture, of shape ``shape_of(frame)``, to ``into``, ``uint8``."""
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         rows = rows[: frame.height, : 3 * frame.width]
-        np.copyto(into, upright(rows.reshape(frame.height, frame.width, 3), self._orientation_of(frame)))
+        picture = upright(rows.reshape(frame.height, frame.width, 3), self._orientation_of(frame))
+        np.copyto(into, picture[part])
 
     def _orientation_of(self, frame: VideoFrame) -> Orientation:
         rotation = frame.rotation

@@ -125,16 +125,17 @@ class DecoderProcess:
             if message is not None:
                 return message
 
-    def picture(self, shape: tuple[int, int, int], offset: int) -> NDArray[np.uint8]:
-        """A view of the shared memory.
+    def picture(self, shape: tuple[int, int, int], offset: int, *, whole_px: tuple[int, int]) -> NDArray[np.uint8]:
+        """A view of the shared memory, of a picture of ``whole_px`` or a part of it.
 
         Raises:
             Nonsense: no picture can lie there.
         """
         height, width, depth = shape
         is_inside = 0 <= offset <= len(self._shared) - height * width * 3
-        if min(height, width) < 1 or depth != 3 or height * width > self._limits.max_pixels or not is_inside:
-            raise wire.Nonsense(f"a picture of {height} x {width} x {depth} at {offset}")
+        is_part = 1 <= height <= whole_px[0] and 1 <= width <= whole_px[1]
+        if not is_part or depth != 3 or whole_px[0] * whole_px[1] > self._limits.max_pixels or not is_inside:
+            raise wire.Nonsense(f"a picture of {height} x {width} x {depth} at {offset}, of {whole_px}")
         return np.frombuffer(self._shared, np.uint8, height * width * 3, offset).reshape(shape)
 
     def _await_start(self) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import INPUT_ERRORS, Crashed, StorageError
+from pipeline.framing import part_of
 from pipeline.media.events import Done, Dropped, Ended, Event, Failed, Painted, Planned, read_event
 from pipeline.media.process import DecoderProcess
 from pipeline.media.wire import Nonsense
+from pipeline.model_info import Preprocessing
 from pipeline.records import DecodeLimits, FrameMark, Segment, TimeRange, VideoFacts, VideoPlan
 from pipeline.sampling import SamplingRule
 from pipeline.storage import Reader
@@ -25,11 +27,15 @@ _PLAN_BYTES_PER_S = 20_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A sample as decoded: upright RGB ``uint8[h, w, 3]``, valid only until the next event is asked for."""
+    """A sample as decoded: upright RGB ``uint8[h, w, 3]``, valid only until the next event is asked for.
+
+    Of a picture of ``whole_px`` (height, width), the part that the model's input is made of, where one was named.
+    """
 
     segment: int
     mark: FrameMark
     pixels: NDArray[np.uint8]
+    whole_px: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +96,15 @@ class Sandbox:
         raise AssertionError("a conversation without segments ends with a plan")
 
     def decode(
-        self, reader: Reader, job: Job, *, facts: VideoFacts, segments: Sequence[Segment]
+        self,
+        reader: Reader,
+        job: Job,
+        *,
+        facts: VideoFacts,
+        segments: Sequence[Segment],
+        preprocessing: Preprocessing | None = None,
     ) -> Iterator[Picture | Dropped | Ended]:
-        """Decode consecutive segments of a video.
+        """Decode consecutive segments of a video; with ``preprocessing``, only what it keeps of a picture comes.
 
         Yields:
             The pictures of a segment in presentation order, then its ``Ended``.
@@ -106,9 +118,10 @@ class Sandbox:
             return
         documents = [segment.to_json() for segment in segments]
         request = {**job.to_json(), "op": "decode", "facts": facts.to_json(), "segments": documents}
+        request["preprocessing"] = None if preprocessing is None else preprocessing.to_json()
         timeouts = [self._limits.timeout_for(_decoded_s(segment, facts)) for segment in segments]
         conversation = _Conversation([segment.index for segment in segments], timeouts)
-        for event in self._ask(reader, job, request, conversation):
+        for event in self._ask(reader, job, request, conversation, preprocessing=preprocessing):
             if isinstance(event, Picture | Dropped | Ended):
                 yield event
 
@@ -119,7 +132,13 @@ class Sandbox:
             self._process = None
 
     def _ask(
-        self, reader: Reader, job: Job, request: dict[str, Any], conversation: "_Conversation"
+        self,
+        reader: Reader,
+        job: Job,
+        request: dict[str, Any],
+        conversation: "_Conversation",
+        *,
+        preprocessing: Preprocessing | None = None,
     ) -> Iterator[Event | Picture]:
         if self._process is None:
             self._process = DecoderProcess(self._entry, self._limits)
@@ -136,8 +155,7 @@ class Sandbox:
                 if isinstance(event, Failed):
                     _raise(event, uri=job.uri)
                 elif isinstance(event, Painted):
-                    pixels = process.picture(event.shape, event.offset)
-                    yield Picture(segment=event.segment, mark=event.mark, pixels=pixels)
+                    yield _picture(process, event, preprocessing)
                     process.send(b"a", uri=job.uri, timeout_s=conversation.timeout_s)
                 else:
                     yield event
@@ -150,6 +168,14 @@ class Sandbox:
             if not conversation.is_over:
                 self.close()
                 process.source.raise_fault()
+
+
+def _picture(process: DecoderProcess, painted: Painted, preprocessing: Preprocessing | None) -> Picture:
+    pixels = process.picture(painted.shape, painted.offset, whole_px=painted.whole_px)
+    part = part_of(*painted.whole_px, preprocessing=preprocessing)
+    if pixels.shape[:2] != tuple(along.stop - along.start for along in part):
+        raise Nonsense(f"{pixels.shape} of a picture of {painted.whole_px}")
+    return Picture(segment=painted.segment, mark=painted.mark, pixels=pixels, whole_px=painted.whole_px)
 
 
 class _Conversation:

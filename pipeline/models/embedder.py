@@ -225,6 +225,11 @@ def _batches(pictures: Sequence[NDArray[np.uint8]], *, lengths: Iterator[int]) -
                 part, room = [], next(lengths, 0)
 
 
+def gpu_names() -> list[str]:
+    """The CUDA devices of this machine."""
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
 def seconds_per_sample(embedder: Embedder, *, num_batches: int = 2) -> float:
     """Measure the model on this machine, once warm."""
     height_px, width_px = embedder.info.preprocessing.crop_px
