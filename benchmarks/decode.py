@@ -7,13 +7,12 @@ its planning. Peers resize with torchvision's ``uint8`` kernel as the model's we
 """
 
 import argparse
-import importlib
 import json
 import math
 import statistics
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -53,24 +52,34 @@ def picks_of(path: Path, rule: str) -> list[int]:
     return picks
 
 
-def measure_peer(name: str, path: Path, rule: str) -> Iterator[Picture]:
-    """Model inputs by a peer."""
+class Theirs:
+    """A peer's way."""
+
+    child_pid = None
+
+    def __init__(self, name: str) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self._peer = PEERS[name.removesuffix(_OWN)]
+        self._resizes = name.endswith(_OWN)
+
+    def inputs(self, path: Path, rule: str) -> Iterator[Picture]:
+        """Look up the picks, and then, as they are asked for, decode the frames to model inputs."""
+        size = _resized(path) if self._resizes else None
+        frames = self._peer.frames(path, picks_of(path, rule), is_keyframes=rule == "keyframes", size=size)
+        return (_to_input(rgb, is_resized=self._resizes) for rgb in frames)
+
+
+def _to_input(rgb: Picture, *, is_resized: bool) -> Picture:
     import torch
     from torchvision.transforms.v2 import functional
 
-    torch.set_num_threads(1)
-    picks = picks_of(path, rule)
-    peer = PEERS[name.removesuffix(_OWN)]
-    size = _resized(path) if name.endswith(_OWN) else None
-
-    def inputs() -> Iterator[Picture]:
-        for rgb in peer.frames(path, picks, is_keyframes=rule == "keyframes", size=size):
-            pixels = torch.from_numpy(np.require(rgb, requirements="W")).permute(2, 0, 1)
-            if size is None:
-                pixels = functional.resize(pixels, [_RESIZE_PX], antialias=True)
-            yield functional.center_crop(pixels, [_CROP_PX]).permute(1, 2, 0).contiguous().numpy()
-
-    return inputs()
+    pixels = torch.from_numpy(np.require(rgb, requirements="W")).permute(2, 0, 1)
+    if not is_resized:
+        pixels = functional.resize(pixels, [_RESIZE_PX], antialias=True)
+    picture: Picture = functional.center_crop(pixels, [_CROP_PX]).permute(1, 2, 0).contiguous().numpy()
+    return picture
 
 
 def _resized(path: Path) -> tuple[int, int]:
@@ -102,12 +111,12 @@ class Ours:
         from pipeline.media.sandbox import Job
         from pipeline.records import TimeRange
         from pipeline.sampling import SamplingRule
-        from pipeline.stages import decode_video
+        from pipeline.stages import decode_video, sizing_for
         from pipeline.storage import open_reader
 
         job = Job(uri=str(path), rule=SamplingRule.parse(rule), time_range=TimeRange())
         with open_reader(str(path)) as reader:
-            plan = self._sandbox.plan(reader, job, sizing={"max_samples": 512, "duration_s": None})
+            plan = self._sandbox.plan(reader, job, sizing=sizing_for(self._preprocessing))
             found = decode_video(
                 self._sandbox,
                 reader,
@@ -120,26 +129,20 @@ class Ours:
                 yield from samples.pixels
 
 
-def contend(name: str, rule: str, paths: Sequence[Path], keep: Path | None) -> list[dict[str, Any]]:
+def contend(name: str, rule: str, paths: Sequence[Path], keep: Path) -> list[dict[str, Any]]:
     """Runs in a process of its own: one contender, all files."""
-    if name == OURS:
-        ours = Ours()
-        start: Callable[[Path], Iterator[Picture]] = lambda path: ours.inputs(path, rule)  # noqa: E731
-        list(ours.inputs(paths[0], "uniform:1"))
-    else:
-        start = lambda path: measure_peer(name, path, rule)  # noqa: E731
-        next(start(paths[0]))
+    contender = Ours() if name == OURS else Theirs(name)
+    list(contender.inputs(paths[0], "keyframes"))  # starts and imports what it needs
     rows = []
     for path in paths:
-        inputs = start(path)  # a peer's picks are looked up here
-        used, began = cpu_s(ours.child_pid if name == OURS else None), time.monotonic()
+        inputs = contender.inputs(path, rule)  # a peer's picks are looked up here
+        used, began = cpu_s(contender.child_pid), time.monotonic()
         given = list(inputs)
-        used = cpu_s(ours.child_pid if name == OURS else None) - used
+        used = cpu_s(contender.child_pid) - used
         rows.append({"file": path.name, "samples": len(given), "cpu_s": used, "wall_s": time.monotonic() - began})
         pixels = np.stack(given) if given else np.zeros((0, _CROP_PX, _CROP_PX, 3), np.uint8)
         rows[-1]["crc"] = zlib.crc32(pixels.data)
-        if keep is not None:
-            np.save(keep / f"{path.name}.npy", pixels[:: max(1, len(pixels) // 50)])
+        np.save(keep / f"{path.name}.npy", pixels[:: max(1, len(pixels) // 50)])
     return rows
 
 
@@ -170,7 +173,7 @@ def _compared(rows: dict[str, list[list[dict[str, Any]]]], folder: Path) -> dict
     table: dict[str, Any] = {}
     for name, rounds in rows.items():
         rates = {
-            file: statistics.median(row["samples"] / row["cpu_s"] for each in rounds for row in each[index : index + 1])
+            file: statistics.median(each[index]["samples"] / each[index]["cpu_s"] for each in rounds)
             for index, file in enumerate(files)
         }
         picks = [row["samples"] for row in rounds[0]] == [row["samples"] for row in rows[REFERENCE][0]]
@@ -234,7 +237,6 @@ def main() -> None:
     parser.add_argument("keep", type=Path)
     parser.add_argument("paths", type=Path, nargs="+")
     asked = parser.parse_args()
-    importlib.import_module("torch")
     print(json.dumps(contend(asked.name, asked.rule, asked.paths, asked.keep)))
 
 

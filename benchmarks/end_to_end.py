@@ -7,7 +7,6 @@ of our model, over the cores.
 """
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.footage import copies_of, videos_of
+from benchmarks.footage import copies_of, link, videos_of
 from benchmarks.processes import CORES, Environment, Watched, ask, is_installed
 
 RULE = "fps:6"
@@ -128,7 +127,7 @@ def start_up(archive: Path, folder: Path) -> dict[str, float]:
     clips.mkdir(parents=True)
     source = min(videos_of(archive), key=lambda path: path.stat().st_size)
     for number in range(10):
-        os.link(source, clips / f"clip_{number}{source.suffix}")
+        link(source, clips / f"clip_{number}{source.suffix}")
     rows = []
     for _ in range(3):
         ray_s = ask("benchmarks.start_up", ["ray"], Environment.own())["seconds"]

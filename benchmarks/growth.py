@@ -48,9 +48,7 @@ def _one_against_many(archive: Path, folder: Path, *, hours: float) -> dict[str,
     minute = repeated(source, folder / "minute.mp4", seconds=60)
     count = round(60 * hours)
     for number in range(count):
-        target = parts / f"part_{number:03d}.mp4"
-        if not target.exists():
-            link(minute, target)
+        link(minute, parts / f"part_{number:03d}.mp4")
     repeated(minute, whole / "whole.mp4", seconds=3600 * hours)
     print(f"  growth: one file of {hours:g} hours, and {count} of a minute", flush=True)
     runs = {name: extract([folder / name], folder / "lake", *_FAST, rule="fps:1") for name in ("whole", "parts")}

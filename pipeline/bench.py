@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from itertools import islice
 
 import psutil
@@ -21,7 +20,7 @@ from pipeline.progress import Display
 from pipeline.rates import DecodeRate, Measured
 from pipeline.records import MAX_SAMPLES, SegmentSamples, TimeRange
 from pipeline.sizes import Hardware, Work, choose_sizes
-from pipeline.stages import MAX_SEGMENT_BYTES, decode_video
+from pipeline.stages import decode_video, sizing_for
 from pipeline.storage import open_reader
 
 _MOST_VIDEOS = 32
@@ -76,16 +75,17 @@ def _decode_rate(inputs: Inputs, request: ExtractRequest, model: ModelInfo, *, s
     with one_thread(), Sandbox(request.run.limits) as sandbox:
         for source in islice(inputs, _MOST_VIDEOS):
             num_videos += 1
-            before_s = _cpu_s(sandbox)
+            began_s = ended_s = _cpu_s(sandbox)
             try:
                 for samples in _decoded(source, sandbox, request, model):
                     num_samples += len(samples.marks)
                     video_s += samples.segment.end_s - samples.segment.start_s
+                    ended_s = _cpu_s(sandbox)  # whoever stops listening has the decoder killed, and its time forgotten
                     if time.monotonic() > end:
                         break
             except InputError:
                 num_unusable += 1
-            cpu_s += max(0.0, _cpu_s(sandbox) - before_s)
+            cpu_s += max(0.0, ended_s - began_s)
             if time.monotonic() > end:
                 break
     if not num_samples:
@@ -98,23 +98,13 @@ def _decode_rate(inputs: Inputs, request: ExtractRequest, model: ModelInfo, *, s
 def _decoded(source: Source, sandbox: Sandbox, request: ExtractRequest, model: ModelInfo) -> Iterator[SegmentSamples]:
     if source.failure is not None:
         raise Unreadable(source.uri, source.failure[1])
-    job = Job(uri=source.uri, rule=request.rule, time_range=_time_range(source))
-    sizing = {
-        "max_samples": max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // model.preprocessing.sample_bytes)),
-        "duration_s": request.run.segment_seconds,
-    }
+    job = Job(uri=source.uri, rule=request.rule, time_range=TimeRange(start=source.start_s, end=source.end_s))
+    preprocessing = model.preprocessing
     with open_reader(source.locator, expected=source.identity) as reader:
-        plan = sandbox.plan(reader, job, sizing=sizing)
-        preprocessing = model.preprocessing
-        for segment in plan.segments:
-            yield from decode_video(
-                sandbox, reader, job, facts=plan.facts, segments=[segment], preprocessing=preprocessing
-            )
-
-
-def _time_range(source: Source) -> TimeRange:
-    start, end = (None if at is None else Fraction(at) for at in (source.start_s, source.end_s))
-    return TimeRange(start=start, end=end)
+        plan = sandbox.plan(reader, job, sizing=sizing_for(preprocessing, duration_s=request.run.segment_seconds))
+        yield from decode_video(
+            sandbox, reader, job, facts=plan.facts, segments=plan.segments, preprocessing=preprocessing
+        )
 
 
 def _cpu_s(sandbox: Sandbox) -> float:
@@ -134,7 +124,7 @@ def _model_rates(
         display.say(f"the model in batches of {batch_size}")
         embedder = Embedder(
             model,
-            precision=request.precision or ("fp16" if hardware.num_gpus else "fp32"),
+            precision=request.precision or hardware.usual_precision,
             compile=request.run.compile,
             batch_size=batch_size,
         )

@@ -115,16 +115,19 @@ _BATCHES = _options(
     click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures that the model sees at once."),
     click.option("--compile", is_flag=True, help="Compile the model with torch.compile."),
 )
-_CLUSTER = _options(
-    click.option("--decode-workers", type=click.IntRange(min=1), metavar="N", help="Decoders at once."),
-    click.option("--gpu-actors", type=click.IntRange(min=1), metavar="N", help="Actors that hold the model."),
-    _BATCHES,
-    click.option("--rows-per-file", type=click.IntRange(min=1), metavar="N", help="Rows of a features file, about."),
+_LIMITS = _options(
     click.option(
         "--decode-timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="A segment's limit."
     ),
     click.option("--decode-memory", default="2GiB", show_default=True, metavar="BYTES", help="A decoder's limit."),
     click.option("--max-pixels", type=click.IntRange(min=1), default=64_000_000, show_default=True, metavar="N"),
+)
+_CLUSTER = _options(
+    click.option("--decode-workers", type=click.IntRange(min=1), metavar="N", help="Decoders at once."),
+    click.option("--gpu-actors", type=click.IntRange(min=1), metavar="N", help="Actors that hold the model."),
+    _BATCHES,
+    click.option("--rows-per-file", type=click.IntRange(min=1), metavar="N", help="Rows of a features file, about."),
+    _LIMITS,
     click.option("--address", metavar="A", help="A Ray cluster: auto or HOST:PORT. Without it a local one is started."),
 )
 _DATASET = _options(
@@ -208,6 +211,7 @@ def plan(*, is_json: bool, **words: Any) -> int:
 @_INPUTS
 @_MODEL
 @_BATCHES
+@_LIMITS
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=20.0, show_default=True, metavar="S")
 @_JSON
 @_CONFIG
@@ -287,12 +291,10 @@ def _request(words: dict[str, Any]) -> ExtractRequest:
 
 
 def _run_options(words: dict[str, Any]) -> RunOptions:
-    limits = DecodeLimits()
-    if "decode_memory" in words:
-        limits = DecodeLimits(
-            timeout_s=words["decode_timeout"],
-            memory_bytes=parse_size(str(words["decode_memory"])),
-            max_pixels=words["max_pixels"],
-        )
+    limits = DecodeLimits(
+        timeout_s=words["decode_timeout"],
+        memory_bytes=parse_size(str(words["decode_memory"])),
+        max_pixels=words["max_pixels"],
+    )
     plain = {field.name: words[field.name] for field in fields(RunOptions) if field.name in words}
     return RunOptions(**{**plain, "limits": limits, "shard": Shard.parse(str(words.get("shard", "1/1")))})

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pipeline.model_info import Interpolation, Preprocessing
 
@@ -23,6 +24,7 @@ class Cut:
     """Where the resized picture is shorter than the crop."""
 
 
+@lru_cache(maxsize=64)  # asked for every picture, on both sides of the decoder
 def cuts(height_px: int, width_px: int, *, preprocessing: Preprocessing) -> tuple[Cut, Cut]:
     """What of an upright picture's rows and columns the model's input needs, and how it is resized and cropped."""
     resized_px = resized_size(height_px, width_px, resize_px=preprocessing.resize_px)

@@ -19,7 +19,6 @@ from pipeline.ledger import Ledger, Planned
 from pipeline.model_info import ModelInfo
 from pipeline.outcome import Clockwork, Outcome
 from pipeline.progress import Display
-from pipeline.records import Precision
 from pipeline.sizes import Hardware
 from pipeline.sources import RESERVED_COLUMNS
 
@@ -162,11 +161,10 @@ def _refuse_early(known: DatasetInfo, request: ExtractRequest, dataset: Dataset)
 
 
 def _info(request: ExtractRequest, model: ModelInfo, known: DatasetInfo | None, hardware: Hardware) -> DatasetInfo:
-    usual: Precision = "fp16" if hardware.num_gpus else "fp32"
     config = DatasetConfig(
         model=model,
         sample=str(request.rule),
-        precision=request.precision or (known.config.precision if known else usual),
+        precision=request.precision or (known.config.precision if known else hardware.usual_precision),
         dtype=request.dtype or (known.config.dtype if known else "float32"),
     )
     return DatasetInfo(config=config, weights=request.weights)

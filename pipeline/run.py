@@ -17,11 +17,10 @@ from pipeline.inputs import Inputs
 from pipeline.ledger import Ids, Ledger, Planned
 from pipeline.outcome import Clockwork, Outcome
 from pipeline.progress import Display
-from pipeline.records import MAX_SAMPLES
 from pipeline.schemas import PLAN, SOURCES, table_of
 from pipeline.sizes import Hardware, Work, choose_sizes
 from pipeline.sources import source_row
-from pipeline.stages import MAX_SEGMENT_BYTES
+from pipeline.stages import sizing_for
 from pipeline.tasks import group_tables
 
 _PLAN_VIDEOS_PER_TASK = 32
@@ -123,15 +122,11 @@ class Run:
         self._display.say(f"planning {len(present)} videos")
         sources = pa.schema([*SOURCES, *(field for field in schema if field.name not in PLAN.names)])
         size = max(1, min(_PLAN_VIDEOS_PER_TASK, len(present) // (2 * self._hardware.num_cpus)))
-        sample_bytes = self._info.config.model.preprocessing.sample_bytes
         extract.run_plan(
             [table_of(some, sources) for some in _batched(iter(present), size)],
             dataset=self._dataset,
             rule=self._info.config.rule,
-            sizing={
-                "max_samples": max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // sample_bytes)),
-                "duration_s": self._options.segment_seconds,
-            },
+            sizing=sizing_for(self._info.config.model.preprocessing, duration_s=self._options.segment_seconds),
             schema=schema,
             limits=self._options.limits,
             sizes=choose_sizes(self._hardware, Work(num_segments=0, num_samples=0, cost_s=0), self._options),

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from pipeline.config import RunOptions
+from pipeline.records import Precision
 
 _CPU_BATCH = 32
 _GPU_BATCH = 256
@@ -34,6 +35,11 @@ class Hardware:
     num_cpus: int
     num_gpus: int
     num_nodes: int
+
+    @property
+    def usual_precision(self) -> Precision:
+        """What it is good at."""
+        return "fp16" if self.num_gpus else "fp32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

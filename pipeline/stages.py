@@ -16,6 +16,7 @@ from pipeline.model_info import ModelInfo, Preprocessing
 from pipeline.models.preprocess import prepare_part
 from pipeline.records import (
     KEEPING_ROWS,
+    MAX_SAMPLES,
     FrameMark,
     Quarantined,
     Segment,
@@ -33,6 +34,12 @@ MAX_SEGMENT_BYTES = 80_000_000
 
 _MOST_BYTES = 8 * MAX_SEGMENT_BYTES
 """Where a segment turns out to hold many more samples than planned, memory ends before patience does."""
+
+
+def sizing_for(preprocessing: Preprocessing, *, duration_s: float | None = None) -> dict[str, Any]:
+    """How to cut a video for this model: see ``media.cuts.Sizing``."""
+    max_samples = max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // preprocessing.sample_bytes))
+    return {"max_samples": max_samples, "duration_s": duration_s}
 
 
 class SampleBuffer:

@@ -1,7 +1,6 @@
 """What the peers of the end-to-end comparison share: the network, its transforms, the picked frames, the features."""
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torchvision
 from torchvision.transforms import v2
 
 from benchmarks.decode import picks_of
+from benchmarks.footage import videos_of
 
 TRANSFORMS = v2.Compose(
     [
@@ -39,11 +39,6 @@ def to_input(rgb: "np.ndarray[Any, Any]") -> torch.Tensor:
     return pixels
 
 
-def videos_of(archive: Path) -> list[Path]:
-    """The archive's files."""
-    return sorted(path for path in archive.iterdir() if path.suffix in {".mp4", ".mkv", ".mov", ".webm", ".avi"})
-
-
 def picks_by_name(archive: Path, rule: str) -> dict[str, list[int]]:
     """The numbers of the frames to keep, of each file."""
     return {path.name: picks_of(path, rule) for path in videos_of(archive)}
@@ -57,4 +52,4 @@ def write(out: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def report(**figures: float) -> None:
     """The line that the benchmark reads."""
-    print(json.dumps(figures | {"ended": time.time()}), flush=True)
+    print(json.dumps(figures), flush=True)

@@ -9,7 +9,8 @@ import daft
 import numpy as np
 import torch
 
-from benchmarks.peers.archive_features import network, picks_by_name, report, to_input, videos_of
+from benchmarks.footage import videos_of
+from benchmarks.peers.archive_features import network, picks_by_name, report, to_input
 
 
 @daft.cls
