@@ -5,29 +5,23 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib.metadata import entry_points
-from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar, get_args
+from typing import Any
 
 import click
 import stamina
-import yaml
 
 from pipeline import __version__
-from pipeline.config import ExtractRequest, RunOptions, Shard, parse_size
 from pipeline.errors import RunError, UsageError
+from pipeline.options import BATCHES, CLUSTER, CONFIG, DATASET, INPUTS, JSON, LIMITS, MODEL, request_of, run_options_of
 from pipeline.progress import Display
-from pipeline.records import DecodeLimits, FeatureType, Precision
-from pipeline.sampling import SamplingRule
 from pipeline.terminal import own_terminal
 
 _INTERRUPTED = 130
 _TERMINATED = 143
 _PLUGINS = "vidlake.commands"
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Terminated(KeyboardInterrupt):
@@ -69,77 +63,6 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
-def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
-    """Make the YAML file's values the defaults of the command."""
-    if path is None:
-        return
-    try:
-        document = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UsageError(f"cannot read --config {path}: {reason}") from None
-    if document is None:
-        return
-    if not isinstance(document, dict):
-        raise UsageError(f"--config {path}: expected one 'option: value' a line")
-    known = {parameter.name for parameter in context.command.params} - {"config"}
-    values = {str(key).lstrip("-").replace("-", "_"): value for key, value in document.items()}
-    values = {"inputs" if key == "input" else key: value for key, value in values.items()}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        names = ", ".join(sorted(str(name).replace("_", "-") for name in known))
-        raise UsageError(f"--config {path}: unknown key {unknown[0]!r}; known are {names}")
-    context.default_map = {**(context.default_map or {}), **values}
-
-
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_JSON = click.option("--json", "is_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
-_CONFIG = click.option(
-    "--config", callback=_read_config, is_eager=True, expose_value=False, metavar="FILE", help="These options, as YAML."
-)
-_MODEL = _options(
-    click.option("--model", default="efficientnet_lite0", show_default=True, help="See `vidlake models`."),
-    click.option("--weights", default="default", show_default=True, help="default, random:SEED, or a file."),
-    click.option("--sample", default="fps:1", show_default=True, help="fps:R, every:N, all, keyframes or uniform:N."),
-    click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU."),
-)
-_BATCHES = _options(
-    click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures that the model sees at once."),
-    click.option("--compile", is_flag=True, help="Compile the model with torch.compile."),
-)
-_LIMITS = _options(
-    click.option(
-        "--decode-timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="A segment's limit."
-    ),
-    click.option("--decode-memory", default="2GiB", show_default=True, metavar="BYTES", help="A decoder's limit."),
-    click.option("--max-pixels", type=click.IntRange(min=1), default=64_000_000, show_default=True, metavar="N"),
-)
-_CLUSTER = _options(
-    click.option("--decode-workers", type=click.IntRange(min=1), metavar="N", help="Decoders at once."),
-    click.option("--gpu-actors", type=click.IntRange(min=1), metavar="N", help="Actors that hold the model."),
-    _BATCHES,
-    click.option("--rows-per-file", type=click.IntRange(min=1), metavar="N", help="Rows of a features file, about."),
-    _LIMITS,
-    click.option("--address", metavar="A", help="A Ray cluster: auto or HOST:PORT. Without it a local one is started."),
-)
-_DATASET = _options(
-    _MODEL,
-    click.option("--dtype", type=click.Choice(get_args(FeatureType)), help="Of the stored feature.  [float32]"),
-    click.option("--segment-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Target length."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N videos."),
-    click.option("--shard", default="1/1", show_default=True, metavar="I/N", help="Part I of N of the input."),
-)
-_INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-
-
 class _Commands(click.Group):
     """Ours, and those that other packages bring under the entry points ``vidlake.commands``: ``serve``, of the server.
 
@@ -165,20 +88,20 @@ def cli() -> None:
 
 
 @cli.command()
-@_INPUTS
+@INPUTS
 @click.option("--out", required=True, metavar="URI", help="The dataset's folder.")
-@_DATASET
-@_CLUSTER
+@DATASET
+@CLUSTER
 @click.option("--strict", is_flag=True, help="Exit with 3 where anything was quarantined.")
-@_JSON
-@_CONFIG
+@JSON
+@CONFIG
 def extract(*, is_json: bool, **words: Any) -> int:
     """Run or resume: extract the features of every INPUT into a dataset.
 
     INPUT is a file, folder, glob, manifest (.csv, .parquet, .txt with a column or line `uri`), or a file:// or
     http(s):// address.
     """
-    request = _request(words)
+    request = request_of(words)
     from pipeline.jobs import run_extract  # imports Ray and torch: seconds that a slip of the finger need not cost
     from pipeline.summary import describe_outcome
 
@@ -189,15 +112,15 @@ def extract(*, is_json: bool, **words: Any) -> int:
 
 
 @cli.command()
-@_INPUTS
+@INPUTS
 @click.option("--out", metavar="URI", help="A dataset: tell only what is left to do.")
-@_DATASET
-@_CLUSTER
-@_JSON
-@_CONFIG
+@DATASET
+@CLUSTER
+@JSON
+@CONFIG
 def plan(*, is_json: bool, **words: Any) -> int:
     """What would be done: videos, hours, samples, decode and model time, output size. Writes nothing."""
-    request = _request({"strict": False, **words})
+    request = request_of({"strict": False, **words})
     from pipeline.jobs import forecast
     from pipeline.summary import describe_forecast
 
@@ -208,19 +131,19 @@ def plan(*, is_json: bool, **words: Any) -> int:
 
 
 @cli.command()
-@_INPUTS
-@_MODEL
-@_BATCHES
-@_LIMITS
+@INPUTS
+@MODEL
+@BATCHES
+@LIMITS
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=20.0, show_default=True, metavar="S")
-@_JSON
-@_CONFIG
+@JSON
+@CONFIG
 def bench(*, seconds: float, is_json: bool, **words: Any) -> int:
     """How fast this machine decodes INPUT and runs the model, and what the job would choose. Writes nothing.
 
     Decodes for about S seconds on one core, without Ray.
     """
-    request = _request({"out": None, "dtype": None, **words})
+    request = request_of({"out": None, "dtype": None, **words})
     from pipeline.bench import measure
     from pipeline.summary import describe_bench
 
@@ -232,13 +155,13 @@ def bench(*, seconds: float, is_json: bool, **words: Any) -> int:
 
 @cli.command()
 @click.argument("uri")
-@_CLUSTER
+@CLUSTER
 @click.option("--strict", is_flag=True, help="Exit with 3 where anything is still quarantined.")
-@_JSON
-@_CONFIG
+@JSON
+@CONFIG
 def retry(*, uri: str, is_json: bool, **words: Any) -> int:
     """Run again what was quarantined in the dataset at URI; only what is missing is added."""
-    run = _run_options(words)
+    run = run_options_of(words)
     from pipeline.jobs import run_retry
     from pipeline.summary import describe_outcome
 
@@ -250,7 +173,7 @@ def retry(*, uri: str, is_json: bool, **words: Any) -> int:
 
 @cli.command()
 @click.argument("uri")
-@_JSON
+@JSON
 def status(*, uri: str, is_json: bool) -> int:
     """What is in the dataset at URI: done, partial, quarantined, rows, configuration."""
     from pipeline.jobs import read_status
@@ -263,7 +186,7 @@ def status(*, uri: str, is_json: bool) -> int:
 
 
 @cli.command()
-@_JSON
+@JSON
 def models(*, is_json: bool) -> int:
     """The names that --model knows, the length of their features, and what their default weights are."""
     from pipeline.models.registry import list_models
@@ -275,26 +198,3 @@ def models(*, is_json: bool) -> int:
         for entry in entries:
             click.echo(f"{entry.name:<28} {entry.dim or '':>5}  {entry.weights}")
     return 0
-
-
-def _request(words: dict[str, Any]) -> ExtractRequest:
-    return ExtractRequest(
-        inputs=tuple(words["inputs"]),
-        out=words["out"] or "",
-        model=words["model"],
-        weights=words["weights"],
-        rule=SamplingRule.parse(str(words["sample"])),
-        precision=words["precision"],
-        dtype=words["dtype"],
-        run=_run_options(words),
-    )
-
-
-def _run_options(words: dict[str, Any]) -> RunOptions:
-    limits = DecodeLimits(
-        timeout_s=words["decode_timeout"],
-        memory_bytes=parse_size(str(words["decode_memory"])),
-        max_pixels=words["max_pixels"],
-    )
-    plain = {field.name: words[field.name] for field in fields(RunOptions) if field.name in words}
-    return RunOptions(**{**plain, "limits": limits, "shard": Shard.parse(str(words.get("shard", "1/1")))})

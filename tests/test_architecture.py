@@ -27,6 +27,7 @@ ORDER = (
     "manifests",
     "inputs",
     "config",
+    "options",
     "schemas",
     "sizes",
     "rates",
@@ -68,7 +69,7 @@ HOMES = {
     "fastapi": ("serve.",),
     "starlette": ("serve.",),
     "pydantic": ("serve.",),
-    "click": ("pipeline.cli", "serve.cli"),
+    "click": ("pipeline.cli", "pipeline.options", "serve.cli"),
     "PIL": ("serve.",),
 }
 
