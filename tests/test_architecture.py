@@ -21,6 +21,9 @@ ORDER = (
     "uris",
     "objects",
     "http_reader",
+    "accounts",
+    "bucket_errors",
+    "buckets",
     "storage",
     "publish",
     "listing",
@@ -57,6 +60,7 @@ ORDER = (
 
 # A library, and the only modules that may import it; a home that ends in a dot is a package with all that is in it.
 HOMES = {
+    "obstore": ("pipeline.accounts", "pipeline.bucket_errors", "pipeline.buckets"),
     "av": ("pipeline.media.",),
     "torch": ("pipeline.models.",),
     "torchvision": ("pipeline.models.",),
@@ -83,7 +87,7 @@ NOT_FOR_SERVE = (
 )
 
 # What the decoder's child process must never load: it is started for every worker, and again after every crash.
-TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "aiohttp")
+TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "aiohttp", "obstore")
 
 
 def module_name(path: Path) -> str:
