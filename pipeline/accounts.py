@@ -10,12 +10,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
-from pipeline.uris import canonical_uri, scheme_of
+from pipeline.uris import BUCKET_FAMILIES, canonical_uri, scheme_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_FAMILIES = {"s3": "s3", "az": "azure", "abfs": "azure", "abfss": "azure", "gs": "gcs"}
 _VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "IDENTITY_", "MSI_")
 _AZURE_DOMAIN = "core.windows.net"
 
@@ -27,11 +26,6 @@ WHAT_TO_SET = {
     " (GOOGLE_SKIP_SIGNATURE=true for a public bucket)",
 }
 """Of each family: where it looks for credentials, in words for a person."""
-
-
-def is_bucket_scheme(scheme: str) -> bool:
-    """Whether addresses of this scheme lie in an object store."""
-    return scheme in _FAMILIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +58,7 @@ class Address:
     @property
     def family(self) -> str:
         """``s3``, ``azure`` or ``gcs``: also the name of the extra that installs its driver."""
-        return _FAMILIES[self.scheme]
+        return BUCKET_FAMILIES[self.scheme]
 
     @property
     def bucket_uri(self) -> str:
@@ -81,7 +75,7 @@ def require_driver(scheme: str) -> None:
     try:
         import obstore  # noqa: F401 (only remote archives need it)
     except ImportError:
-        extra = _FAMILIES[scheme]
+        extra = BUCKET_FAMILIES[scheme]
         raise UsageError(f"{scheme}:// needs a driver that is not installed: pip install 'vidlake[{extra}]'") from None
 
 
