@@ -55,6 +55,13 @@ class Address:
             raise UsageError(f"{scheme}:// without a bucket's name: write {scheme}://BUCKET/...")
         return cls(scheme=scheme, container=container, host=host, key=key)
 
+    def contains(self, other: "Address") -> bool:
+        """Whether another address is this one or lies below it; where only one names Azure's host, that decides not."""
+        if (self.family, self.container) != (other.family, other.container):
+            return False
+        is_same_host = not (self.host and other.host) or self.host == other.host
+        return is_same_host and f"{other.key}/".startswith(f"{self.key.rstrip('/')}/".lstrip("/"))
+
     @property
     def family(self) -> str:
         """``s3``, ``azure`` or ``gcs``: also the name of the extra that installs its driver."""

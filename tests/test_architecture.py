@@ -29,6 +29,7 @@ ORDER = (
     "storage",
     "publish",
     "listing",
+    "bucket_listing",
     "manifests",
     "inputs",
     "config",
