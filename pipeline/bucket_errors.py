@@ -13,6 +13,15 @@ from pipeline.objects import Gone, Transient
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,80})</Code>")
+_KIND = re.compile(r"\bkind: (\w+)")
+_KINDS = {
+    "Connect": "connection failed",
+    "Timeout": "timed out",
+    "Interrupted": "the connection broke off",
+    "Request": "the connection broke off",
+    "Decode": "the answer broke off",
+    "Body": "the answer broke off",
+}
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "FilesystemNotFound"})
 _ARCHIVED = frozenset({"InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"})
 # A refusal with one of these is about who asks, whichever the object.
@@ -97,12 +106,7 @@ def _code(error: Exception) -> str | None:
 
 
 def _words(error: Exception) -> str:
-    # The first line alone: what follows lists the driver's settings, timeouts among them.
-    status, text = _status(error), str(error).lower().partition("\n")[0]
+    status, kind = _status(error), _KIND.search(str(error))
     if status is not None:
         return f"HTTP {status} {http.client.responses.get(status, '')}".rstrip()
-    if "timed out" in text or "timeout" in text:
-        return "timed out"
-    if "error sending request" in text or "connect" in text:
-        return "connection failed"
-    return f"request failed: {type(error).__name__}"
+    return _KINDS.get(kind[1] if kind else "", f"request failed: {type(error).__name__}")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from stores import ObjectStore, azure_server, only_variables, s3_server
 
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
 
@@ -124,3 +125,31 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         yield home
+
+
+@pytest.fixture(scope="session")
+def s3_store() -> Iterator[ObjectStore]:
+    """S3, as moto speaks it."""
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def azure_store() -> Iterator[ObjectStore]:
+    """Azure Blob Storage, as Azurite speaks it."""
+    with azure_server() as running:
+        yield running
+
+
+@pytest.fixture(params=["s3", "azure"])
+def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
+    """Each object store in turn, and the variables set with which it is found."""
+    running: ObjectStore = request.getfixturevalue(f"{request.param}_store")
+    with only_variables(running.environment()):
+        yield running
+
+
+@pytest.fixture
+def bucket(store: ObjectStore) -> str:
+    """The address of a new bucket, without a slash at its end."""
+    return store.new_bucket()
