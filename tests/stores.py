@@ -247,9 +247,9 @@ class _ProxyHandler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", length if self.command == "HEAD" else str(len(data)))
         self.end_headers()
         sent = b"" if self.command == "HEAD" else data[:num_sent]
+        self.server.passed.append(Passed(method=self.command, path=self.path, num_bytes=len(sent)))
         self.wfile.write(sent)
         self.wfile.flush()
-        self.server.passed.append(Passed(method=self.command, path=self.path, num_bytes=len(sent)))
 
     def _hang_up(self) -> None:
         self.close_connection = True
