@@ -3,6 +3,7 @@
 Nothing here is an option of ours: the environment and the files that each vendor's own tools read say who we are.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -183,6 +184,8 @@ def _azure(address: Address, *, client: dict[str, Any], retry_config: Any) -> "O
         try:
             from obstore.auth.azure import AzureCredentialProvider
 
+            # It tells at length of each place where it found nothing; what to set is ours to say.
+            logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
             settings["credential_provider"] = AzureCredentialProvider()
         except ImportError:
             pass  # the driver looks at the environment and the instance by itself
@@ -248,8 +251,8 @@ def _gcs(address: Address, *, client: dict[str, Any], retry_config: Any) -> "Obj
     emulator = os.environ.get("STORAGE_EMULATOR_HOST")
     if emulator:
         settings["base_url"] = emulator if "://" in emulator else f"http://{emulator}"
-        settings["skip_signature"] = True
-        client["allow_http"] = True
+        settings["bearer_token"] = "emulator"  # it takes any; without one the driver would not write
+        client["allow_http"] = settings["base_url"].startswith("http://")
     own = ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_BEARER_TOKEN")
     if not emulator and not os.environ.keys() & set(own) and not _is_true("GOOGLE_SKIP_SIGNATURE"):
         provider = _google_provider(address)

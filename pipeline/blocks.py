@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 from pipeline.objects import Reader
 
-# A jump costs a block, a keyframe's size or so; going straight on soon takes 4 MiB a request, which outweighs its delay.
+# A jump costs a block, a keyframe or so; going straight on soon takes 4 MiB a request, which outweighs its delay.
 BLOCK_BYTES = 1 << 18
 _MAX_RUN_BLOCKS = 16
 _CACHED_BLOCKS = 32

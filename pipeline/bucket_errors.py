@@ -76,6 +76,8 @@ def _refused(error: Exception, *, uri: str, bucket_uri: str, what_to_set: str, i
     if is_no_bucket(error) or (is_listing and status == http.client.NOT_FOUND):
         return f"{bucket_uri}: there is no such bucket; check its name and the account"
     is_about_us = _code(error) in _ABOUT_US or status == http.client.UNAUTHORIZED
+    if "performing token request" in str(error):
+        is_about_us = status is not None and status // 100 == 4
     if is_about_us or isinstance(error, UnauthenticatedError):
         return f"{bucket_uri}: the credentials are not accepted; set {what_to_set}"
     if is_listing and status == http.client.FORBIDDEN:

@@ -185,9 +185,8 @@ class Bucket:
         """
         import obstore
 
-        mode: Any = "create" if if_absent else "overwrite" if if_etag is None else {"e_tag": f'"{if_etag}"'}
-
         def ask() -> str | None:
+            mode: Any = "create" if if_absent else "overwrite" if if_etag is None else self._meant(key, if_etag)
             try:
                 answer = obstore.put(self._writes, key, data, mode=mode, use_multipart=False)
                 return _bare(answer["e_tag"]) or _identity(obstore.head(self._reads, key)).etag
@@ -212,6 +211,16 @@ class Bucket:
                     raise
 
         self._ask(ask, key=key, retry=retry)
+
+    def _meant(self, key: str, etag: str) -> dict[str, str | None]:
+        """What a write is conditional on. Google's store compares generations, and not etags."""
+        import obstore
+
+        if self._family != "gcs":
+            return {"e_tag": f'"{etag}"'}
+        found = obstore.head(self._reads, key)
+        is_meant = _bare(found["e_tag"]) == etag
+        return {"e_tag": found["e_tag"], "version": found["version"] if is_meant else "1"}
 
     def _etag_if_equal(self, key: str, data: bytes) -> str | None:
         import obstore

