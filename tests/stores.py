@@ -275,7 +275,8 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     def _ask_upstream(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.server.upstream, timeout=60)
         try:
-            connection.request(self.command, self.path, body or None, {**self.headers, "Host": self.server.upstream})
+            headers = {name: text for name, text in self.headers.items() if name.lower() != "host"}
+            connection.request(self.command, self.path, body or None, headers)
             response = connection.getresponse()
             return response.status, response.getheaders(), response.read()
         finally:

@@ -123,6 +123,8 @@ def test_marker_of_an_empty_folder_is_no_file(s3_store: ObjectStore) -> None:
 
 
 def test_bucket_or_credentials_that_are_refused_are_a_usage_error(store: ObjectStore, archive: str) -> None:
+    if store.family == "gcs":
+        pytest.skip("the emulator answers 500 for a bucket that is not there, and takes any credentials")
     for word in (f"{archive.removesuffix('/archive')}-absent/", f"{archive.removesuffix('/archive')}-absent/a.mp4"):
         with pytest.raises(UsageError, match="no such bucket"):
             Inputs([word], retry=QUICK)
@@ -197,10 +199,12 @@ def test_manifests_of_other_forms_and_on_a_disk(store: ObjectStore, archive: str
     assert [source.failure for source in found] == [None, None, None, ("unreadable", "does not exist")]
 
 
-def test_manifest_of_a_bucket_that_is_refused_fails_and_quarantines_nothing(archive: str, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("".join(f"{archive}-absent/{index}.mp4\n" for index in range(200)))
-    with_bad_bucket = (tmp_path / "list.txt").read_text().replace("/archive-absent", "-absent")
-    (tmp_path / "list.txt").write_text(with_bad_bucket)
+def test_manifest_of_a_bucket_that_is_refused_fails_and_quarantines_nothing(
+    store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    if store.family == "gcs":
+        pytest.skip("the emulator says of a bucket that is not there that the object is not")
+    (tmp_path / "list.txt").write_text("".join(f"{bucket}-absent/{index}.mp4\n" for index in range(200)))
     with pytest.raises(StorageError, match="no such bucket"):
         list(Inputs([str(tmp_path / "list.txt")], retry=QUICK))
 
