@@ -81,6 +81,13 @@ class Bucket:
 
         return self._ask(ask, key=key, retry=retry)
 
+    def modified_s(self, key: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> float:
+        """When an object was last written, in seconds since the Unix epoch, by the store's clock."""
+        import obstore
+
+        found = self._ask(lambda: obstore.head(self._reads, key), key=key, retry=retry)
+        return found["last_modified"].timestamp()
+
     def read(
         self, key: str, *, start: int, end: int, etag: str | None = None, retry: RetryPolicy = DEFAULT_RETRY
     ) -> bytes:

@@ -10,6 +10,8 @@ import pyarrow.dataset as ds
 import pytest
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned, segment
 
+from pipeline.config import WHOLE, Shard
+from pipeline.current import publish_listed
 from pipeline.dataset import Dataset
 from pipeline.derived import (
     derive,
@@ -27,8 +29,9 @@ INFO = dataset_info()
 class Archive:
     """A dataset that is filled step by step."""
 
-    def __init__(self, folder: Path) -> None:
-        self.dataset, self.token = new_dataset(folder)
+    def __init__(self, folder: Path, *, shard: Shard = WHOLE) -> None:
+        self.shard = shard
+        self.dataset, self.token = new_dataset(folder, shard=shard)
 
     def plan(self, *rows: dict[str, Any]) -> None:
         self.dataset.publish_plan(plan_table(*rows), token=self.token)
@@ -37,7 +40,10 @@ class Archive:
         self.dataset.publish_features(pa.concat_tables(segments), INFO, token=self.token)
 
     def has_now(self, *names: str) -> None:
-        self.dataset.publish_listing(pa.array([id_of(name) for name in names]), token=self.token)
+        listed = Ids()
+        for name in names:
+            listed.add(id_of(name))
+        publish_listed(self.dataset, listed, shard=self.shard, token=self.token)
 
     def settle_failed(self) -> int:
         entries = [entry for part in unsettled_failures(*self.known()) for entry in part]
@@ -48,8 +54,8 @@ class Archive:
         return Planned(self.dataset), Ledger.of(self.dataset.settled_parts())
 
     def rows(self, folder: str) -> list[dict[str, Any]]:
-        derive(self.dataset, token=self.token)
-        rows: list[dict[str, Any]] = ds.dataset(self.dataset.root / folder).to_table().to_pylist()
+        derive(self.dataset, shard=self.shard, token=self.token)
+        rows: list[dict[str, Any]] = ds.dataset(Path(self.dataset.store.uri) / folder).to_table().to_pylist()
         return sorted(rows, key=lambda row: (row["uri"], row.get("segment") or -1))
 
     def video(self, name: str = "a") -> dict[str, Any]:
@@ -193,7 +199,7 @@ def test_manifest_columns_of_several_runs_are_united(archive: Archive) -> None:
     assert [rows[name]["level"] for name in "abc"] == [1.0, 2.5, None]
     assert [rows[name]["label"] for name in "abc"] == [None, "car", None]
     assert [rows[name]["tags"] for name in "abc"] == ["['x']", "y", None]
-    glob = f"{archive.dataset.root}/videos/*.parquet"
+    glob = f"{Path(archive.dataset.store.uri)}/videos/*.parquet"
     assert duckdb.connect().execute(f"select count(*), count(camera), sum(level) from '{glob}'").fetchall() == [
         (3, 2, 3.5)
     ]
@@ -202,17 +208,17 @@ def test_manifest_columns_of_several_runs_are_united(archive: Archive) -> None:
 def test_derived_files_are_replaced_whole_and_stale_ones_go(archive: Archive) -> None:
     archive.plan(planned("a"))
     archive.commit(finished("a", outcome="crashed", num_samples=0))
-    (archive.dataset.root / "videos").mkdir()
-    (archive.dataset.root / "videos/stale.parquet").write_bytes(b"old")
+    (Path(archive.dataset.store.uri) / "videos").mkdir()
+    (Path(archive.dataset.store.uri) / "videos/stale.parquet").write_bytes(b"old")
     assert len(archive.rows("videos")) == len(archive.rows("quarantine")) == 1
     archive.commit(finished("a", attempt=2))
     assert archive.rows("quarantine") == []
-    assert len(list((archive.dataset.root / "videos").iterdir())) == 1
+    assert len(list((Path(archive.dataset.store.uri) / "videos").iterdir())) == 1
 
 
 def test_empty_dataset_has_empty_tables(archive: Archive) -> None:
     assert archive.rows("videos") == archive.rows("quarantine") == []
-    assert ds.dataset(archive.dataset.root / "videos").schema.names == VIDEOS.names
+    assert ds.dataset(Path(archive.dataset.store.uri) / "videos").schema.names == VIDEOS.names
     assert totals(archive.dataset).videos == {"ok": 0, "partial": 0, "failed": 0, "unfinished": 0}
 
 
@@ -223,8 +229,8 @@ def test_totals_add_up_and_write_nothing(archive: Archive) -> None:
     assert found.videos == {"ok": 1, "partial": 0, "failed": 1, "unfinished": 1}
     assert found.reasons == {"corrupt": 1, "not_video": 1}
     assert (found.num_samples, found.num_segments, found.num_pending, found.hours) == (6, 4, 1, 0.02)
-    assert not (archive.dataset.root / "videos").exists()
-    assert derive(archive.dataset, token=archive.token) == found
+    assert not (Path(archive.dataset.store.uri) / "videos").exists()
+    assert derive(archive.dataset, shard=WHOLE, token=archive.token) == found
 
 
 def test_extract_does_what_is_not_settled_and_retry_also_what_kept_no_rows(archive: Archive) -> None:
@@ -288,4 +294,4 @@ def test_ids_are_a_set() -> None:
 def test_same_dataset_read_again_gives_the_same(archive: Archive) -> None:
     archive.plan(planned("a"))
     archive.commit(finished("a"))
-    assert totals(Dataset.at(str(archive.dataset.root))) == totals(archive.dataset)
+    assert totals(Dataset.at(archive.dataset.store.uri)) == totals(archive.dataset)
