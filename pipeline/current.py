@@ -1,10 +1,12 @@
 """Which videos the input holds now: the ground of ``is_current``."""
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.config import Shard
 from pipeline.dataset import Dataset
-from pipeline.ledger import Ids, Planned, id_bytes
+from pipeline.ledger import Ids, Planned, id_bytes, in_shard
 
 
 def listed(dataset: Dataset) -> Ids | None:
@@ -17,12 +19,15 @@ def publish_listed(dataset: Dataset, found: Ids, *, shard: Shard, token: str) ->
     """Remember that of the shard's videos the input holds those ``found``; about other shards' nothing changes."""
     while True:
         version = dataset.listing_version()
-        parts = [found.to_arrow()]
+        ids = found
         if shard.count > 1:
             known = listed(dataset)
             known = Planned(dataset).ids if known is None else known
-            others = [each for each in known.to_arrow().to_pylist() if not shard.holds(each)]
-            parts.append(pa.array(others, pa.string()))
-        ids = Ids([id_bytes(pa.chunked_array(parts))])
+            theirs = _bytes(known)
+            ids = Ids([_bytes(found), theirs[~in_shard(theirs, shard)]])
         if dataset.replace_listing(ids.to_arrow(), version=version, token=token):
             return
+
+
+def _bytes(ids: Ids) -> NDArray[np.bytes_]:
+    return id_bytes(pa.chunked_array([ids.to_arrow()]))

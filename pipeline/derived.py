@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.config import Shard
 from pipeline.current import listed
 from pipeline.dataset import Dataset
-from pipeline.ledger import Ids, Ledger, Planned, id_bytes, segment_keys
+from pipeline.ledger import Ids, Ledger, Planned, id_bytes, in_shard, segment_keys
 from pipeline.schemas import PLAN, QUARANTINE, SETTLED, TASKS, VIDEOS
 
 VIDEOS_FOLDER = "videos"
@@ -101,7 +101,7 @@ def derive(dataset: Dataset, *, shard: Shard, token: str) -> Totals:
         for derived in _derived(dataset):
             _count(found, derived)
             schema = derived.videos.schema
-            if shard.count == 1 or any(map(shard.holds, derived.videos["video_id"].to_pylist())):
+            if in_shard(id_bytes(derived.videos["video_id"]), shard).any():
                 tables.put(VIDEOS_FOLDER, derived.part, derived.videos)
                 tables.put(QUARANTINE_FOLDER, derived.part, derived.quarantine)
         tables.close(empty={VIDEOS_FOLDER: schema.empty_table(), QUARANTINE_FOLDER: QUARANTINE.empty_table()})
