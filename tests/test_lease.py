@@ -21,92 +21,92 @@ FIRST, SECOND = Shard(index=1, count=2), Shard(index=2, count=2)
 
 
 @pytest.fixture
-def store(place: str) -> Store:
+def lake(place: str) -> Store:
     """A dataset that exists, in a folder or in a bucket."""
-    store = store_at(place)
-    store.ensure_writable()
-    return store
+    lake = store_at(place)
+    lake.ensure_writable()
+    return lake
 
 
-def edit(store: Store, slot: str, **values: Any) -> None:
+def edit(lake: Store, slot: str, **values: Any) -> None:
     """Make a lease another holder's."""
-    is_register = isinstance(store, BucketStore)
+    is_register = isinstance(lake, BucketStore)
     name = bucket_lease.REGISTER if is_register else f"_vidlake/leases/{slot}.json"
-    document = json.loads(store.read(name))
+    document = json.loads(lake.read(name))
     holder = document["holders"][slot] if is_register else document
     holder.update(values)
-    store.publish(name, json.dumps(document).encode(), overwrite=True)
+    lake.publish(name, json.dumps(document).encode(), overwrite=True)
 
 
-def test_second_run_is_refused_while_the_first_lives(store: Store) -> None:
-    with process(HOLD, store.uri, "1/1") as first:
+def test_second_run_is_refused_while_the_first_lives(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         line(first)
         for refused in (lease.acquire, lease.check):
             with pytest.raises(UsageError, match=f"in use by another run .process {first.pid} on .*wait for it to end"):
-                refused(store, shard=WHOLE)
+                refused(lake, shard=WHOLE)
 
 
-def test_second_run_in_the_same_process_is_refused(store: Store) -> None:
-    held = lease.acquire(store, shard=WHOLE)
+def test_second_run_in_the_same_process_is_refused(lake: Store) -> None:
+    held = lease.acquire(lake, shard=WHOLE)
     with pytest.raises(UsageError, match="in use"):
-        lease.acquire(store, shard=WHOLE)
+        lease.acquire(lake, shard=WHOLE)
     held.release()
-    lease.acquire(store, shard=WHOLE).release()
+    lease.acquire(lake, shard=WHOLE).release()
 
 
-def test_a_dead_run_does_not_block(store: Store) -> None:
-    with process(HOLD, store.uri, "1/1") as first:
+def test_a_dead_run_does_not_block(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         token = line(first)
         kill(first)
-        lease.check(store, shard=WHOLE)
-        held = lease.acquire(store, shard=WHOLE)
+        lease.check(lake, shard=WHOLE)
+        held = lease.acquire(lake, shard=WHOLE)
     assert held.token != token
     held.release()
     with pytest.raises(LeaseLost):
-        lease.fence(store, token=held.token).remove("x")
+        lease.fence(lake, token=held.token).remove("x")
 
 
-def test_a_run_that_nobody_has_waited_for_does_not_block(store: Store) -> None:
-    with process(HOLD, store.uri, "1/1") as first:
+def test_a_run_that_nobody_has_waited_for_does_not_block(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         line(first)
         first.kill()
         os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
-        lease.acquire(store, shard=WHOLE).release()
+        lease.acquire(lake, shard=WHOLE).release()
 
 
-def test_another_process_under_a_dead_runs_pid_does_not_block(store: Store) -> None:
-    lease.acquire(store, shard=WHOLE)
-    edit(store, "1-of-1", start_ticks=1)
-    lease.acquire(store, shard=WHOLE).release()
+def test_another_process_under_a_dead_runs_pid_does_not_block(lake: Store) -> None:
+    lease.acquire(lake, shard=WHOLE)
+    edit(lake, "1-of-1", start_ticks=1)
+    lease.acquire(lake, shard=WHOLE).release()
 
 
-def test_a_run_that_is_stopped_is_not_dead(store: Store) -> None:
-    with process(HOLD, store.uri, "1/1") as first:
+def test_a_run_that_is_stopped_is_not_dead(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         line(first)
         stop(first)
         with pytest.raises(UsageError, match="in use"):
-            lease.acquire(store, shard=WHOLE)
+            lease.acquire(lake, shard=WHOLE)
 
 
-def test_stale_worker_cannot_publish_after_takeover(store: Store) -> None:
-    with process(HOLD, store.uri, "1/1") as first:
+def test_stale_worker_cannot_publish_after_takeover(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         token = line(first)
-        with process(PUBLISH, store.uri, token) as worker:
+        with process(PUBLISH, lake.uri, token) as worker:
             assert line(worker) == "ready"
             kill(first)
-            held = lease.acquire(store, shard=WHOLE)
+            held = lease.acquire(lake, shard=WHOLE)
             tell(worker)
             assert line(worker) == "refused"
-    assert store.list("features") == []
+    assert lake.list("features") == []
     held.release()
 
 
-def test_a_stale_token_changes_nothing(store: Store) -> None:
-    stale = lease.fence(store, token=lease.acquire(store, shard=WHOLE).token)
-    edit(store, "1-of-1", start_ticks=1)
-    store.publish("videos/x", b"old")
-    version = store.version("videos/x")
-    lease.acquire(store, shard=WHOLE)
+def test_a_stale_token_changes_nothing(lake: Store) -> None:
+    stale = lease.fence(lake, token=lease.acquire(lake, shard=WHOLE).token)
+    edit(lake, "1-of-1", start_ticks=1)
+    lake.publish("videos/x", b"old")
+    version = lake.version("videos/x")
+    lease.acquire(lake, shard=WHOLE)
     for change in (
         lambda: stale.publish("features/x", b"rows", stand_in=b"none"),
         lambda: stale.replace("videos/x", b"new", version=version),
@@ -114,18 +114,18 @@ def test_a_stale_token_changes_nothing(store: Store) -> None:
     ):
         with pytest.raises(LeaseLost, match="taken over by another run"):
             change()
-    assert (store.list("features"), store.read("videos/x")) == ([], b"old")
+    assert (lake.list("features"), lake.read("videos/x")) == ([], b"old")
 
 
-def test_shards_of_one_number_go_on_side_by_side(store: Store) -> None:
-    first, second = (lease.acquire(store, shard=shard) for shard in (FIRST, SECOND))
+def test_shards_of_one_number_go_on_side_by_side(lake: Store) -> None:
+    first, second = (lease.acquire(lake, shard=shard) for shard in (FIRST, SECOND))
     for held in (first, second):
-        assert lease.fence(store, token=held.token).publish(f"features/{held.token}", b"rows", stand_in=b"none")
+        assert lease.fence(lake, token=held.token).publish(f"features/{held.token}", b"rows", stand_in=b"none")
     with pytest.raises(UsageError, match=r"in use by another run .shard 2/2, process"):
-        lease.acquire(store, shard=SECOND)
+        lease.acquire(lake, shard=SECOND)
     first.release()
-    lease.acquire(store, shard=FIRST).release()
-    assert lease.fence(store, token=second.token).publish("features/x", b"rows", stand_in=b"none")
+    lease.acquire(lake, shard=FIRST).release()
+    assert lease.fence(lake, token=second.token).publish("features/x", b"rows", stand_in=b"none")
 
 
 @pytest.mark.parametrize(
@@ -135,50 +135,50 @@ def test_shards_of_one_number_go_on_side_by_side(store: Store) -> None:
         pytest.param(Shard(index=2, count=3), "start shards I/2 beside it, or wait", id="another-number"),
     ],
 )
-def test_another_number_of_shards_is_refused_while_one_lives(store: Store, shard: Shard, advice: str) -> None:
-    held = lease.acquire(store, shard=SECOND)
+def test_another_number_of_shards_is_refused_while_one_lives(lake: Store, shard: Shard, advice: str) -> None:
+    held = lease.acquire(lake, shard=SECOND)
     for refused in (lease.check, lease.acquire):
         with pytest.raises(UsageError, match=rf"shard 2/2, process .*{advice}"):
-            refused(store, shard=shard)
+            refused(lake, shard=shard)
     held.release()
-    other = lease.acquire(store, shard=shard)
+    other = lease.acquire(lake, shard=shard)
     with pytest.raises(UsageError, match="in use"):
-        lease.acquire(store, shard=SECOND)
+        lease.acquire(lake, shard=SECOND)
     other.release()
 
 
-def test_dead_shards_of_another_number_publish_nothing_more(store: Store) -> None:
-    with process(HOLD, store.uri, "1/2") as one, process(HOLD, store.uri, "2/2") as other:
+def test_dead_shards_of_another_number_publish_nothing_more(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/2") as one, process(HOLD, lake.uri, "2/2") as other:
         tokens = line(one), line(other)
         kill(one)
         kill(other)
-        lease.acquire(store, shard=WHOLE).release()
+        lease.acquire(lake, shard=WHOLE).release()
     for token in tokens:
         with pytest.raises(LeaseLost):
-            lease.fence(store, token=token).publish("features/x", b"rows", stand_in=b"none")
+            lease.fence(lake, token=token).publish("features/x", b"rows", stand_in=b"none")
 
 
-def test_the_other_shards_worker_goes_on_after_its_driver_died(store: Store) -> None:
+def test_the_other_shards_worker_goes_on_after_its_driver_died(lake: Store) -> None:
     """It belongs to no other run yet, and what it publishes counts."""
-    with process(HOLD, store.uri, "1/2") as first:
+    with process(HOLD, lake.uri, "1/2") as first:
         token = line(first)
         kill(first)
-    lease.acquire(store, shard=SECOND)
-    assert lease.fence(store, token=token).publish("features/x", b"rows", stand_in=b"none")
+    lease.acquire(lake, shard=SECOND)
+    assert lease.fence(lake, token=token).publish("features/x", b"rows", stand_in=b"none")
 
 
-def test_of_many_that_start_at_once_the_winners_fit_together(store: Store) -> None:
+def test_of_many_that_start_at_once_the_winners_fit_together(lake: Store) -> None:
     shards = ["1/1", "1/1", "1/2", "2/2", "2/2", "1/3", "3/3"]
     with contextlib.ExitStack() as stack:
-        started = [stack.enter_context(process(HOLD, store.uri, shard)) for shard in shards]
+        started = [stack.enter_context(process(HOLD, lake.uri, shard)) for shard in shards]
         answers = [line(run) for run in started]
         won = [shard for shard, answer in zip(shards, answers, strict=True) if not answer.startswith("refused")]
         assert len({shard.partition("/")[2] for shard in won}) == 1
         assert len(set(won)) == len(won) > 0
 
 
-def test_of_two_that_take_over_at_once_one_wins(store: Store) -> None:
-    with process(HOLD, store.uri, "1/1") as first:
+def test_of_two_that_take_over_at_once_one_wins(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         line(first)
         kill(first)
     for _ in range(5):
@@ -186,7 +186,7 @@ def test_of_two_that_take_over_at_once_one_wins(store: Store) -> None:
 
         def take(tokens: list[str] = tokens) -> None:
             with contextlib.suppress(UsageError):
-                tokens.append(lease.acquire(store, shard=WHOLE).token)
+                tokens.append(lease.acquire(lake, shard=WHOLE).token)
 
         takers = [threading.Thread(target=take) for _ in range(4)]
         for taker in takers:
@@ -194,14 +194,14 @@ def test_of_two_that_take_over_at_once_one_wins(store: Store) -> None:
         for taker in takers:
             taker.join()
         assert len(tokens) == 1
-        edit(store, "1-of-1", start_ticks=1)
+        edit(lake, "1-of-1", start_ticks=1)
 
 
-def test_release_leaves_the_lease_of_another_run_alone(store: Store) -> None:
-    held = lease.acquire(store, shard=WHOLE)
-    edit(store, "1-of-1", token="1-of-1.another")
+def test_release_leaves_the_lease_of_another_run_alone(lake: Store) -> None:
+    held = lease.acquire(lake, shard=WHOLE)
+    edit(lake, "1-of-1", token="1-of-1.another")
     held.release()
-    assert lease.fence(store, token="1-of-1.another").publish("features/x", b"rows", stand_in=b"none")
+    assert lease.fence(lake, token="1-of-1.another").publish("features/x", b"rows", stand_in=b"none")
 
 
 def test_checking_where_there_is_no_dataset_finds_no_lease_and_writes_nothing(place: str) -> None:
