@@ -9,7 +9,8 @@ A worker first announces which name it is about to publish, then looks its token
 under that name what nobody has published there before. Whoever takes a lease over first changes the register, and then
 puts a stand-in, a file without rows, under every name that was announced by a run which is not in the register (any
 more). Either the old worker's file was there first, and is counted, or its name is taken, however long the worker or
-its request was held up. Nobody waits for anybody, and no clock is asked.
+its request was held up. Nobody waits for anybody, and no clock is asked. Names bear their run's mark, so that the next
+run finds the names of the same work free.
 """
 
 import base64
@@ -21,6 +22,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from pipeline.bucket_store import BucketStore
 from pipeline.config import Shard
@@ -94,6 +96,7 @@ class BucketFence:
 
     def publish(self, name: str, data: bytes, *, stand_in: bytes) -> bool:
         """See ``lease.Fence``."""
+        name = _marked(name, token=self._token)
         intent = f"{INTENTS}/{self._token}.{uuid.uuid4().hex}.json"
         document = {"name": name, "stand_in": base64.b64encode(stand_in).decode()}
         self._store.publish(intent, json.dumps(document).encode(), overwrite=True)
@@ -209,6 +212,11 @@ def _block_strangers(store: BucketStore) -> None:
             document = json.loads(store.read(intent))
             store.publish(document["name"], base64.b64decode(document["stand_in"]))
             store.remove(intent)
+
+
+def _marked(name: str, *, token: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}-{token[-8:]}{path.suffix}"))
 
 
 def _token_of(intent: str) -> str:

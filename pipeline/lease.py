@@ -34,7 +34,7 @@ class Fence(Protocol):
     """
 
     def publish(self, name: str, data: bytes, *, stand_in: bytes) -> bool:
-        """As ``Store.publish`` of a name that is not taken yet.
+        """As ``Store.publish`` of a name that is not taken yet; a bucket's name gets a mark of the run.
 
         ``stand_in`` is a file without rows, for the name of a file that must not be published any more.
         """

@@ -1,10 +1,9 @@
 """Which store a dataset's address means."""
 
-from pipeline.accounts import is_bucket_scheme
 from pipeline.bucket_store import BucketStore
 from pipeline.errors import UsageError
 from pipeline.publish import LocalStore, Store
-from pipeline.uris import scheme_of
+from pipeline.uris import BUCKET_FAMILIES, scheme_of
 
 
 def store_at(uri: str) -> Store:
@@ -16,6 +15,6 @@ def store_at(uri: str) -> Store:
     scheme = scheme_of(uri)
     if scheme == "file":
         return LocalStore(uri)
-    if is_bucket_scheme(scheme):
+    if scheme in BUCKET_FAMILIES:
         return BucketStore(uri)
     raise UsageError(f"a dataset cannot be kept at {scheme}://: give a local folder, az://, s3:// or gs:// as --out")

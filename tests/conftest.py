@@ -160,3 +160,20 @@ def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
 def bucket(store: ObjectStore) -> str:
     """The address of a new bucket, without a slash at its end."""
     return store.new_bucket()
+
+
+@pytest.fixture(params=["folder", "s3", "azure"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where a new dataset may lie: in a folder, and in each object store."""
+    if request.param == "folder":
+        yield str(tmp_path / "lake")
+        return
+    running: ObjectStore = request.getfixturevalue(f"{request.param}_store")
+    with only_variables(running.environment()):
+        yield f"{running.new_bucket()}/lake"
+
+
+@pytest.fixture
+def bucket_place(bucket: str) -> str:
+    """Where a new dataset may lie in each object store."""
+    return f"{bucket}/lake"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
@@ -20,7 +21,7 @@ from pipeline.derived import (
     totals,
     unsettled_failures,
 )
-from pipeline.ledger import Ids, Ledger, Planned
+from pipeline.ledger import Ids, Ledger, Planned, id_bytes, in_shard
 from pipeline.schemas import QUARANTINE, TASKS, VIDEOS
 
 INFO = dataset_info()
@@ -295,3 +296,80 @@ def test_same_dataset_read_again_gives_the_same(archive: Archive) -> None:
     archive.plan(planned("a"))
     archive.commit(finished("a"))
     assert totals(Dataset.at(archive.dataset.store.uri)) == totals(archive.dataset)
+
+
+# Shards side by side
+
+FIRST, SECOND = Shard(index=1, count=2), Shard(index=2, count=2)
+MINE, THEIRS = ([name for name in "abcdefghijklmnop" if shard.holds(id_of(name))][:3] for shard in (FIRST, SECOND))
+
+
+def test_shards_bring_the_tables_up_to_date_without_touching_each_others(tmp_path: Path) -> None:
+    first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
+    first.plan(*(planned(name) for name in MINE))
+    second.plan(planned(THEIRS[0]), planned(THEIRS[1], reason="not_video"))
+    first.commit(*(finished(name) for name in MINE))
+    assert {row["status"] for row in first.rows("videos")} == {"ok"}
+    assert first.rows("quarantine") == []
+    second.commit(finished(THEIRS[0]))
+    second.settle_failed()
+    assert len(second.rows("quarantine")) == 1
+    rows = {row["video_id"]: row["status"] for row in first.rows("videos")}
+    assert rows == {id_of(name): "ok" for name in [*MINE, THEIRS[0]]} | {id_of(THEIRS[1]): "failed"}
+    assert len(first.rows("quarantine")) == 1
+
+
+def test_shards_that_share_a_part_of_the_plan_leave_what_all_have_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second ends while the first, which has read less, is about to write."""
+    whole = Archive(tmp_path)
+    whole.plan(planned(MINE[0]), planned(THEIRS[0]))
+    whole.commit(finished(MINE[0], outcome="crashed", num_samples=0))
+    assert len(whole.rows("quarantine")) == 1
+    (tmp_path / "_vidlake/leases/1-of-1.json").unlink()
+    first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
+    first.commit(finished(MINE[0], attempt=2))
+    replace = Dataset.replace_derived
+    is_over = iter([False])
+
+    def replace_late(dataset: Dataset, name: str, table: pa.Table, **how: Any) -> bool:
+        if dataset is first.dataset and not next(is_over, True):
+            second.commit(finished(THEIRS[0]))
+            derive(second.dataset, shard=SECOND, token=second.token)
+        return replace(dataset, name, table, **how)
+
+    monkeypatch.setattr(Dataset, "replace_derived", replace_late)
+    derive(first.dataset, shard=FIRST, token=first.token)
+    for folder, expected in (("videos", ["ok", "ok"]), ("quarantine", [])):
+        rows = ds.dataset(tmp_path / folder).to_table()
+        assert (rows["status"].to_pylist() if len(rows) else []) == expected
+
+
+def test_shard_says_only_of_its_own_videos_what_the_input_holds(tmp_path: Path) -> None:
+    whole = Archive(tmp_path)
+    whole.plan(*(planned(name) for name in [*MINE, *THEIRS]))
+    whole.has_now(*MINE, *THEIRS)
+    (tmp_path / "_vidlake/leases/1-of-1.json").unlink()
+    first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
+    first.has_now(*MINE[1:])
+    second.has_now(*THEIRS[:2])
+    gone = {row["video_id"] for row in first.rows("videos") if not row["is_current"]}
+    assert gone == {id_of(MINE[0]), id_of(THEIRS[2])}
+
+
+def test_first_listing_of_one_shard_leaves_the_others_planned_videos_current(tmp_path: Path) -> None:
+    first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
+    second.plan(*(planned(name) for name in THEIRS))
+    first.plan(*(planned(name) for name in MINE))
+    first.has_now(*MINE)
+    assert all(row["is_current"] for row in second.rows("videos"))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 1000])
+def test_shards_are_disjoint_and_complete_one_by_one_and_in_bulk(count: int) -> None:
+    names = [id_of(str(at)) for at in range(500)]
+    ids = id_bytes(pa.chunked_array([names]))
+    masks = [in_shard(ids, Shard(index=index, count=count)) for index in range(1, count + 1)]
+    assert np.stack(masks).sum(axis=0).tolist() == [1] * len(names)
+    assert masks[0].tolist() == [Shard(index=1, count=count).holds(name) for name in names]
