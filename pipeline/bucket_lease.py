@@ -27,7 +27,7 @@ from pathlib import PurePosixPath
 from pipeline.bucket_store import BucketStore
 from pipeline.config import Shard
 from pipeline.errors import StorageError, UsageError
-from pipeline.holders import LEASES, RENEWED_EVERY_S, RUNS_OUT_AFTER_S, Holder, in_use, lost, slot_of
+from pipeline.holders import LEASES, RENEWED_EVERY_S, RUNS_OUT_AFTER_S, Holder, LeaseLost, in_use, lost, slot_of
 from pipeline.publish import MissingFile
 
 REGISTER = f"{LEASES}/register.json"
@@ -53,12 +53,14 @@ class BucketLease:
         store.publish(_beat(holder.token), b"", overwrite=True)
         try:
             now_s = store.modified_s(_beat(holder.token)) or time.time()
-            _amend(store, lambda register: register.entered(store, holder, shard=shard, now_s=now_s))
+            before = _amend(store, lambda register: register.entered(store, holder, shard=shard, now_s=now_s))
         except UsageError:
             store.remove(_beat(holder.token))
             raise
         lease = cls(store, holder)
         try:
+            for slot in _rivals(before.left(holder.token), shard):
+                store.remove(_beat(before.holders[slot].token))
             _block_strangers(store)
         except StorageError:
             lease.release()
@@ -100,10 +102,14 @@ class BucketFence:
         intent = f"{INTENTS}/{self._token}.{uuid.uuid4().hex}.json"
         document = {"name": name, "stand_in": base64.b64encode(stand_in).decode()}
         self._store.publish(intent, json.dumps(document).encode(), overwrite=True)
-        self._check()
-        is_published = self._store.publish(name, data)
-        if not is_published:
-            self._check()  # what took the name may be a stand-in
+        try:
+            self._check()
+            is_published = self._store.publish(name, data)
+            if not is_published:
+                self._check()  # what took the name may be a stand-in
+        except LeaseLost:
+            self._store.remove(intent)
+            raise
         self._store.remove(intent)
         return is_published
 
@@ -141,6 +147,8 @@ class _Register:
         return holder is not None and holder.token == token
 
     def entered(self, store: BucketStore, holder: Holder, *, shard: Shard, now_s: float) -> dict[str, Holder]:
+        if self.holds(holder.token):  # the answer was lost, and another run has changed the register since
+            return self.holders
         self.refuse_living(store, shard=shard, now_s=now_s, is_sure=True)
         rivals = _rivals(self.holders, shard)
         others = {slot: other for slot, other in self.holders.items() if slot not in rivals}
@@ -187,16 +195,16 @@ def _read(store: BucketStore) -> _Register:
     return _Register(version=version, holders=holders)
 
 
-def _amend(store: BucketStore, change: Callable[[_Register], dict[str, Holder]]) -> None:
-    """Change the register, on what it says at that very moment."""
+def _amend(store: BucketStore, change: Callable[[_Register], dict[str, Holder]]) -> _Register:
+    """Change the register, by what it says at that very moment; returns what it said."""
     while True:
         register = _read(store)
         holders = change(register)
         if holders == register.holders and not register.is_damaged:
-            return
+            return register
         document = {"holders": {slot: holder.to_json() for slot, holder in holders.items()}}
         if store.replace(REGISTER, json.dumps(document).encode(), version=register.version):
-            return
+            return register
         time.sleep(random.uniform(0, _AGAIN_AFTER_S))
 
 

@@ -25,7 +25,7 @@ LISTING = "_vidlake/listing.parquet"
 FEATURES = "features"
 PLAN_FOLDER = "_vidlake/plan"
 _ROWS_PER_PART = 5_000
-_FOOTER_THREADS = 8
+_FOOTER_THREADS = 16
 
 Result = TypeVar("Result")
 
