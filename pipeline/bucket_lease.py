@@ -83,7 +83,7 @@ class BucketLease:
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEWED_EVERY_S):
-            with contextlib.suppress(StorageError):  # one that does not pass stops the workers' publishing too
+            with contextlib.suppress(StorageError, UsageError):  # what does not pass stops the workers' publishing too
                 if not _read(self._store).holds(self.token):
                     return
                 self._store.publish(_beat(self.token), b"", overwrite=True)

@@ -95,7 +95,7 @@ def test_lease_is_taken_and_given_back_once_though_answers_are_lost(store: Objec
         proxy.methods = ("PUT",)
         lake = BucketStore(bucket_place, retry=QUICK)
         for _ in range(2):
-            proxy.faults.extend(["lose the answer"] * 4)
+            proxy.faults.extend(["lose the answer", "pass", "lose the answer"])  # of the beat, and of the register
             held = lease.acquire(lake, shard=WHOLE)
             proxy.faults.clear()
             with pytest.raises(UsageError, match="in use"):
@@ -123,7 +123,7 @@ def test_what_is_done_is_told_by_footers_that_are_read_alone(store: ObjectStore,
     assert num_bytes > 1_000_000
     with proxy_before(store) as proxy, only_variables(store.environment(url=proxy.url)):
         settled = Dataset.at(bucket_place).settled().to_pylist()
-        assert proxy.num_bytes < 200_000
+        assert proxy.num_bytes < num_bytes / 4
     assert [(row["segment"], row["num_samples"]) for row in settled] == [(0, 100_000), (1, 100_000)]
 
 
@@ -167,4 +167,5 @@ def test_stand_ins_of_dead_workers_are_files_that_every_reader_takes(bucket_plac
     assert len(dataset.store.list("features")) == len(dataset.plan_names()) == 1
     assert dataset.settled().num_rows == len(Planned(dataset).ids) == 0
     dataset.publish_plan(plan_table(planned("a", camera="north")), token=token)
-    assert derive(dataset, shard=WHOLE, token=token).num_pending == 0
+    dataset.publish_features(finished("a"), INFO, token=token)
+    assert derive(dataset, shard=WHOLE, token=token).videos["ok"] == 1, "the names of the same work are free"
