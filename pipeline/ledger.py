@@ -199,7 +199,8 @@ def in_shard(ids: NDArray[np.bytes_], shard: Shard) -> NDArray[np.bool_]:
     rest = np.zeros(len(ids), np.int64)
     for digit in ids.view(np.uint8).reshape(-1, _ID_BYTES).T:
         rest = (rest * 16 + _DIGITS[digit]) % shard.count
-    return rest == shard.index - 1
+    is_mine: NDArray[np.bool_] = rest == shard.index - 1
+    return is_mine
 
 
 def _distinct(parts: Iterable[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:
