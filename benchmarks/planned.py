@@ -21,11 +21,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline import extract
-from pipeline.config import DatasetConfig, RunOptions
+from pipeline import extract, lease
+from pipeline.config import WHOLE, DatasetConfig, RunOptions
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.inputs import Inputs
-from pipeline.lease import Lease
 from pipeline.model_info import ModelInfo, Preprocessing
 from pipeline.outcome import Clockwork
 from pipeline.progress import Display
@@ -179,9 +178,9 @@ def run(archive: Path, dataset: Dataset, edges: Edges) -> dict[str, float]:
     extract.run_extract = edges.run_extract
     extract.SharedTally = LocalTally  # type: ignore[misc, assignment]
     info, marks = _info(), {}
-    inputs = Inputs([str(archive)], exclude=str(dataset.root), reserved=RESERVED_COLUMNS)
+    inputs = Inputs([str(archive)], exclude=dataset.store.uri, reserved=RESERVED_COLUMNS)
     dataset.store.ensure_writable()
-    lease = Lease.acquire(dataset.root)
+    held = lease.acquire(dataset.store, shard=WHOLE)
     try:
         dataset.create(info)
         job = Run(
@@ -189,7 +188,7 @@ def run(archive: Path, dataset: Dataset, edges: Edges) -> dict[str, float]:
             info,
             RunOptions(),
             hardware=Hardware(num_cpus=64, num_gpus=4, num_nodes=8),
-            token=lease.token,
+            token=held.token,
             display=Display(is_quiet=True),
             clockwork=Clockwork(),
         )
@@ -201,7 +200,7 @@ def run(archive: Path, dataset: Dataset, edges: Edges) -> dict[str, float]:
         job.finish()
         marks["derive"] = time.process_time() - edges.seconds
     finally:
-        lease.release()
+        held.release()
     edges.most_private_bytes = max(edges.most_private_bytes, private_bytes(os.getpid()))
     spent = (after - before for before, after in pairwise([used, *marks.values()]))
     phases = dict(zip(marks, spent, strict=True))

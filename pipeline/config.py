@@ -105,9 +105,18 @@ class Shard:
             return cls(index=int(match[1]), count=int(match[2]))
         raise UsageError(f"bad shard {text!r}: use I/N with 1 <= I <= N")
 
+    @property
+    def slot(self) -> str:
+        """The name of its lease: ``I-of-N``."""
+        return f"{self.index}-of-{self.count}"
+
     def holds(self, video_id: str) -> bool:
         """Whether a video belongs to this part: by its id, so that parts do not depend on the order of the input."""
         return int(video_id, 16) % self.count == self.index - 1
+
+
+WHOLE = Shard()
+"""All of the input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +130,7 @@ class RunOptions:
     rows_per_file: int | None = None
     limits: DecodeLimits = DecodeLimits()
     limit: int | None = None
-    shard: Shard = Shard()
+    shard: Shard = WHOLE
     address: str | None = None
     compile: bool = False
     strict: bool = False

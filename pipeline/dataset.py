@@ -1,13 +1,11 @@
 """The dataset folder: its configuration, its plan, what is done, and how more is committed."""
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -16,17 +14,18 @@ import pyarrow.parquet as pq
 from pipeline.config import DatasetConfig
 from pipeline.errors import UsageError
 from pipeline.footers import ForeignFile, describe, features_file, read_description, read_settled
-from pipeline.lease import fenced
+from pipeline.lease import Fence, fence
 from pipeline.objects import DEFAULT_RETRY, Transient, persistently
 from pipeline.publish import MissingFile, Store
 from pipeline.schemas import PLAN, SETTLED, concat, last_attempts, settled_entries
+from pipeline.stores import store_at
 
 CONFIG = "_vidlake/config.json"
 LISTING = "_vidlake/listing.parquet"
 FEATURES = "features"
 PLAN_FOLDER = "_vidlake/plan"
 _ROWS_PER_PART = 5_000
-_FOOTER_THREADS = 8
+_FOOTER_THREADS = 16
 
 Result = TypeVar("Result")
 
@@ -56,12 +55,7 @@ class Dataset:
         Raises:
             UsageError: datasets cannot be kept there.
         """
-        return cls(Store(uri))
-
-    @property
-    def root(self) -> Path:
-        """Its folder."""
-        return Path(self.store.uri)
+        return cls(store_at(uri))
 
     # -- configuration
 
@@ -109,8 +103,13 @@ class Dataset:
             raise UsageError(f"{self.store.uri} was made with other settings: {difference}; give another --out")
 
     def create(self, info: DatasetInfo) -> None:
-        """Write the configuration, where there is none yet."""
-        self.store.publish(CONFIG, json.dumps(info.to_json(), indent=2).encode())
+        """Write the configuration, where there is none yet.
+
+        Raises:
+            UsageError: a run of another shard, started at the same time, has written another.
+        """
+        if not self.store.publish(CONFIG, json.dumps(info.to_json(), indent=2).encode()):
+            self.check(info.config)
 
     # -- the plan
 
@@ -119,9 +118,7 @@ class Dataset:
         for part in _parts(planned):
             keys = zip(part["video_id"].to_pylist(), part["attempt"].to_pylist(), strict=True)
             name = f"{PLAN_FOLDER}/{_digest(f'{video}.{attempt}' for video, attempt in keys)}.parquet"
-            data = _parquet(part)
-            with fenced(self.root, token):
-                self.store.publish(name, data)
+            self._fence(token).publish(name, _parquet(part), stand_in=_parquet(part.slice(0, 0)))
 
     def plan_names(self) -> list[str]:
         """The files of the plan, each of a few thousand videos at most."""
@@ -188,8 +185,8 @@ class Dataset:
     ) -> int:
         data = features_file(embedded, entries, info.config, weights=info.weights).to_pybytes()
         keys = sorted(f"{entry['video_id']}.{entry['segment']}.{entry['attempt']}" for entry in entries)
-        with fenced(self.root, token):
-            is_new = self.store.publish(f"{FEATURES}/{_digest(keys)}.parquet", data)
+        stand_in = features_file(None, [], info.config, weights=info.weights).to_pybytes()
+        is_new = self._fence(token).publish(f"{FEATURES}/{_digest(keys)}.parquet", data, stand_in=stand_in)
         return len(data) if is_new else 0
 
     def _footer(self, name: str) -> pa.Table:
@@ -200,11 +197,13 @@ class Dataset:
 
     # -- what is current
 
-    def publish_listing(self, video_ids: pa.Array, *, token: str | None = None) -> None:
-        """Remember which videos the input holds now."""
-        data = _parquet(pa.table({"video_id": video_ids}))
-        with self._fence(token):
-            self.store.publish(LISTING, data, overwrite=True)
+    def listing_version(self) -> str | None:
+        """Of what ``listing`` gives, for ``replace_listing``; ``None``: there is none yet."""
+        return self.store.version(LISTING)
+
+    def replace_listing(self, video_ids: pa.Array, *, version: str | None, token: str) -> bool:
+        """Remember which videos the input holds now; False: it is no longer the ``version`` that this builds on."""
+        return self._fence(token).replace(LISTING, _parquet(pa.table({"video_id": video_ids})), version=version)
 
     def listing(self) -> pa.ChunkedArray | None:
         """The ids of the videos that the input last held; ``None``: that is not known."""
@@ -215,21 +214,22 @@ class Dataset:
 
     # -- what is derived
 
-    def publish_derived(self, name: str, table: pa.Table, *, token: str | None = None) -> None:
-        """Put a derived file in the place of its predecessor."""
-        data = _parquet(table)
-        with self._fence(token):
-            self.store.publish(name, data, overwrite=True)
+    def derived_versions(self, folder: str) -> dict[str, str]:
+        """The files of a derived folder, each with its version, for ``replace_derived``."""
+        return self.store.versions(folder)
 
-    def keep_derived(self, folder: str, names: frozenset[str], *, token: str | None = None) -> None:
+    def replace_derived(self, name: str, table: pa.Table, *, version: str | None, token: str) -> bool:
+        """Put a derived file in the place of its predecessor; False: that is no longer the ``version``."""
+        return self._fence(token).replace(name, _parquet(table), version=version)
+
+    def keep_derived(self, folder: str, names: frozenset[str], *, token: str) -> None:
         """Remove the files of a derived folder that are not among ``names``."""
-        with self._fence(token):
-            for name in self.store.list(folder):
-                if name not in names:
-                    self.store.remove(name)
+        for name in self.store.list(folder):
+            if name not in names:
+                self._fence(token).remove(name)
 
-    def _fence(self, token: str | None) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext() if token is None else fenced(self.root, token)
+    def _fence(self, token: str) -> Fence:
+        return fence(self.store, token=token)
 
     def _uri(self, name: str) -> str:
         return f"{self.store.uri}/{name}"

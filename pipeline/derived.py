@@ -1,6 +1,8 @@
 """What is left to do, the ``videos`` and ``quarantine`` tables, and the totals: derived from plan and footers.
 
-Part by part of the plan, so that a driver's memory does not grow with the archive.
+Part by part of the plan, so that a driver's memory does not grow with the archive. Shards that run side by side replace
+only the files of parts with videos of theirs, and only the version that was there before they began to read: so what
+stands in a file at last was read after all that was committed before.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.config import Shard
+from pipeline.current import listed
 from pipeline.dataset import Dataset
-from pipeline.ledger import Ids, Ledger, Planned, id_bytes, segment_keys
+from pipeline.ledger import Ids, Ledger, Planned, id_bytes, in_shard, segment_keys
 from pipeline.schemas import PLAN, QUARANTINE, SETTLED, TASKS, VIDEOS
 
 VIDEOS_FOLDER = "videos"
@@ -86,29 +90,59 @@ def failed_plans(planned: Planned) -> Iterator[pa.Table]:
             yield failed
 
 
-def derive(dataset: Dataset, *, token: str | None = None) -> Totals:
-    """Replace ``videos`` and ``quarantine`` by what plan and footers say now, file by file; returns the totals."""
-    found = Totals()
-    kept: dict[str, set[str]] = {VIDEOS_FOLDER: set(), QUARANTINE_FOLDER: set()}
+def derive(dataset: Dataset, *, shard: Shard, token: str) -> Totals:
+    """Replace ``videos`` and ``quarantine`` by what plan and footers say now, file by file; returns the totals.
 
-    def publish(folder: str, part: str, table: pa.Table) -> None:
+    Files that belong to no part of the plan go, unless other shards may be at work.
+    """
+    while True:
+        tables = _Tables(dataset, is_alone=shard.count == 1, token=token)
+        found, schema = Totals(), VIDEOS
+        for derived in _derived(dataset):
+            _count(found, derived)
+            schema = derived.videos.schema
+            if in_shard(id_bytes(derived.videos["video_id"]), shard).any():
+                tables.put(VIDEOS_FOLDER, derived.part, derived.videos)
+                tables.put(QUARANTINE_FOLDER, derived.part, derived.quarantine)
+        tables.close(empty={VIDEOS_FOLDER: schema.empty_table(), QUARANTINE_FOLDER: QUARANTINE.empty_table()})
+        if tables.are_current:
+            return found
+
+
+class _Tables:
+    """The files of the derived folders as they were found, and their replacements.
+
+    Attributes:
+        are_current: whether no other run has replaced one of them meanwhile, by what it read later.
+    """
+
+    def __init__(self, dataset: Dataset, *, is_alone: bool, token: str) -> None:
+        self._dataset = dataset
+        self._is_alone = is_alone
+        self._token = token
+        self._found = {folder: dataset.derived_versions(folder) for folder in (VIDEOS_FOLDER, QUARANTINE_FOLDER)}
+        self._kept: dict[str, set[str]] = {folder: set() for folder in self._found}
+        self.are_current = True
+
+    def put(self, folder: str, part: str, table: pa.Table) -> None:
+        """Replace the file of a part; without rows it is needed only in the place of one that may not be removed."""
+        is_there = f"{folder}/{part}.parquet" in self._found[folder]
+        if len(table) or (is_there and not self._is_alone):
+            self._replace(folder, part, table)
+
+    def close(self, *, empty: Mapping[str, pa.Table]) -> None:
+        """See to it that a reader's glob finds a file, be there rows or not, and remove what is left over."""
+        for folder, table in empty.items():
+            if not self._kept[folder] and (self._is_alone or not self._found[folder]):
+                self._replace(folder, "empty", table)
+            if self._is_alone:
+                self._dataset.keep_derived(folder, frozenset(self._kept[folder]), token=self._token)
+
+    def _replace(self, folder: str, part: str, table: pa.Table) -> None:
         name = f"{folder}/{part}.parquet"
-        dataset.publish_derived(name, table, token=token)
-        kept[folder].add(name)
-
-    schema = None
-    for derived in _derived(dataset):
-        _count(found, derived)
-        schema = derived.videos.schema
-        publish(VIDEOS_FOLDER, derived.part, derived.videos)
-        if len(derived.quarantine):
-            publish(QUARANTINE_FOLDER, derived.part, derived.quarantine)
-    # A reader's glob must find a file, be there rows or not.
-    for folder, empty in ((VIDEOS_FOLDER, schema or VIDEOS), (QUARANTINE_FOLDER, QUARANTINE)):
-        if not kept[folder]:
-            publish(folder, "empty", empty.empty_table())
-        dataset.keep_derived(folder, frozenset(kept[folder]), token=token)
-    return found
+        version = self._found[folder].get(name)
+        self.are_current &= self._dataset.replace_derived(name, table, version=version, token=self._token)
+        self._kept[folder].add(name)
 
 
 def totals(dataset: Dataset) -> Totals:
@@ -117,12 +151,6 @@ def totals(dataset: Dataset) -> Totals:
     for derived in _derived(dataset):
         _count(found, derived)
     return found
-
-
-def listed(dataset: Dataset) -> Ids | None:
-    """The videos that the input last held; ``None``: that is not known."""
-    listing = dataset.listing()
-    return None if listing is None else Ids([id_bytes(listing)])
 
 
 class _Segments:

@@ -5,7 +5,6 @@ import http.client
 import os
 import re
 import tempfile
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,15 +16,13 @@ import fsspec
 import yarl
 from fsspec.asyn import sync
 
+from pipeline.blocks import BLOCK_BYTES, BlockReader
 from pipeline.errors import Changed, StorageError, Unreadable
-from pipeline.objects import Gone, Identity, Reader, RetryPolicy, Transient, persistently
+from pipeline.objects import Gone, Identity, RetryPolicy, Transient, persistently
 from pipeline.uris import canonical_uri
 
 Result = TypeVar("Result")
 
-BLOCK_BYTES = 1 << 20
-_MAX_RUN_BLOCKS = 4
-_CACHED_BLOCKS = 8
 _FINAL_STATUS = frozenset({401, 403, 404, 410, 451})
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=20)
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
@@ -127,26 +124,21 @@ class HttpObject:
         raise Transient(detail)
 
 
-class HttpReader(Reader):
-    """Reads by blocks, more of them at a time while reading goes straight on.
-
-    A server that ignores ranges is asked once for everything, which then lies in an unnamed temporary file.
-    """
+class HttpReader(BlockReader):
+    """A server that ignores ranges is asked once for everything, which then lies in an unnamed temporary file."""
 
     def __init__(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> None:
+        super().__init__()
         self._object = HttpObject(locator, retry=retry)
         self.uri = self._object.uri
         self._spool: BinaryIO | None = None
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._run_blocks = 1
-        self._next_block = 1
         first = self._object.part(0, BLOCK_BYTES)
         self._expected = first.identity if expected is None else expected
         self._compare(first.identity)
         if first.is_range:
             self.size_bytes = first.identity.size_bytes or 0
             if len(first.body) == min(BLOCK_BYTES, self.size_bytes):
-                self._blocks[0] = first.body
+                self._keep(0, first.body)
         else:
             spool = self._download()
             self.size_bytes = os.fstat(spool.fileno()).st_size
@@ -156,38 +148,19 @@ class HttpReader(Reader):
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See ``Reader``."""
+        if self._spool is None:
+            return super().read_at(offset, length)
         end = min(offset + length, self.size_bytes)
-        if not 0 <= offset < end:
-            return b""
-        if self._spool is not None:
-            return _read(self._spool, offset, end)
-        first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
-        data = b"".join([self._block(index, last=last) for index in range(first, last + 1)])
-        return data[offset - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
+        return _read(self._spool, offset, end) if 0 <= offset < end else b""
 
     def close(self) -> None:
         """See ``Reader``."""
-        self._blocks.clear()
+        super().close()
         if self._spool is not None:
             self._spool.close()
 
     def _identities(self) -> list[Identity]:
         return [self._object.part(0, 1).identity]
-
-    def _block(self, index: int, *, last: int) -> bytes:
-        if index in self._blocks:
-            self._blocks.move_to_end(index)
-            return self._blocks[index]
-        self._run_blocks = self._run_blocks * 2 if index == self._next_block else 1
-        self._run_blocks = min(max(self._run_blocks, last - index + 1), _MAX_RUN_BLOCKS)
-        self._next_block = index + self._run_blocks
-        start = index * BLOCK_BYTES
-        data = self._fetch(start, min(start + self._run_blocks * BLOCK_BYTES, self.size_bytes))
-        blocks = [data[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES)]
-        self._blocks.update(enumerate(blocks, start=index))
-        while len(self._blocks) > _CACHED_BLOCKS:
-            self._blocks.popitem(last=False)
-        return blocks[0]
 
     def _fetch(self, start: int, end: int) -> bytes:
         bodies: list[bytes] = []

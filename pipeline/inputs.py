@@ -1,10 +1,11 @@
 """From the command line's INPUT words to the videos they name."""
 
+import dataclasses
 import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,10 +13,20 @@ from glob import has_magic
 
 import pyarrow as pa
 
+from pipeline.bucket_listing import BucketListing, Found
 from pipeline.errors import Unreadable, UsageError
 from pipeline.listing import Listing
 from pipeline.manifests import Entry, Manifest, is_manifest
-from pipeline.storage import DEFAULT_RETRY, Identity, RetryPolicy, canonical_uri, is_local, require_scheme, stat
+from pipeline.storage import (
+    DEFAULT_RETRY,
+    Identity,
+    RetryPolicy,
+    canonical_uri,
+    is_in_bucket,
+    is_local,
+    require_scheme,
+    stat,
+)
 
 _STAT_THREADS = 32
 _STATS_AHEAD = 4 * _STAT_THREADS
@@ -69,7 +80,9 @@ class Inputs:
             retry: for what may pass.
         """
         own_folder = canonical_uri(exclude) if exclude is not None and is_local(exclude) else None
+        own_bucket = exclude if exclude is not None and is_in_bucket(exclude) else None
         self._listing = Listing(exclude=own_folder, retry=retry)
+        self._bucket_listing = BucketListing(exclude=own_bucket, retry=retry)
         self._retry = retry
         self._parts = [self._part(word, reserved=reserved) for word in words]
         self.fields = _united([part for part in self._parts if isinstance(part, Manifest)])
@@ -89,7 +102,7 @@ class Inputs:
         for entry in entries:
             if isinstance(entry, Unreadable):
                 ahead.append(_failed(Entry(locator=entry.uri, columns={}), entry))
-            elif is_local(entry.locator):
+            elif entry.identity is not None or is_local(entry.locator):
                 ahead.append(self._source(entry))
             else:
                 ahead.append(pool.submit(self._source, entry))
@@ -99,7 +112,7 @@ class Inputs:
 
     def _source(self, entry: Entry) -> Source:
         try:
-            identity = stat(entry.locator, retry=self._retry)
+            identity = entry.identity or stat(entry.locator, retry=self._retry)
         except Unreadable as error:
             return _failed(entry, error)
         return Source(
@@ -115,6 +128,8 @@ class Inputs:
     def _part(self, word: str, *, reserved: frozenset[str]) -> "Manifest | _Path | _Pattern":
         require_scheme(word)
         uri = canonical_uri(word)
+        if is_in_bucket(word):
+            return self._bucket_part(word, reserved=reserved)
         if not is_local(word):
             return Manifest(word, reserved=reserved, retry=self._retry) if is_manifest(word) else _Path(word)
         if os.path.isdir(uri):
@@ -129,6 +144,14 @@ class Inputs:
             return _Pattern(uri)
         raise UsageError(f"no such input: {word} does not exist")
 
+    def _bucket_part(self, word: str, *, reserved: frozenset[str]) -> "Manifest | _Path | _Pattern":
+        kind = self._bucket_listing.kind_of(word)
+        if kind == "pattern":
+            return _Pattern(word)
+        if kind == "folder":
+            return _Path(f"{word.rstrip('/')}/")
+        return Manifest(word, reserved=reserved, retry=self._retry) if is_manifest(word) else _Path(word)
+
     def _entries(self) -> Iterator[Entry | Unreadable]:
         for part in self._parts:
             if isinstance(part, Manifest):
@@ -137,12 +160,18 @@ class Inputs:
                 yield from self._expanded(part)
 
     def _expanded(self, part: "_Path | _Pattern") -> Iterator[Entry | Unreadable]:
+        if isinstance(part, _Pattern) and is_in_bucket(part.text):
+            yield from _listed(self._bucket_listing.glob(part.text), like=Entry(locator=part.text, columns={}))
+            return
         found = self._listing.glob(part.text) if isinstance(part, _Pattern) else iter([part.text])
         for match in found:
             yield from [match] if isinstance(match, Unreadable) else self._files_of(Entry(locator=match, columns={}))
 
     def _files_of(self, entry: Entry) -> Iterator[Entry | Unreadable]:
-        """The entry itself, or where it is a folder, one for each of its files."""
+        """The entry itself, or where it is a folder, one for each of its files; a bucket's folder ends in a slash."""
+        if is_in_bucket(entry.locator) and entry.locator.endswith("/"):
+            yield from _listed(self._bucket_listing.files(entry.locator), like=entry)
+            return
         if not is_local(entry.locator) or not os.path.isdir(entry.locator):
             yield entry
             return
@@ -155,14 +184,14 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """A file, a folder or a remote address."""
+    """A file, a folder or a remote address; a folder of a bucket ends in a slash."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """An absolute path with wildcards."""
+    """An absolute path with wildcards, or the address of a bucket with some."""
 
     text: str
 
@@ -178,6 +207,11 @@ def _is_new(entry: Entry | Unreadable, seen: set[bytes]) -> bool:
         return False
     seen.add(digest)
     return True
+
+
+def _listed(found: Iterable[Found], *, like: Entry) -> Iterator[Entry]:
+    for one in found:
+        yield dataclasses.replace(like, locator=one.uri, identity=one.identity)
 
 
 def _failed(entry: Entry, error: Unreadable) -> Source:

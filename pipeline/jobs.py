@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config import DatasetConfig, ExtractRequest, RunOptions
+from pipeline import lease
+from pipeline.config import WHOLE, DatasetConfig, ExtractRequest, RunOptions, Shard
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.derived import Totals, pending_tasks, totals
 from pipeline.inputs import Inputs
-from pipeline.lease import Lease
 from pipeline.ledger import Ledger, Planned
 from pipeline.model_info import ModelInfo
 from pipeline.outcome import Clockwork, Outcome
@@ -36,7 +36,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
     known = dataset.info()
     if known is not None:
         _refuse_early(known, request, dataset)
-    Lease.check(dataset.root)
+    lease.check(dataset.store, shard=request.run.shard)
     from pipeline.cluster import starting
 
     with starting(request.run.address) as cluster:
@@ -49,7 +49,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
         clockwork.mark("ray")
         info = _info(request, model, known, hardware)
         dataset.check(info.config)
-        with _writing(dataset, info) as token:
+        with _writing(dataset, info, shard=request.run.shard) as token:
             run = Run(dataset, info, request.run, hardware=hardware, token=token, display=display, clockwork=clockwork)
             run.extract(run.plan(inputs))
             return run.finish()
@@ -60,7 +60,7 @@ def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
     clockwork = Clockwork()
     dataset = Dataset.at(uri)
     info = dataset.existing()
-    Lease.check(dataset.root)
+    lease.check(dataset.store, shard=WHOLE)
     from pipeline.cluster import starting
 
     with starting(options.address) as cluster:
@@ -68,7 +68,7 @@ def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
 
         hardware = cluster.hardware()
         clockwork.mark("ray")
-        with _writing(dataset, info) as token:
+        with _writing(dataset, info, shard=WHOLE) as token:
             run = Run(dataset, info, options, hardware=hardware, token=token, display=display, clockwork=clockwork)
             run.retry()
             return run.finish()
@@ -118,7 +118,7 @@ def forecast(request: ExtractRequest, display: Display) -> Forecast:
         if existing is not None:
             existing.check(info.config)
         scratch = Dataset.at(folder)
-        with _writing(scratch, info) as token:
+        with _writing(scratch, info, shard=WHOLE) as token:
             run = Run(
                 scratch, info, request.run, hardware=hardware, token=token, display=display, clockwork=Clockwork()
             )
@@ -171,12 +171,12 @@ def _info(request: ExtractRequest, model: ModelInfo, known: DatasetInfo | None, 
 
 
 @contextlib.contextmanager
-def _writing(dataset: Dataset, info: DatasetInfo) -> Iterator[str]:
-    """The lease of a dataset that exists, or now does."""
+def _writing(dataset: Dataset, info: DatasetInfo, *, shard: Shard) -> Iterator[str]:
+    """The lease of a shard of a dataset that exists, or now does."""
     dataset.store.ensure_writable()
-    lease = Lease.acquire(dataset.root)
+    held = lease.acquire(dataset.store, shard=shard)
     try:
         dataset.create(info)
-        yield lease.token
+        yield held.token
     finally:
-        lease.release()
+        held.release()

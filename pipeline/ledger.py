@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.config import Shard
 from pipeline.dataset import Dataset
 from pipeline.records import KEEPING_ROWS, OK
 from pipeline.schemas import PLAN, SETTLED
@@ -20,6 +21,7 @@ from pipeline.schemas import PLAN, SETTLED
 _ID_BYTES = 20
 _KEY_BYTES = _ID_BYTES + 4
 _ADDED_AT_ONCE = 10_000
+_DIGITS = np.array([int(chr(byte), 16) if chr(byte) in "0123456789abcdef" else 0 for byte in range(256)])
 
 
 class Ids:
@@ -190,6 +192,15 @@ def id_bytes(video_ids: pa.ChunkedArray) -> NDArray[np.bytes_]:
             raise ValueError(f"a video id has more than {_ID_BYTES} characters: {max(ids.tolist(), key=len)!r}")
         parts.append(ids.astype(f"S{_ID_BYTES}"))
     return np.concatenate(parts)
+
+
+def in_shard(ids: NDArray[np.bytes_], shard: Shard) -> NDArray[np.bool_]:
+    """``shard.holds`` of many ids, as ``id_bytes`` gives them."""
+    rest = np.zeros(len(ids), np.int64)
+    for digit in ids.view(np.uint8).reshape(-1, _ID_BYTES).T:
+        rest = (rest * 16 + _DIGITS[digit]) % shard.count
+    is_mine: NDArray[np.bool_] = rest == shard.index - 1
+    return is_mine
 
 
 def _distinct(parts: Iterable[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:

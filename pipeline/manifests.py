@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import posixpath
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,17 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, UsageError
-from pipeline.storage import DEFAULT_RETRY, Reader, RetryPolicy, canonical_uri, is_local, open_reader, require_scheme
+from pipeline.storage import (
+    DEFAULT_RETRY,
+    Identity,
+    Reader,
+    RetryPolicy,
+    canonical_uri,
+    is_in_bucket,
+    is_local,
+    open_reader,
+    require_scheme,
+)
 
 _FORMATS = ("csv", "parquet", "txt")
 _RANGE_COLUMNS = ("start_s", "end_s")
@@ -28,12 +39,16 @@ _BUFFER_BYTES = 1 << 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of a manifest: an address, the seconds of it that are wanted, and the further columns."""
+    """One line of a manifest: an address, the seconds of it that are wanted, and the further columns.
+
+    ``identity``: who it is, where a listing has said so.
+    """
 
     locator: str
     start_s: Fraction | None = None
     end_s: Fraction | None = None
     columns: dict[str, object]
+    identity: Identity | None = None
 
 
 def is_manifest(locator: str) -> bool:
@@ -95,9 +110,11 @@ class Manifest:
 
     def _resolve(self, text: str) -> str:
         """An address as the manifest means it: what is relative is beside the manifest."""
+        is_plain = is_local(text) and not text.lower().startswith("file:/")
         if is_local(self._locator):
-            is_plain = is_local(text) and not text.lower().startswith("file:/")
             text = os.path.join(os.path.dirname(self.uri), text) if is_plain else text
+        elif is_in_bucket(self._locator):
+            text = _beside(self.uri, text) if is_plain else text
         else:
             text = urljoin(self._locator, text)
         require_scheme(text)
@@ -189,8 +206,16 @@ class _ReaderFile(io.RawIOBase):
         return len(data)
 
 
+def _beside(uri: str, name: str) -> str:
+    """What a name means in a folder of a bucket; one that begins with a slash counts from the bucket."""
+    scheme, _, rest = uri.partition("://")
+    place, _, key = rest.partition("/")
+    below = posixpath.normpath(posixpath.join("/", posixpath.dirname(key), name))
+    return f"{scheme}://{place}/{below.lstrip('/')}" + "/" * name.endswith("/")
+
+
 def _format(locator: str) -> str:
-    path = locator if is_local(locator) else urlsplit(locator).path
+    path = canonical_uri(locator) if is_local(locator) or is_in_bucket(locator) else urlsplit(locator).path
     return path.lower().rpartition(".")[2]
 
 

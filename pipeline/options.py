@@ -12,6 +12,7 @@ from pipeline.config import ExtractRequest, RunOptions, Shard, parse_size
 from pipeline.errors import UsageError
 from pipeline.records import DecodeLimits, FeatureType, Precision
 from pipeline.sampling import SamplingRule
+from pipeline.uris import canonical_uri, scheme_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -93,11 +94,12 @@ def request_of(words: dict[str, Any]) -> ExtractRequest:
     Raises:
         UsageError: one of them does not parse.
     """
+    weights = words["weights"]  # a dataset records them: no secret may come along
     return ExtractRequest(
         inputs=tuple(words["inputs"]),
         out=words["out"] or "",
         model=words["model"],
-        weights=words["weights"],
+        weights=weights if scheme_of(weights) == "file" else canonical_uri(weights),
         rule=SamplingRule.parse(str(words["sample"])),
         precision=words["precision"],
         dtype=words["dtype"],

@@ -1,17 +1,22 @@
-"""The dataset folder as a store: a file is there whole under its final name, or it is not there."""
+"""A dataset as a store of files, and such a store on this machine's file system.
+
+A file is there whole under its final name, or it is not there.
+"""
 
 import contextlib
 import errno
+import fcntl
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
 from pipeline.errors import StorageError, UsageError
+from pipeline.locks import locked
 from pipeline.objects import DEFAULT_RETRY, RetryPolicy, Transient, persistently
 from pipeline.uris import canonical_uri, scheme_of
 
@@ -40,73 +45,122 @@ class MissingFile(StorageError):
     """A file that was asked for by its name is not in the dataset."""
 
 
-class Store:
-    """A dataset folder. Names are relative posix paths, such as ``features/part-00000.parquet``.
+class Store(Protocol):
+    """Where a dataset lies. Names are relative posix paths, such as ``features/part-00000.parquet``.
 
-    Attributes:
-        uri: the folder's canonical URI.
+    All methods raise ``StorageError`` where the store fails, after retries. A store survives pickling.
     """
 
-    def __init__(self, root_uri: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> None:
-        scheme = scheme_of(root_uri)
-        if scheme != "file":
-            raise UsageError(f"a dataset cannot be kept at {scheme}:// yet: give a local folder as --out")
-        self.uri = canonical_uri(root_uri)
-        self._root = Path(self.uri)
-        self._temporaries = self._root / TEMPORARIES
-        self._retry = retry
-
-    def exists(self) -> bool:
-        """Whether the folder is there, whatever it holds."""
-        return self._persistently(lambda: _is_folder(self._root), name="")
+    @property
+    def uri(self) -> str:
+        """Of the dataset, canonical."""
 
     def list(self, folder: str) -> list[str]:
         """The sorted names of a folder's files, each relative to the root; none where there is no such folder."""
-        path = self._path(folder)
-        return self._persistently(lambda: sorted(f"{folder}/{name}" for name in _file_names(path)), name=folder)
+
+    def versions(self, folder: str) -> dict[str, str]:
+        """The same names, each with what tells the file from its replacement."""
+
+    def version(self, name: str) -> str | None:
+        """What tells a file from its replacement; ``None``: there is none of that name."""
 
     def read(self, name: str) -> bytes:
         """A file's content.
 
         Raises:
             MissingFile: there is none of that name.
-            StorageError: the store failed, after retries.
         """
-        return self._persistently(self._path(name).read_bytes, name=name)
 
     def open_input(self, name: str) -> pa.NativeFile:
         """A file for random access, as Parquet readers like it. Raises as ``read`` does."""
-        return self._persistently(partial(pa.OSFile, str(self._path(name)), "rb"), name=name)
 
     def publish(self, name: str, data: bytes, *, overwrite: bool = False) -> bool:
         """Make a file appear whole under its final name, durable when this returns.
 
         Returns:
             Whether ``data`` is what the name now stands for; False: the name was taken and ``overwrite`` not given.
-
-        Raises:
-            StorageError: the folder takes no files (full, read-only ...), or failed after retries.
         """
-        final = self._path(name)
-        temporary = self._temporaries / f"{final.name}.{uuid.uuid4().hex}"
-        publish = partial(_publish, data, temporary=temporary, final=final, overwrite=overwrite)
-        return self._persistently(publish, name=name)
+
+    def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
+        """Put a file in the place of the one of that ``version``; ``None``: where there is none yet.
+
+        Returns:
+            Whether that was done; False: it is no longer that version.
+        """
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is fine.
-
-        Raises:
-            StorageError: the folder lets none be removed, or failed after retries.
-        """
-        self._persistently(partial(self._path(name).unlink, missing_ok=True), name=name)
+        """Remove a file; one that is not there is fine."""
 
     def ensure_writable(self) -> None:
-        """Make the folder, and make sure that files can be published in it.
+        """Make sure that files can be published.
 
         Raises:
             UsageError: they cannot; what was made on the way is removed again.
-            StorageError: the store failed; the same holds.
         """
+
+
+class LocalStore:
+    """A folder of this machine's file system, network mounts included.
+
+    Attributes:
+        root: the folder.
+    """
+
+    def __init__(self, root_uri: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> None:
+        if scheme_of(root_uri) != "file":
+            raise ValueError(f"not a local folder: {root_uri!r}")
+        self.root = Path(canonical_uri(root_uri))
+        self._temporaries = self.root / TEMPORARIES
+        self._retry = retry
+
+    @property
+    def uri(self) -> str:
+        """See ``Store``."""
+        return str(self.root)
+
+    def exists(self) -> bool:
+        """Whether the folder is there, whatever it holds."""
+        return self._persistently(lambda: _is_folder(self.root), name="")
+
+    def list(self, folder: str) -> list[str]:
+        """See ``Store``."""
+        path = self._path(folder)
+        return self._persistently(lambda: sorted(f"{folder}/{name}" for name in _file_names(path)), name=folder)
+
+    def versions(self, folder: str) -> dict[str, str]:
+        """See ``Store``."""
+        found = ((name, self.version(name)) for name in self.list(folder))
+        return {name: version for name, version in found if version is not None}
+
+    def version(self, name: str) -> str | None:
+        """See ``Store``."""
+        return self._persistently(partial(_version, self._path(name)), name=name)
+
+    def read(self, name: str) -> bytes:
+        """See ``Store``."""
+        return self._persistently(self._path(name).read_bytes, name=name)
+
+    def open_input(self, name: str) -> pa.NativeFile:
+        """See ``Store``."""
+        return self._persistently(partial(pa.OSFile, str(self._path(name)), "rb"), name=name)
+
+    def publish(self, name: str, data: bytes, *, overwrite: bool = False) -> bool:
+        """See ``Store``."""
+        publish = partial(_publish, data, temporary=self._temporary(name), final=self._path(name), overwrite=overwrite)
+        return self._persistently(publish, name=name)
+
+    def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
+        """See ``Store``."""
+        self._persistently(lambda: _make_folder(self._temporaries, made=[]), name=name)
+        with locked(self._temporaries / "replace.lock", fcntl.LOCK_EX, root=self.uri, who="another run"):
+            return self.version(name) == version and self.publish(name, data, overwrite=True)
+
+    def remove(self, name: str) -> None:
+        """See ``Store``."""
+        self._persistently(partial(self._path(name).unlink, missing_ok=True), name=name)
+
+    def ensure_writable(self) -> None:
+        """See ``Store``: makes the folder."""
         made: list[Path] = []
         probe = self._temporaries / f"probe.{uuid.uuid4().hex}"
         try:
@@ -124,11 +178,14 @@ class Store:
                 raise StorageError(f"{self.uri}: {error.strerror}") from None
             raise UsageError(f"cannot write to {self.uri}: {advice}") from None
 
+    def _temporary(self, name: str) -> Path:
+        return self._temporaries / f"{PurePosixPath(name).name}.{uuid.uuid4().hex}"
+
     def _path(self, name: str) -> Path:
         parts = PurePosixPath(name).parts
         if not parts or ".." in parts or name.startswith("/"):
             raise ValueError(f"not a name inside a dataset: {name!r}")
-        return self._root.joinpath(*parts)
+        return self.root.joinpath(*parts)
 
     def _persistently(self, call: Callable[[], Result], *, name: str) -> Result:
         uri = os.path.join(self.uri, name)
@@ -205,6 +262,14 @@ def _is_folder(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def _version(path: Path) -> str | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return f"{found.st_mtime_ns}-{found.st_ino}-{found.st_size}"
 
 
 def _file_names(folder: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline import extract
 from pipeline.config import RunOptions
+from pipeline.current import publish_listed
 from pipeline.dataset import Dataset, DatasetInfo, plan_schema
 from pipeline.derived import derive, failed_plans, pending_tasks, unsettled_failures
 from pipeline.inputs import Inputs
@@ -61,16 +62,17 @@ class Run:
         def new_rows() -> Iterator[dict[str, Any]]:
             for source in inputs:
                 row = source_row(source, attempt=1)
+                if not self._options.shard.holds(row["video_id"]):
+                    continue
                 listed.add(row["video_id"])
-                is_within = self._options.limit is None or chosen.num_videos < self._options.limit
-                if is_within and self._options.shard.holds(row["video_id"]):
+                if self._options.limit is None or chosen.num_videos < self._options.limit:
                     chosen.add(row)
                     if row["video_id"] not in planned:
                         yield row
 
         for rows in _batched(new_rows(), _VIDEOS_AT_ONCE):
             self._plan_rows(rows, schema)
-        self._dataset.publish_listing(listed.to_arrow(), token=self._token)
+        publish_listed(self._dataset, listed, shard=self._options.shard, token=self._token)
         self._clockwork.mark("plan")
         return chosen
 
@@ -94,13 +96,13 @@ class Run:
     def finish(self) -> Outcome:
         """Bring the derived tables up to date and write the run's report."""
         self._clockwork.mark("extract")
-        found = derive(self._dataset, token=self._token)
+        found = derive(self._dataset, shard=self._options.shard, token=self._token)
         stages = self._tally.snapshot()
         self._clockwork.mark("end")
         marks = self._clockwork.marks
         began = datetime.fromtimestamp(self._clockwork.began, UTC)
         report = {"began": began.isoformat(), "marks_s": marks, "stages": stages}
-        name = f"_vidlake/runs/{began:%Y%m%dT%H%M%S}-{self._token[:8]}.json"
+        name = f"_vidlake/runs/{began:%Y%m%dT%H%M%S}-{self._token[-8:]}.json"
         self._dataset.store.publish(name, json.dumps(report).encode())
         return Outcome(
             out=self._dataset.store.uri,

@@ -6,6 +6,7 @@ import stat as file_mode
 from functools import partial
 from typing import Protocol
 
+from pipeline.accounts import require_driver
 from pipeline.errors import Changed, Unreadable, UsageError
 from pipeline.objects import (
     DEFAULT_RETRY,
@@ -17,7 +18,7 @@ from pipeline.objects import (
     verdict,
     video_id,
 )
-from pipeline.uris import canonical_uri, scheme_of
+from pipeline.uris import BUCKET_FAMILIES, canonical_uri, scheme_of
 
 __all__ = [
     "DEFAULT_RETRY",
@@ -25,6 +26,7 @@ __all__ = [
     "Reader",
     "RetryPolicy",
     "canonical_uri",
+    "is_in_bucket",
     "is_local",
     "open_reader",
     "require_scheme",
@@ -70,6 +72,11 @@ def open_reader(locator: str, *, expected: Identity | None = None, retry: RetryP
     return _store(locator).open(locator, expected=expected, retry=retry)
 
 
+def is_in_bucket(locator: str) -> bool:
+    """Whether the address lies in an object store."""
+    return scheme_of(locator) in BUCKET_FAMILIES
+
+
 def require_scheme(locator: str) -> None:
     """Make sure that the address' store can be read at all.
 
@@ -108,12 +115,30 @@ class _HttpStore:
         return HttpReader(locator, expected=expected, retry=retry)
 
 
+class _BucketStore:
+    def identify(self, locator: str, *, retry: RetryPolicy) -> Identity:
+        from pipeline.buckets import Bucket
+
+        bucket, key = Bucket.of(locator)
+        return bucket.head(key, retry=retry)
+
+    def open(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> Reader:
+        from pipeline.bucket_reader import BucketReader
+
+        return BucketReader(locator, expected=expected, retry=retry)
+
+
 def _store(locator: str) -> _Store:
     scheme = scheme_of(locator)
     if scheme == "file":
         return _LocalStore()
+    if scheme in BUCKET_FAMILIES:
+        require_driver(scheme)
+        return _BucketStore()
     if scheme not in ("http", "https"):
-        raise UsageError(f"{scheme}:// cannot be read: give a local path, file://, http:// or https://")
+        raise UsageError(
+            f"{scheme}:// cannot be read: give a local path, or an address of file, http(s), s3, gs, az or abfs(s)"
+        )
     try:
         import aiohttp  # noqa: F401 (the driver, which only remote archives need)
     except ImportError:

@@ -9,6 +9,9 @@ from pipeline.errors import UsageError
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(file):/", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
+BUCKET_FAMILIES = {"s3": "s3", "az": "azure", "abfs": "azure", "abfss": "azure", "gs": "gcs"}
+"""Schemes of object stores, and the family (also the extra that installs its driver) that each belongs to."""
+
 _SECRET_PREFIXES = ("x-amz-", "x-goog-")
 _SECRETS = frozenset(
     {"access_token", "api_key", "apikey", "auth_token", "authorization", "awsaccesskeyid", "googleaccessid"}
@@ -33,8 +36,9 @@ def scheme_of(text: str) -> str:
 def canonical_uri(text: str) -> str:
     """The form of an address that identifies a video and holds no secret.
 
-    A local path or ``file:`` address becomes an absolute path, its symlinks as given. A remote one loses user info,
-    signature parameters and, for http, the fragment; its other query parameters stay, in order.
+    A local path or ``file:`` address becomes an absolute path, its symlinks as given. An http one loses user info,
+    signature parameters and the fragment; its other query parameters stay, in order. An object store's loses user info
+    and signature parameters; its key stays as it is written.
 
     Raises:
         UsageError: not an address at all, or a file on another host.
@@ -42,6 +46,8 @@ def canonical_uri(text: str) -> str:
     scheme = scheme_of(text)
     if scheme == "file":
         return os.path.abspath(_local_path(text))
+    if scheme in BUCKET_FAMILIES:
+        return f"{scheme}://{_public_key_of(text.partition('://')[2], family=BUCKET_FAMILIES[scheme])}"
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -53,8 +59,7 @@ def canonical_uri(text: str) -> str:
         host = f"[{host}]" if ":" in host else host
         netloc = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
     else:
-        # ``container@account`` of Azure's abfs is a place, not a person.
-        netloc = parts.netloc if scheme in ("abfs", "abfss") else parts.netloc.rpartition("@")[2]
+        netloc = parts.netloc.rpartition("@")[2]
     query = _public_query(parts.query)
     return "".join(
         [
@@ -63,6 +68,19 @@ def canonical_uri(text: str) -> str:
             f"#{parts.fragment}" if parts.fragment and not is_http else "",
         ]
     )
+
+
+def _public_key_of(rest: str, *, family: str) -> str:
+    """Of an address of an object store, what stands behind its scheme."""
+    place, slash, key = rest.partition("/")
+    user, at, host = place.rpartition("@")
+    # ``container@account`` of Azure is a place, not a person.
+    place = f"{user.partition(':')[0]}{at}{host}" if family == "azure" else host
+    name, mark, query = key.partition("?")
+    public = _public_query(query)
+    # A key may hold a question mark of its own: it is cut only where a signature stands behind it.
+    has_secret = len(public) < len("&".join(filter(None, query.split("&"))))
+    return f"{place}{slash}" + (f"{name}{mark if public else ''}{public}" if has_secret else key)
 
 
 def _local_path(text: str) -> str:

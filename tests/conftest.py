@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
 
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
 _STATUS = pytest.StashKey[int]()
@@ -143,3 +144,55 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         yield home
+
+
+@pytest.fixture(scope="session")
+def s3_store() -> Iterator[ObjectStore]:
+    """S3, as moto speaks it."""
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def azure_store() -> Iterator[ObjectStore]:
+    """Azure Blob Storage, as Azurite speaks it."""
+    with azure_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gcs_store() -> Iterator[ObjectStore]:
+    """Google Cloud Storage, as fake-gcs-server lets it be read."""
+    with gcs_server() as running:
+        yield running
+
+
+@pytest.fixture(params=["s3", "azure"])
+def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
+    """Each object store that takes writes, in turn, and the variables set with which it is found."""
+    running: ObjectStore = request.getfixturevalue(f"{request.param}_store")
+    with only_variables(running.environment()):
+        yield running
+
+
+@pytest.fixture
+def bucket(store: ObjectStore) -> str:
+    """The address of a new bucket, without a slash at its end."""
+    return store.new_bucket()
+
+
+@pytest.fixture(params=["folder", "s3", "azure"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where a new dataset may lie: in a folder, and in each object store."""
+    if request.param == "folder":
+        yield str(tmp_path / "lake")
+        return
+    running: ObjectStore = request.getfixturevalue(f"{request.param}_store")
+    with only_variables(running.environment()):
+        yield f"{running.new_bucket()}/lake"
+
+
+@pytest.fixture
+def bucket_place(bucket: str) -> str:
+    """Where a new dataset may lie in each object store."""
+    return f"{bucket}/lake"

@@ -10,27 +10,51 @@ from pathlib import Path
 
 HOLD = """
 import sys, time
-from pathlib import Path
-from pipeline.lease import Lease
-lease = Lease.acquire(Path(sys.argv[1]))
-print(lease.token, flush=True)
-time.sleep(600)
+from pipeline import lease
+from pipeline.config import Shard
+from pipeline.errors import UsageError
+from pipeline.stores import store_at
+try:
+    held = lease.acquire(store_at(sys.argv[1]), shard=Shard.parse(sys.argv[2]))
+except UsageError as error:
+    print("refused", error, flush=True)
+else:
+    print(held.token, flush=True)
+    time.sleep(600)
 """
-PUBLISH = """
-import sys, time
-from pathlib import Path
-from pipeline.lease import LeaseLost, fenced
-root, token = Path(sys.argv[1]), sys.argv[2]
+_PUBLISH = """
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    with fenced(root, token):
-        print("inside", flush=True)
-        sys.stdin.readline()
-        (root / "published").touch()
-    print("published", flush=True)
-except LeaseLost:
+    is_new = lease.fence(store_at(sys.argv[1]), token=sys.argv[2]).publish("features/x", b"rows", stand_in=b"none")
+    print("published" if is_new else "there already", flush=True)
+except lease.LeaseLost:
     print("refused", flush=True)
+"""
+PUBLISH = f"""
+import sys
+from pipeline import lease
+from pipeline.stores import store_at
+{_PUBLISH}
+"""
+PUBLISH_HALTING = f"""
+import sys
+from pipeline import lease
+from pipeline.bucket_store import BucketStore
+from pipeline.publish import LocalStore
+from pipeline.stores import store_at
+
+def halting(publish):
+    def halt(store, name, data, **options):
+        if name.startswith("features/x"):
+            print("inside", flush=True)
+            sys.stdin.readline()
+        return publish(store, name, data, **options)
+    return halt
+
+for kind in (LocalStore, BucketStore):
+    kind.publish = halting(kind.publish)
+{_PUBLISH}
 """
 
 
@@ -61,3 +85,8 @@ def stop(started: subprocess.Popen[str]) -> None:
     while Path(f"/proc/{started.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def kill(started: subprocess.Popen[str]) -> None:
+    started.kill()
+    started.wait()

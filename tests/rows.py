@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import DatasetConfig
+from pipeline import lease
+from pipeline.config import WHOLE, DatasetConfig, Shard
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.errors import INPUT_ERRORS
-from pipeline.lease import Lease
 from pipeline.model_info import ModelInfo, Preprocessing
 from pipeline.records import FeatureType, FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts
 from pipeline.sampling import Window
@@ -47,11 +47,11 @@ def dataset_info(*, dtype: FeatureType = "float32") -> DatasetInfo:
     return DatasetInfo(config=config(dtype=dtype), weights="random:0")
 
 
-def new_dataset(folder: Path, *, dtype: FeatureType = "float32") -> tuple[Dataset, str]:
+def new_dataset(folder: Path | str, *, dtype: FeatureType = "float32", shard: Shard = WHOLE) -> tuple[Dataset, str]:
     """A dataset without a video, and the token of its lease."""
     dataset = Dataset.at(str(folder))
     dataset.store.ensure_writable()
-    token = Lease.acquire(dataset.root).token
+    token = lease.acquire(dataset.store, shard=shard).token
     dataset.create(dataset_info(dtype=dtype))
     return dataset, token
 

@@ -20,10 +20,19 @@ ORDER = (
     "records",
     "uris",
     "objects",
+    "blocks",
     "http_reader",
+    "accounts",
+    "bucket_errors",
+    "buckets",
+    "bucket_reader",
     "storage",
+    "locks",
     "publish",
+    "bucket_store",
+    "stores",
     "listing",
+    "bucket_listing",
     "manifests",
     "inputs",
     "config",
@@ -35,10 +44,14 @@ ORDER = (
     "media/",
     "models/",
     "stages",
+    "holders",
+    "file_lease",
+    "bucket_lease",
     "lease",
     "footers",
     "dataset",
     "ledger",
+    "current",
     "derived",
     "outcome",
     "sources",
@@ -57,6 +70,7 @@ ORDER = (
 
 # A library, and the only modules that may import it; a home that ends in a dot is a package with all that is in it.
 HOMES = {
+    "obstore": ("pipeline.accounts", "pipeline.bucket_errors", "pipeline.buckets"),
     "av": ("pipeline.media.",),
     "torch": ("pipeline.models.",),
     "torchvision": ("pipeline.models.",),
@@ -83,7 +97,7 @@ NOT_FOR_SERVE = (
 )
 
 # What the decoder's child process must never load: it is started for every worker, and again after every crash.
-TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "aiohttp")
+TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "aiohttp", "obstore")
 
 
 def module_name(path: Path) -> str:

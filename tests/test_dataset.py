@@ -28,17 +28,19 @@ from rows import (
     planned,
 )
 
+from pipeline import lease
+from pipeline.config import WHOLE
 from pipeline.dataset import Dataset
 from pipeline.errors import RunError, UsageError
 from pipeline.footers import ForeignFile
-from pipeline.lease import LEASE, Lease, LeaseLost
+from pipeline.lease import LeaseLost
 from pipeline.records import FeatureType
 
 INFO = dataset_info()
 
 
 def features_files(dataset: Dataset) -> list[Path]:
-    return sorted((dataset.root / "features").iterdir())
+    return sorted((Path(dataset.store.uri) / "features").iterdir())
 
 
 def settled(dataset: Dataset) -> list[dict[str, Any]]:
@@ -68,20 +70,22 @@ def test_segment_that_is_twice_in_a_batch_is_stored_once(tmp_path: Path) -> None
 
 def test_stale_worker_cannot_publish_after_takeover(tmp_path: Path) -> None:
     dataset, stale = new_dataset(tmp_path)
-    (tmp_path / LEASE).unlink()  # as if that run had died
-    token = Lease.acquire(tmp_path).token
+    (tmp_path / "_vidlake/leases/1-of-1.json").unlink()  # as if that run had died
+    token = lease.acquire(dataset.store, shard=WHOLE).token
+    dataset.store.publish("videos/old.parquet", b"old")
     writes: list[Callable[[], object]] = [
         lambda: dataset.publish_features(finished("a"), INFO, token=stale),
         lambda: dataset.settle(settled(dataset) or finished("a").to_pylist(), INFO, token=stale),
         lambda: dataset.publish_plan(plan_table(planned("a")), token=stale),
-        lambda: dataset.publish_listing(pa.array([id_of("a")]), token=stale),
-        lambda: dataset.publish_derived("videos/x.parquet", pa.table({}), token=stale),
+        lambda: dataset.replace_listing(pa.array([id_of("a")]), version=None, token=stale),
+        lambda: dataset.replace_derived("videos/x.parquet", pa.table({}), version=None, token=stale),
         lambda: dataset.keep_derived("videos", frozenset(), token=stale),
     ]
     for write in writes:
         with pytest.raises(LeaseLost, match="taken over by another run"):
             write()
-    assert not (tmp_path / "features").exists()
+    assert dataset.store.list("features") == []
+    assert dataset.store.list("videos") == ["videos/old.parquet"]
     assert dataset.publish_features(finished("a"), INFO, token=token) > 0
 
 

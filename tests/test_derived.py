@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned, segment
 
+from pipeline.config import WHOLE, Shard
+from pipeline.current import publish_listed
 from pipeline.dataset import Dataset
 from pipeline.derived import (
     derive,
@@ -18,7 +21,7 @@ from pipeline.derived import (
     totals,
     unsettled_failures,
 )
-from pipeline.ledger import Ids, Ledger, Planned
+from pipeline.ledger import Ids, Ledger, Planned, id_bytes, in_shard
 from pipeline.schemas import QUARANTINE, TASKS, VIDEOS
 
 INFO = dataset_info()
@@ -27,8 +30,9 @@ INFO = dataset_info()
 class Archive:
     """A dataset that is filled step by step."""
 
-    def __init__(self, folder: Path) -> None:
-        self.dataset, self.token = new_dataset(folder)
+    def __init__(self, folder: Path, *, shard: Shard = WHOLE) -> None:
+        self.shard = shard
+        self.dataset, self.token = new_dataset(folder, shard=shard)
 
     def plan(self, *rows: dict[str, Any]) -> None:
         self.dataset.publish_plan(plan_table(*rows), token=self.token)
@@ -37,7 +41,10 @@ class Archive:
         self.dataset.publish_features(pa.concat_tables(segments), INFO, token=self.token)
 
     def has_now(self, *names: str) -> None:
-        self.dataset.publish_listing(pa.array([id_of(name) for name in names]), token=self.token)
+        listed = Ids()
+        for name in names:
+            listed.add(id_of(name))
+        publish_listed(self.dataset, listed, shard=self.shard, token=self.token)
 
     def settle_failed(self) -> int:
         entries = [entry for part in unsettled_failures(*self.known()) for entry in part]
@@ -48,8 +55,8 @@ class Archive:
         return Planned(self.dataset), Ledger.of(self.dataset.settled_parts())
 
     def rows(self, folder: str) -> list[dict[str, Any]]:
-        derive(self.dataset, token=self.token)
-        rows: list[dict[str, Any]] = ds.dataset(self.dataset.root / folder).to_table().to_pylist()
+        derive(self.dataset, shard=self.shard, token=self.token)
+        rows: list[dict[str, Any]] = ds.dataset(Path(self.dataset.store.uri) / folder).to_table().to_pylist()
         return sorted(rows, key=lambda row: (row["uri"], row.get("segment") or -1))
 
     def video(self, name: str = "a") -> dict[str, Any]:
@@ -193,7 +200,7 @@ def test_manifest_columns_of_several_runs_are_united(archive: Archive) -> None:
     assert [rows[name]["level"] for name in "abc"] == [1.0, 2.5, None]
     assert [rows[name]["label"] for name in "abc"] == [None, "car", None]
     assert [rows[name]["tags"] for name in "abc"] == ["['x']", "y", None]
-    glob = f"{archive.dataset.root}/videos/*.parquet"
+    glob = f"{Path(archive.dataset.store.uri)}/videos/*.parquet"
     assert duckdb.connect().execute(f"select count(*), count(camera), sum(level) from '{glob}'").fetchall() == [
         (3, 2, 3.5)
     ]
@@ -202,17 +209,17 @@ def test_manifest_columns_of_several_runs_are_united(archive: Archive) -> None:
 def test_derived_files_are_replaced_whole_and_stale_ones_go(archive: Archive) -> None:
     archive.plan(planned("a"))
     archive.commit(finished("a", outcome="crashed", num_samples=0))
-    (archive.dataset.root / "videos").mkdir()
-    (archive.dataset.root / "videos/stale.parquet").write_bytes(b"old")
+    (Path(archive.dataset.store.uri) / "videos").mkdir()
+    (Path(archive.dataset.store.uri) / "videos/stale.parquet").write_bytes(b"old")
     assert len(archive.rows("videos")) == len(archive.rows("quarantine")) == 1
     archive.commit(finished("a", attempt=2))
     assert archive.rows("quarantine") == []
-    assert len(list((archive.dataset.root / "videos").iterdir())) == 1
+    assert len(list((Path(archive.dataset.store.uri) / "videos").iterdir())) == 1
 
 
 def test_empty_dataset_has_empty_tables(archive: Archive) -> None:
     assert archive.rows("videos") == archive.rows("quarantine") == []
-    assert ds.dataset(archive.dataset.root / "videos").schema.names == VIDEOS.names
+    assert ds.dataset(Path(archive.dataset.store.uri) / "videos").schema.names == VIDEOS.names
     assert totals(archive.dataset).videos == {"ok": 0, "partial": 0, "failed": 0, "unfinished": 0}
 
 
@@ -223,8 +230,8 @@ def test_totals_add_up_and_write_nothing(archive: Archive) -> None:
     assert found.videos == {"ok": 1, "partial": 0, "failed": 1, "unfinished": 1}
     assert found.reasons == {"corrupt": 1, "not_video": 1}
     assert (found.num_samples, found.num_segments, found.num_pending, found.hours) == (6, 4, 1, 0.02)
-    assert not (archive.dataset.root / "videos").exists()
-    assert derive(archive.dataset, token=archive.token) == found
+    assert not (Path(archive.dataset.store.uri) / "videos").exists()
+    assert derive(archive.dataset, shard=WHOLE, token=archive.token) == found
 
 
 def test_extract_does_what_is_not_settled_and_retry_also_what_kept_no_rows(archive: Archive) -> None:
@@ -288,4 +295,81 @@ def test_ids_are_a_set() -> None:
 def test_same_dataset_read_again_gives_the_same(archive: Archive) -> None:
     archive.plan(planned("a"))
     archive.commit(finished("a"))
-    assert totals(Dataset.at(str(archive.dataset.root))) == totals(archive.dataset)
+    assert totals(Dataset.at(archive.dataset.store.uri)) == totals(archive.dataset)
+
+
+# Shards side by side
+
+FIRST, SECOND = Shard(index=1, count=2), Shard(index=2, count=2)
+MINE, THEIRS = ([name for name in "abcdefghijklmnop" if shard.holds(id_of(name))][:3] for shard in (FIRST, SECOND))
+
+
+def test_shards_bring_the_tables_up_to_date_without_touching_each_others(tmp_path: Path) -> None:
+    first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
+    first.plan(*(planned(name) for name in MINE))
+    second.plan(planned(THEIRS[0]), planned(THEIRS[1], reason="not_video"))
+    first.commit(*(finished(name) for name in MINE))
+    assert {row["status"] for row in first.rows("videos")} == {"ok"}
+    assert first.rows("quarantine") == []
+    second.commit(finished(THEIRS[0]))
+    second.settle_failed()
+    assert len(second.rows("quarantine")) == 1
+    rows = {row["video_id"]: row["status"] for row in first.rows("videos")}
+    assert rows == {id_of(name): "ok" for name in [*MINE, THEIRS[0]]} | {id_of(THEIRS[1]): "failed"}
+    assert len(first.rows("quarantine")) == 1
+
+
+def test_shards_that_share_a_part_of_the_plan_leave_what_all_have_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second ends while the first, which has read less, is about to write."""
+    whole = Archive(tmp_path)
+    whole.plan(planned(MINE[0]), planned(THEIRS[0]))
+    whole.commit(finished(MINE[0], outcome="crashed", num_samples=0))
+    assert len(whole.rows("quarantine")) == 1
+    (tmp_path / "_vidlake/leases/1-of-1.json").unlink()
+    first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
+    first.commit(finished(MINE[0], attempt=2))
+    replace = Dataset.replace_derived
+    is_over = iter([False])
+
+    def replace_late(dataset: Dataset, name: str, table: pa.Table, **how: Any) -> bool:
+        if dataset is first.dataset and not next(is_over, True):
+            second.commit(finished(THEIRS[0]))
+            derive(second.dataset, shard=SECOND, token=second.token)
+        return replace(dataset, name, table, **how)
+
+    monkeypatch.setattr(Dataset, "replace_derived", replace_late)
+    derive(first.dataset, shard=FIRST, token=first.token)
+    for folder, expected in (("videos", ["ok", "ok"]), ("quarantine", [])):
+        rows = ds.dataset(tmp_path / folder).to_table()
+        assert (rows["status"].to_pylist() if len(rows) else []) == expected
+
+
+def test_shard_says_only_of_its_own_videos_what_the_input_holds(tmp_path: Path) -> None:
+    whole = Archive(tmp_path)
+    whole.plan(*(planned(name) for name in [*MINE, *THEIRS]))
+    whole.has_now(*MINE, *THEIRS)
+    (tmp_path / "_vidlake/leases/1-of-1.json").unlink()
+    first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
+    first.has_now(*MINE[1:])
+    second.has_now(*THEIRS[:2])
+    gone = {row["video_id"] for row in first.rows("videos") if not row["is_current"]}
+    assert gone == {id_of(MINE[0]), id_of(THEIRS[2])}
+
+
+def test_first_listing_of_one_shard_leaves_the_others_planned_videos_current(tmp_path: Path) -> None:
+    first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
+    second.plan(*(planned(name) for name in THEIRS))
+    first.plan(*(planned(name) for name in MINE))
+    first.has_now(*MINE)
+    assert all(row["is_current"] for row in second.rows("videos"))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 1000])
+def test_shards_are_disjoint_and_complete_one_by_one_and_in_bulk(count: int) -> None:
+    names = [id_of(str(at)) for at in range(500)]
+    ids = id_bytes(pa.chunked_array([names]))
+    masks = [in_shard(ids, Shard(index=index, count=count)) for index in range(1, count + 1)]
+    assert np.stack(masks).sum(axis=0).tolist() == [1] * len(names)
+    assert masks[0].tolist() == [Shard(index=1, count=count).holds(name) for name in names]

@@ -1,256 +1,209 @@
-"""One run at a time: who may take a lease, and what a run whose lease is gone may still do."""
+"""One run a shard at a time, wherever the dataset lies: who may take a lease, and what a lost one still allows."""
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
-import shutil
-import signal
-import subprocess
 import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from other_runs import HOLD, PUBLISH, line, process, stop, tell
+from other_runs import HOLD, PUBLISH, kill, line, process, stop, tell
 
-from pipeline import lease as module
-from pipeline.errors import StorageError, UsageError
-from pipeline.lease import LEASE, Lease, LeaseLost, fenced
+from pipeline import bucket_lease, lease
+from pipeline.bucket_store import BucketStore
+from pipeline.config import WHOLE, Shard
+from pipeline.errors import UsageError
+from pipeline.lease import LeaseLost
+from pipeline.publish import Store
+from pipeline.stores import store_at
+
+FIRST, SECOND = Shard(index=1, count=2), Shard(index=2, count=2)
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "_vidlake").mkdir()
-    return tmp_path
+def lake(place: str) -> Store:
+    """A dataset that exists, in a folder or in a bucket."""
+    lake = store_at(place)
+    lake.ensure_writable()
+    return lake
 
 
-def edit(root: Path, *, age_s: float = 0.0, **values: Any) -> None:
-    """What another holder would have written, and last renewed ``age_s`` ago."""
-    path = root / LEASE
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-    os.utime(path, (time.time() - age_s,) * 2)
+def edit(lake: Store, slot: str, **values: Any) -> None:
+    """Make a lease another holder's."""
+    is_register = isinstance(lake, BucketStore)
+    name = bucket_lease.REGISTER if is_register else f"_vidlake/leases/{slot}.json"
+    document = json.loads(lake.read(name))
+    holder = document["holders"][slot] if is_register else document
+    holder.update(values)
+    lake.publish(name, json.dumps(document).encode(), overwrite=True)
 
 
-def test_second_run_is_refused_while_the_first_lives(root: Path) -> None:
-    with process(HOLD, str(root)) as first:
+def test_second_run_is_refused_while_the_first_lives(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         line(first)
-        for refused in (Lease.acquire, Lease.check):
+        for refused in (lease.acquire, lease.check):
             with pytest.raises(UsageError, match=f"in use by another run .process {first.pid} on .*wait for it to end"):
-                refused(root)
+                refused(lake, shard=WHOLE)
 
 
-def test_second_run_in_the_same_process_is_refused(root: Path) -> None:
-    lease = Lease.acquire(root)
+def test_second_run_in_the_same_process_is_refused(lake: Store) -> None:
+    held = lease.acquire(lake, shard=WHOLE)
     with pytest.raises(UsageError, match="in use"):
-        Lease.acquire(root)
-    lease.release()
-    Lease.acquire(root).release()
+        lease.acquire(lake, shard=WHOLE)
+    held.release()
+    lease.acquire(lake, shard=WHOLE).release()
 
 
-def test_a_dead_run_does_not_block(root: Path) -> None:
-    with process(HOLD, str(root)) as first:
+def test_a_dead_run_does_not_block(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         token = line(first)
-        first.kill()
-        first.wait()
-        Lease.check(root)
-        lease = Lease.acquire(root)
-    assert lease.token != token
-    lease.release()
-    assert not (root / LEASE).exists()
+        kill(first)
+        lease.check(lake, shard=WHOLE)
+        held = lease.acquire(lake, shard=WHOLE)
+    assert held.token != token
+    held.release()
+    with pytest.raises(LeaseLost):
+        lease.fence(lake, token=held.token).remove("x")
 
 
-def test_a_run_that_nobody_has_waited_for_does_not_block(root: Path) -> None:
-    with process(HOLD, str(root)) as first:
+def test_a_run_that_nobody_has_waited_for_does_not_block(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         line(first)
         first.kill()
         os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
-        Lease.acquire(root).release()
+        lease.acquire(lake, shard=WHOLE).release()
 
 
-def test_another_process_under_a_dead_runs_pid_does_not_block(root: Path) -> None:
-    Lease.acquire(root)
-    edit(root, start_ticks=1)
-    Lease.acquire(root).release()
+def test_another_process_under_a_dead_runs_pid_does_not_block(lake: Store) -> None:
+    lease.acquire(lake, shard=WHOLE)
+    edit(lake, "1-of-1", start_ticks=1)
+    lease.acquire(lake, shard=WHOLE).release()
 
 
-@pytest.mark.parametrize(
-    "elsewhere",
-    [
-        pytest.param({"boot_id": "another"}, id="another-machine-or-boot"),
-        pytest.param({"pid_namespace": "pid:[1]"}, id="another-container"),
-    ],
-)
-def test_a_run_that_cannot_be_seen_holds_for_a_minute_after_its_last_renewal(
-    root: Path, elsewhere: dict[str, str]
-) -> None:
-    Lease.acquire(root)
-    edit(root, **elsewhere, age_s=55)
-    with pytest.raises(UsageError, match="in use"):
-        Lease.acquire(root)
-    edit(root, age_s=61)
-    Lease.acquire(root).release()
+def test_a_run_that_is_stopped_is_not_dead(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
+        line(first)
+        stop(first)
+        with pytest.raises(UsageError, match="in use"):
+            lease.acquire(lake, shard=WHOLE)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"", id="empty"),
-        pytest.param(b'{"token": "abc", "ho', id="truncated"),
-        pytest.param(b"[1]", id="of-another-kind"),
-        pytest.param(b'{"token": "abc"}', id="without-its-fields"),
-        pytest.param(b"\xff\xfe", id="no-text"),
-    ],
-)
-def test_damaged_lease_is_respected_for_a_minute(root: Path, content: bytes) -> None:
-    (root / LEASE).write_bytes(content)
-    with pytest.raises(UsageError, match="its lease is damaged"):
-        Lease.acquire(root)
-    with pytest.raises(LeaseLost), fenced(root, "abc"):
-        pass
-    os.utime(root / LEASE, (0, 0))
-    Lease.acquire(root).release()
-
-
-def test_stale_worker_cannot_publish_after_takeover(root: Path) -> None:
-    with process(HOLD, str(root)) as first:
+def test_stale_worker_cannot_publish_after_takeover(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
         token = line(first)
-        with process(PUBLISH, str(root), token) as worker:
+        with process(PUBLISH, lake.uri, token) as worker:
             assert line(worker) == "ready"
-            stop(worker)
-            first.kill()
-            first.wait()
-            lease = Lease.acquire(root)
+            kill(first)
+            held = lease.acquire(lake, shard=WHOLE)
             tell(worker)
-            worker.send_signal(signal.SIGCONT)
             assert line(worker) == "refused"
-    assert not (root / "published").exists()
-    lease.release()
+    assert lake.list("features") == []
+    held.release()
 
 
-def test_takeover_waits_out_a_worker_in_the_middle_of_publishing(root: Path) -> None:
-    with process(HOLD, str(root)) as first:
+def test_a_stale_token_changes_nothing(lake: Store) -> None:
+    stale = lease.fence(lake, token=lease.acquire(lake, shard=WHOLE).token)
+    edit(lake, "1-of-1", start_ticks=1)
+    lake.publish("videos/x", b"old")
+    version = lake.version("videos/x")
+    lease.acquire(lake, shard=WHOLE)
+    for change in (
+        lambda: stale.publish("features/x", b"rows", stand_in=b"none"),
+        lambda: stale.replace("videos/x", b"new", version=version),
+        lambda: stale.remove("videos/x"),
+    ):
+        with pytest.raises(LeaseLost, match="taken over by another run"):
+            change()
+    assert (lake.list("features"), lake.read("videos/x")) == ([], b"old")
+
+
+def test_shards_of_one_number_go_on_side_by_side(lake: Store) -> None:
+    first, second = (lease.acquire(lake, shard=shard) for shard in (FIRST, SECOND))
+    for held in (first, second):
+        assert lease.fence(lake, token=held.token).publish(f"features/{held.token}", b"rows", stand_in=b"none")
+    with pytest.raises(UsageError, match=r"in use by another run .shard 2/2, process"):
+        lease.acquire(lake, shard=SECOND)
+    first.release()
+    lease.acquire(lake, shard=FIRST).release()
+    assert lease.fence(lake, token=second.token).publish("features/x", b"rows", stand_in=b"none")
+
+
+@pytest.mark.parametrize(
+    ("shard", "advice"),
+    [
+        pytest.param(WHOLE, "start shards I/2 beside it, or wait", id="the-whole"),
+        pytest.param(Shard(index=2, count=3), "start shards I/2 beside it, or wait", id="another-number"),
+    ],
+)
+def test_another_number_of_shards_is_refused_while_one_lives(lake: Store, shard: Shard, advice: str) -> None:
+    held = lease.acquire(lake, shard=SECOND)
+    for refused in (lease.check, lease.acquire):
+        with pytest.raises(UsageError, match=rf"shard 2/2, process .*{advice}"):
+            refused(lake, shard=shard)
+    held.release()
+    other = lease.acquire(lake, shard=shard)
+    with pytest.raises(UsageError, match="in use"):
+        lease.acquire(lake, shard=SECOND)
+    other.release()
+
+
+def test_dead_shards_of_another_number_publish_nothing_more(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/2") as one, process(HOLD, lake.uri, "2/2") as other:
+        tokens = line(one), line(other)
+        kill(one)
+        kill(other)
+        lease.acquire(lake, shard=WHOLE).release()
+    for token in tokens:
+        with pytest.raises(LeaseLost):
+            lease.fence(lake, token=token).publish("features/x", b"rows", stand_in=b"none")
+
+
+def test_the_other_shards_worker_goes_on_after_its_driver_died(lake: Store) -> None:
+    """It belongs to no other run yet, and what it publishes counts."""
+    with process(HOLD, lake.uri, "1/2") as first:
         token = line(first)
-        with process(PUBLISH, str(root), token) as worker:
-            line(worker)
-            tell(worker)
-            assert line(worker) == "inside"
-            stop(worker)
-            first.kill()
-            first.wait()
-            taken: list[bool] = []
+        kill(first)
+    lease.acquire(lake, shard=SECOND)
+    assert lease.fence(lake, token=token).publish("features/x", b"rows", stand_in=b"none")
 
-            def take() -> None:
-                lease = Lease.acquire(root)
-                taken.append((root / "published").exists())
-                lease.release()
 
-            taker = threading.Thread(target=take)
+def test_of_many_that_start_at_once_the_winners_fit_together(lake: Store) -> None:
+    shards = ["1/1", "1/1", "1/2", "2/2", "2/2", "1/3", "3/3"]
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(process(HOLD, lake.uri, shard)) for shard in shards]
+        answers = [line(run) for run in started]
+        won = [shard for shard, answer in zip(shards, answers, strict=True) if not answer.startswith("refused")]
+        assert len({shard.partition("/")[2] for shard in won}) == 1
+        assert len(set(won)) == len(won) > 0
+
+
+def test_of_two_that_take_over_at_once_one_wins(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
+        line(first)
+        kill(first)
+    for _ in range(5):
+        tokens: list[str] = []
+
+        def take(tokens: list[str] = tokens) -> None:
+            with contextlib.suppress(UsageError):
+                tokens.append(lease.acquire(lake, shard=WHOLE).token)
+
+        takers = [threading.Thread(target=take) for _ in range(4)]
+        for taker in takers:
             taker.start()
-            taker.join(0.5)
-            assert taker.is_alive()
-            tell(worker)
-            worker.send_signal(signal.SIGCONT)
-            assert line(worker) == "published"
-            taker.join(10)
-    assert taken == [True]
+        for taker in takers:
+            taker.join()
+        assert len(tokens) == 1
+        edit(lake, "1-of-1", start_ticks=1)
 
 
-def test_takeover_gives_up_on_a_worker_that_never_finishes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOCK_WAIT_S", 0.2)
-    with open(root / "_vidlake/lease.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        with pytest.raises(StorageError, match="a worker of an earlier run has been publishing"):
-            Lease.acquire(root)
+def test_release_leaves_the_lease_of_another_run_alone(lake: Store) -> None:
+    held = lease.acquire(lake, shard=WHOLE)
+    edit(lake, "1-of-1", token="1-of-1.another")
+    held.release()
+    assert lease.fence(lake, token="1-of-1.another").publish("features/x", b"rows", stand_in=b"none")
 
 
-def test_release_leaves_the_lease_of_another_run_alone(root: Path) -> None:
-    lease = Lease.acquire(root)
-    edit(root, token="another")
-    lease.release()
-    assert json.loads((root / LEASE).read_text())["token"] == "another"
-
-
-def test_release_survives_a_dataset_that_is_gone(tmp_path: Path) -> None:
-    root = tmp_path / "out"
-    (root / "_vidlake").mkdir(parents=True)
-    lease = Lease.acquire(root)
-    shutil.rmtree(root)
-    lease.release()
-
-
-def test_lease_is_renewed_until_it_is_taken_over(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RENEWED_EVERY_S", 0.02)
-    lease = Lease.acquire(root)
-    os.utime(root / LEASE, (0, 0))
-    wait_until(lambda: (root / LEASE).stat().st_mtime > 1)
-    edit(root, token="another", age_s=1000)
-    wait_until(lambda: not lease._thread.is_alive())
-    assert (root / LEASE).stat().st_mtime < time.time() - 900
-    lease.release()
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], check=False, stderr=subprocess.DEVNULL
-    )
-    if mounted.returncode:
-        pytest.skip("no file systems can be mounted here")
-    (disk / "_vidlake").mkdir()
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
-
-
-def test_renewing_goes_on_while_the_disk_is_full_and_after_it_was_read_only(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_RENEWED_EVERY_S", 0.02)
-    lease = Lease.acquire(small_disk)
-    with contextlib.suppress(OSError):
-        (small_disk / "filler").write_bytes(bytes(100_000))
-    os.utime(small_disk / LEASE, (0, 0))
-    wait_until(lambda: (small_disk / LEASE).stat().st_mtime > 1)
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    time.sleep(0.1)
-    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    os.utime(small_disk / LEASE, (0, 0))
-    wait_until(lambda: (small_disk / LEASE).stat().st_mtime > 1)
-    lease.release()
-
-
-def test_checking_writes_nothing(small_disk: Path) -> None:
-    Lease.acquire(small_disk).release()
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    Lease.check(small_disk)
-    with pytest.raises(UsageError, match=r"cannot write to .*Read-only"):
-        Lease.acquire(small_disk)
-
-
-def test_checking_where_there_is_no_dataset_finds_no_lease(tmp_path: Path) -> None:
-    Lease.check(tmp_path / "nothing")
-    (tmp_path / "file").touch()
-    Lease.check(tmp_path / "file")
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_file_system_without_locks_is_refused_in_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def flock(fd: int, operation: int) -> None:  # none of the file systems here is without
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(UsageError, match="has no file locks") as caught:
-        Lease.acquire(root)
-    assert "\n" not in str(caught.value)
+def test_checking_where_there_is_no_dataset_finds_no_lease_and_writes_nothing(place: str) -> None:
+    lease.check(store_at(place), shard=WHOLE)
+    assert store_at(place).list("_vidlake/leases") == []

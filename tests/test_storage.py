@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import Changed, StorageError, Unreadable, UsageError
-from pipeline.publish import Store
 from pipeline.storage import Identity, RetryPolicy, canonical_uri, open_reader, stat, video_id
+from pipeline.stores import store_at
 
 QUICK = RetryPolicy(attempts=3, wait_initial_s=0.01, wait_max_s=0.02, jitter_s=0.0)
 CONTENT = os.urandom(5_000_000)
@@ -111,7 +111,7 @@ def test_video_id_tells_replacements_apart() -> None:
 
 
 def test_unsupported_scheme_is_a_usage_error_that_names_it() -> None:
-    for attempt in (stat, open_reader, Store):
+    for attempt in (stat, open_reader, store_at):
         with pytest.raises(UsageError, match="s4://"):
             attempt(f"s4://key:{SECRET}@bucket/a.mp4")
 

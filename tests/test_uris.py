@@ -27,6 +27,10 @@ SECRET = "s3cr3t"
         pytest.param("https://h/a?sv=1&st=2&se=3&sr=b&sp=r&sig=k&snapshot=7", "https://h/a?snapshot=7", id="azure-sas"),
         pytest.param("https://h/a?access_token=k&TOKEN=k&q=", "https://h/a?q=", id="tokens"),
         pytest.param("abfs://box@account/a.mp4", "abfs://box@account/a.mp4", id="azure-container-is-no-user"),
+        pytest.param("AZ://box:pw@account/a.mp4", "az://box@account/a.mp4", id="a-password-beside-it-is-dropped"),
+        pytest.param("s3://me:pw@b/a.mp4", "s3://b/a.mp4", id="bucket-without-user-info"),
+        pytest.param("s3://b/50%25 a#1?[2]&&.mp4", "s3://b/50%25 a#1?[2]&&.mp4", id="key-stays-as-written"),
+        pytest.param("az://b/a.mp4?sv=1&sig=k", "az://b/a.mp4", id="signature-behind-a-key"),
     ],
 )
 def test_canonical_uri_is_stable_and_holds_no_secret(text: str, uri: str) -> None:

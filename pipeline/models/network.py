@@ -78,13 +78,13 @@ def filled(
     Raises:
         UsageError: the file cannot be read or holds another network's weights.
     """
-    state = read_state_dict(weights.path)
+    state = read_state_dict(weights.location)
     with parameters_on_meta():
         outline = construct(NUM_CLASSES, {})
     state = without_prefix(state, names=set(outline.state_dict()))
     last = state.get(f"{head_of(outline)}.weight")
     whole = construct(NUM_CLASSES if last is None or last.ndim == 0 else last.shape[0], state)
-    fill(whole, state=state, source=f"--weights {weights.path}")
+    fill(whole, state=state, source=f"--weights {weights.location}")
     return whole
 
 

