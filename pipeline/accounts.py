@@ -178,7 +178,7 @@ class _BotoSession:
 def _azure(address: Address, *, client: dict[str, Any], retry_config: Any) -> "ObjectStore":
     from obstore.store import AzureStore
 
-    settings = _azure_settings(address, os.environ)
+    settings = azure_settings(address, os.environ)
     is_signed = settings.keys() & {"account_key", "sas_key", "use_emulator"} or _is_true("AZURE_SKIP_SIGNATURE")
     if not is_signed and "AZURE_STORAGE_TOKEN" not in os.environ:
         try:
@@ -193,8 +193,14 @@ def _azure(address: Address, *, client: dict[str, Any], retry_config: Any) -> "O
     return AzureStore(address.container, client_options=client, retry_config=retry_config, **settings)  # type: ignore[arg-type]
 
 
-def _azure_settings(address: Address, variables: Mapping[str, str]) -> dict[str, Any]:
-    """Account, endpoint, and key or signature; the last two only where they are those of the address' account."""
+def azure_settings(address: Address, variables: Mapping[str, str]) -> dict[str, Any]:
+    """What the driver must know, by its own names for it.
+
+    Account and endpoint; and the key or signature, where they are those of the account that the address names.
+
+    Raises:
+        UsageError: neither address nor variables name an account.
+    """
     account, _, domain = address.host.partition(".")
     text = variables.get("AZURE_STORAGE_CONNECTION_STRING")
     settings = _connection(text) if text else _named(variables)

@@ -224,7 +224,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.upstream = urlsplit(store.url).netloc
         self.faults: deque[Fault] = deque()
         self.outage: Fault | None = None
-        self.methods = ("GET", "HEAD", "PUT", "POST", "DELETE")
+        self.methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "POST", "DELETE")
         self.passed: list[Passed] = []
 
     @property
