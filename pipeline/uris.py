@@ -65,6 +65,19 @@ def canonical_uri(text: str) -> str:
     )
 
 
+def has_secret(text: str) -> bool:
+    """Whether an address holds what ``canonical_uri`` takes out of it: a password or a signature."""
+    scheme = scheme_of(text)
+    if scheme == "file":
+        return False
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    is_person = "@" in parts.netloc and scheme not in ("abfs", "abfss")
+    return is_person or _public_query(parts.query) != "&".join(filter(None, parts.query.split("&")))
+
+
 def _local_path(text: str) -> str:
     match = _SCHEME.match(text)
     if match is None:

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
+from clusters import LocalCluster, local_cluster
 from numpy.typing import NDArray
 
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
@@ -124,3 +125,10 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         yield home
+
+
+@pytest.fixture(scope="session")
+def two_nodes() -> Iterator[LocalCluster]:
+    """A cluster of two nodes of a CPU each, begun with ``ray start``."""
+    with local_cluster(num_nodes=2) as cluster:
+        yield cluster
