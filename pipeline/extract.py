@@ -41,8 +41,8 @@ class SharedTally:
     def __init__(self) -> None:
         """Start the actor, on the driver's own node: no other that is lost takes the counts along."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Tally)
-        self._actor: Any = actor.remote()
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+        self._actor: Any = cast(Any, ray).remote(**options)(Tally).remote()
 
     def add(self, stage: StageName, *, began: float, **counts: Any) -> None:
         """Count in what this worker did since ``began``, without waiting; ``counts`` are fields of ``Worked``."""

@@ -39,17 +39,20 @@ class Node:
     process: "subprocess.Popen[bytes]"
     folder: Path
 
+    def family(self) -> list[psutil.Process]:
+        """Its processes."""
+        whole = psutil.Process(self.process.pid)
+        return [*whole.children(recursive=True), whole]
+
     def raylet(self) -> psutil.Process:
-        [found] = [
-            child for child in psutil.Process(self.process.pid).children(recursive=True) if child.name() == "raylet"
-        ]
+        """The one that makes it a node."""
+        [found] = [process for process in self.family() if process.name() == "raylet"]
         return found
 
     def stop(self) -> None:
         """End it, and whatever it has started."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            whole = psutil.Process(self.process.pid)
-            family = [*whole.children(recursive=True), whole]
+            family = self.family()
             for member in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.kill()

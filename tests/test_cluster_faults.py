@@ -10,13 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
 import pytest
-from clusters import LocalCluster
+from clusters import LocalCluster, Node
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
 
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.slow
 NUM_VIDEOS = 6
 # Of a second each, and small files: there is always something done, and something to do.
 HOW = [*MODEL, "--sample", "all", "--segment-seconds", "1", "--rows-per-file", "25", "--json"]
-DECODE, MODEL_ACTOR = "_decode", "Embed"
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +78,26 @@ def some_features(out: Path) -> bool:
     return (out / "features").exists() and any((out / "features").iterdir())
 
 
-def workers(cluster: LocalCluster, name: str) -> list[psutil.Process]:
-    """The processes of Ray that run the stage of this name now."""
+def is_planned(out: Path) -> bool:
+    return (out / "_vidlake" / "plan").exists() and any((out / "_vidlake" / "plan").iterdir())
+
+
+def workers(node: Node, stage: str) -> list[psutil.Process]:
+    """The processes of Ray that are at work on a stage now, on this node."""
     found = []
-    for node in cluster.nodes:
-        for process in psutil.Process(node.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if process.cmdline()[:1] and "ray::" in process.cmdline()[0] and name in process.cmdline()[0]:
-                    found.append(process)
+    for process in node.family():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            title = " ".join(process.cmdline())
+            if title.startswith("ray::") and stage in title:
+                found.append(process)
     return found
+
+
+def find_workers(cluster: LocalCluster, stage: str, found: list[psutil.Process]) -> bool:
+    """Add those of a whole cluster to ``found``."""
+    for node in cluster.nodes:
+        found += workers(node, stage)
+    return bool(found)
 
 
 def test_lost_node_costs_only_time(archive: Path, calm: Path, tmp_path: Path, two_nodes: LocalCluster) -> None:
@@ -94,8 +105,7 @@ def test_lost_node_costs_only_time(archive: Path, calm: Path, tmp_path: Path, tw
     try:
         out = tmp_path / "lake"
         run = Running("extract", archive, "--out", out, *HOW, "--address", two_nodes.address)
-        run.until(lambda: some_features(out))
-        assert any("Embed" in " ".join(child.cmdline()) for child in spare.raylet().children(recursive=True))
+        run.until(lambda: is_planned(out) and workers(spare, "MapBatches"))
         spare.raylet().kill()
         assert_whole(run.ends(status=0), out, calm)
     finally:
@@ -105,10 +115,10 @@ def test_lost_node_costs_only_time(archive: Path, calm: Path, tmp_path: Path, tw
 def test_killed_workers_are_replaced(archive: Path, calm: Path, tmp_path: Path, two_nodes: LocalCluster) -> None:
     out = tmp_path / "lake"
     run = Running("extract", archive, "--out", out, *HOW, "--address", two_nodes.address)
-    run.until(lambda: some_features(out))
-    for stage in (DECODE, MODEL_ACTOR):
-        run.until(lambda stage=stage: workers(two_nodes, stage))
-        workers(two_nodes, stage)[0].kill()
+    for stage in ("_decode", "Embed"):
+        victims: list[psutil.Process] = []
+        run.until(partial(find_workers, two_nodes, stage, victims))
+        victims[0].kill()
     assert_whole(run.ends(status=0), out, calm)
 
 
@@ -175,7 +185,7 @@ def test_store_that_is_away_for_20_seconds_is_waited_for(
     moody, addresses = store
     out = tmp_path / "lake"
     run = Running("extract", *addresses, "--out", out, *HOW, "--address", two_nodes.address)
-    run.until(lambda: some_features(out))
+    run.until(lambda: is_planned(out))
     moody.away_until = time.monotonic() + 20
     assert_whole(run.ends(status=0), out, calm)
     assert moody.num_refused > 0, "nobody noticed"
@@ -230,7 +240,7 @@ def test_full_disk_fails_the_run_which_resumes_when_there_is_room(
         words = ["extract", archive, "--out", out, *HOW, "--address", two_nodes.address]
         said = vidlake(*words, status=1).stderr.splitlines()
         assert "no space left" in said[-1]
-        assert 0 < len(features(out)) < len(features(calm))
+        assert len(list((out / "features").glob("*.parquet"))) < len(list((calm / "features").iterdir()))
         remount(disk, "size=64m")
         assert_whole(vidlake(*words).stdout, out, calm)
 
