@@ -45,11 +45,7 @@ def check_words(command: click.Command | None, words: Sequence[str]) -> bool:
 
 def _check_inputs(inputs: Iterable[str]) -> None:
     for word in inputs:
-        if has_secret(word):
-            raise UsageError(
-                "an INPUT holds a password or a signature, which the cluster would show in its list of jobs: put it "
-                "into a manifest that only the nodes can read"
-            )
+        _refuse_secret(word, instead="put it into a manifest that only the nodes can read")
         if not _is_relative(word):
             continue
         if not is_manifest(word):
@@ -62,10 +58,18 @@ def _check_inputs(inputs: Iterable[str]) -> None:
 
 
 def _check_output(uri: str) -> None:
+    _refuse_secret(uri, instead="let the nodes have the right to write there")
     if _is_relative(uri):
         raise UsageError(
             f"a dataset at {uri} would be lost with the job: give an address, or the absolute path of a folder that "
             "all nodes share"
+        )
+
+
+def _refuse_secret(word: str, *, instead: str) -> None:
+    if has_secret(word):
+        raise UsageError(
+            f"an address holds a password or a signature, which the cluster would show in its list of jobs: {instead}"
         )
 
 

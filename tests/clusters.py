@@ -86,14 +86,17 @@ class LocalCluster:
         self._wait_for_nodes(1)
 
     def add_node(self) -> Node:
-        before = self.num_alive()
         self._start(f"--address={self.address}", num_cpus=1, environment={})
-        self._wait_for_nodes(before + 1)
+        self._wait_for_nodes(len(self.nodes))
         return self.nodes[-1]
 
     def remove(self, node: Node) -> None:
         node.stop()
         self.nodes.remove(node)
+        deadline = time.monotonic() + _UP_WITHIN_S
+        while self.num_alive() > len(self.nodes):  # missed heartbeats tell, half a minute later
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
 
     def num_alive(self) -> int:
         try:

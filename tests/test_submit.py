@@ -2,10 +2,15 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -80,6 +85,14 @@ def test_relative_paths_are_those_of_the_working_dir(tmp_path: Path, monkeypatch
 def test_address_that_is_no_job_servers_says_what_one_looks_like(address: str) -> None:
     with pytest.raises(UsageError, match="http://HEAD:8265"):
         JobServer(address)
+
+
+def test_server_that_is_no_job_server_is_told() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(UsageError, match="no Ray job server"):
+            JobServer(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
 
 
 def uploaded(folder: Path, target: Path) -> set[str]:
@@ -180,3 +193,71 @@ def test_rays_own_command_submits_this_folder(clips: ClipFactory, tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 videos: 1 ok" in done.stdout
     assert len(features(tmp_path / "lake")) == 4
+
+
+class Tunnel:
+    """The way to a port, as ``ray dashboard`` opens it; it may break, and be there again."""
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._ends: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def break_off(self) -> int:
+        """Cut every connection; returns how many there were."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        return len(ends) // 2
+
+    def close(self) -> None:
+        self._listener.close()
+        self.break_off()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+                self._ends += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def tunnel(port: int) -> Iterator[Tunnel]:
+    opened = Tunnel(port)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.mark.slow
+def test_broken_connection_costs_no_line_and_tells_none_twice(
+    clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster
+) -> None:
+    with tunnel(two_nodes.dashboard_port) as way:
+        submit = ["submit", "--address", way.address, "--working-dir", tmp_path]
+        words = ["extract", clips(num_frames=300), "--out", tmp_path / "lake", *MODEL, "--sample", "all"]
+        process = started(*submit, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stderr is not None
+        assert process.stdout is not None
+        submission_id = process.stderr.readline().split()[1]
+        seen = [process.stdout.readline() for _ in range(3)]
+        assert way.break_off() > 0
+        seen += process.stdout.readlines()
+        assert process.wait(timeout=240) == 0
+    log = JobSubmissionClient(two_nodes.job_server).get_job_logs(submission_id)
+    assert "".join(seen) == log
