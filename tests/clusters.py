@@ -21,6 +21,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 ROOT = Path(__file__).resolve().parents[1]
 _OBJECT_STORE_BYTES = 200_000_000
 _UP_WITHIN_S = 150
+_ON_ONE_MACHINE = {"use_node_id_as_ip": True, "disable_node_updaters": True, "disable_launch_config_check": True}
 _OF_OTHER_PROVIDERS: dict[str, Any] = {
     **{name: {} for name in ("auth", "docker", "file_mounts")},
     **{name: [] for name in ("initialization_commands", "setup_commands", "head_setup_commands")},
@@ -162,7 +163,7 @@ def growing_cluster(node_types: Mapping[str, tuple[dict[str, int], int]]) -> Ite
         head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
         config = {
             "cluster_name": "growing",
-            "provider": {"type": "fake_multinode", "gcs_address": cluster.address},
+            "provider": {"type": "fake_multinode", "gcs_address": cluster.address, **_ON_ONE_MACHINE},
             "available_node_types": {"ray.head.default": head, **types},
             "head_node_type": "ray.head.default",
             "max_workers": sum(count for _, count in node_types.values()),

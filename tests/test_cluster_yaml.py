@@ -59,9 +59,16 @@ def test_images_hold_the_python_and_the_ray_of_the_lock() -> None:
     assert len({image.rpartition("-")[0] for image in images}) == 1, "nodes of one cluster share one Python"
 
 
-def test_nodes_install_the_lock() -> None:
-    [mount] = [remote for remote, local in CONFIG["file_mounts"].items() if local == "."]
-    assert any(f"--require-hashes -r {mount}/requirements.lock" in command for command in CONFIG["setup_commands"])
+def test_nodes_get_the_project_and_install_its_lock() -> None:
+    mounts = {remote: ROOT / local for remote, local in CONFIG["file_mounts"].items()}
+    assert all(local.exists() for local in mounts.values())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {"pipeline", "serve", "pyproject.toml", "requirements.lock", project["readme"], *project["license-files"]}
+    assert {local.name for local in mounts.values()} == needed
+    assert {str(Path(remote).parent) for remote in mounts} == {"/home/ray/vidlake"}
+    lock, install = CONFIG["setup_commands"]
+    assert "--require-hashes -r /home/ray/vidlake/requirements.lock" in lock
+    assert install.endswith("--no-deps --no-build-isolation /home/ray/vidlake")
 
 
 def test_autoscaler_calls_azure_with_the_libraries_that_ray_names() -> None:
