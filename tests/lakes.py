@@ -14,7 +14,7 @@ TOLERANCE = 1e-5
 
 def vidlake(*words: object, status: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *map(str, words)], capture_output=True, text=True, check=False, timeout=240
+        [sys.executable, "-m", "pipeline", *map(str, words)], capture_output=True, text=True, check=False, timeout=400
     )
     assert done.returncode == status, f"exit {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     assert "Traceback" not in done.stderr

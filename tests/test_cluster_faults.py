@@ -21,7 +21,7 @@ from clusters import LocalCluster, Node
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NUM_VIDEOS = 6
 # Of a second each, and small files: there is always something done, and something to do.
@@ -58,7 +58,7 @@ class Running:
 
     def ends(self, *, status: int) -> str:
         """Its stdout, or of a failure its one line."""
-        told, errors = self._process.communicate(timeout=240)
+        told, errors = self._process.communicate(timeout=400)
         assert self._process.returncode == status, told + errors
         assert "Traceback" not in errors
         return told if status in (0, 3) else errors.splitlines()[-1]
