@@ -7,6 +7,7 @@ import signal
 import sys
 from dataclasses import asdict
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 import stamina
 
 from pipeline import __version__
+from pipeline.entrypoint import check_words
 from pipeline.errors import RunError, UsageError
 from pipeline.options import BATCHES, CLUSTER, CONFIG, DATASET, INPUTS, JSON, LIMITS, MODEL, request_of, run_options_of
 from pipeline.progress import Display
@@ -169,6 +171,42 @@ def retry(*, uri: str, is_json: bool, **words: Any) -> int:
         outcome = run_retry(uri, run, Display())
     click.echo(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
     return 3 if run.strict and outcome.totals.reasons else 0
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--address", required=True, metavar="URL", help="The cluster's job server: http://HEAD:8265.")
+@click.option("--working-dir", default=".", show_default=True, type=click.Path(exists=True, file_okay=False))
+@click.option("--detach", is_flag=True, help="Print the job's id and leave it running.")
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="extract|retry WORDS...")
+@click.pass_context
+def submit(context: click.Context, *, address: str, working_dir: str, detach: bool, words: tuple[str, ...]) -> int:
+    """Run `extract` or `retry` as a job of a Ray cluster, and leave with its exit status.
+
+    Uploads the working dir, which is where the job runs, but for what .gitignore and .rayignore name, and follows the
+    job's log. The same again resumes it. Ctrl-C leaves it running. Environment variables are not sent along.
+    """
+    name, *rest = words
+    with contextlib.chdir(working_dir):
+        is_json = check_words(cli.get_command(context, name), rest)
+    from pipeline.submit import JobServer
+
+    job = JobServer(address).submit([name, "--address", "auto", *rest], working_dir=Path(working_dir).absolute())
+    if detach:
+        click.echo(json.dumps({"submission_id": job.submission_id}) if is_json else job.submission_id)
+        return 0
+    click.echo(f"job {job.submission_id} on {job.address}", err=True)
+    try:
+        last = ""
+        for last in job.lines():
+            click.echo(last, err=is_json)
+        job_status = job.exit_status()
+    except KeyboardInterrupt:
+        where = f"{job.submission_id} --address {job.address}"
+        told = f"the job goes on; to follow it: ray job logs --follow {where}; to stop it: ray job stop {where}"
+        return _complain(told, _INTERRUPTED)
+    if is_json and job_status in (0, 3):
+        click.echo(last)
+    return job_status
 
 
 @cli.command()

@@ -5,11 +5,13 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import psutil
 import ray
+from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError, RayTaskError
 
 from pipeline.errors import PipelineError, RunError, UsageError
@@ -17,6 +19,8 @@ from pipeline.sizes import Hardware
 
 _LOCAL_STARTS = 2
 _REACHED_WITHIN_S = 10.0
+_GROWN_WITHIN_S = 1200.0
+_GROWTH_POLL_S = 1.0
 _RAYS_ADVICE = "Failed to apply UDF transform"
 
 
@@ -31,22 +35,27 @@ class Starting:
         self._is_over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
-    def hardware(self) -> Hardware:
-        """What the cluster has to give, once it is up.
+    def hardware(self, *, min_cpus: int = 0, min_gpus: int = 0, say: Callable[[str], None] | None = None) -> Hardware:
+        """What the cluster has to give, once it is up and has grown to this size, as ``say`` is told.
 
         Raises:
             UsageError: there is no such cluster.
-            RunError: the machine cannot start one.
+            RunError: the machine cannot start one, or the cluster does not grow.
         """
         self._is_up.wait()
         if self._error is not None:
             raise self._error
-        total: dict[str, float] = cast(Any, ray).cluster_resources()
+        wanted = {"CPU": min_cpus, "GPU": min_gpus}
+        if not _has(wanted):
+            (say or str)(f"waiting for the cluster to grow to {_told(wanted)}; it has {_told(_resources())}")
+            _grow(wanted)
+        total = _resources()
         nodes: list[dict[str, Any]] = cast(Any, ray).nodes()
+        with_cpus = [node for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
         return Hardware(
             num_cpus=max(1, int(total.get("CPU", 1))),
             num_gpus=int(total.get("GPU", 0)),
-            num_nodes=max(1, sum(bool(node["Alive"]) for node in nodes)),
+            num_nodes=max(1, len(with_cpus)),
         )
 
     def stop(self) -> None:
@@ -84,6 +93,40 @@ def starting(address: str | None, *, metrics_port: int | None = None) -> Iterato
         raise cause_of(error) from None
     finally:
         cluster.stop()
+
+
+def _grow(wanted: dict[str, int]) -> None:
+    """Ask the autoscaler, and wait.
+
+    The request is taken back as soon as it is met: it would outlive a driver that is killed, and keep machines that
+    cost money. From then on, work keeps them.
+    """
+    request_resources(bundles=[{name: 1} for name, count in wanted.items() for _ in range(count)])
+    deadline = time.monotonic() + _GROWN_WITHIN_S
+    try:
+        while not _has(wanted):
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"the cluster has {_told(_resources())} after {_GROWN_WITHIN_S / 60:.0f} min, not {_told(wanted)}: "
+                    "`ray status` on its head says why; raise max_workers or ask for less"
+                )
+            time.sleep(_GROWTH_POLL_S)
+    finally:
+        request_resources(bundles=[])
+
+
+def _has(wanted: dict[str, int]) -> bool:
+    total = _resources()
+    return all(total.get(name, 0) >= count for name, count in wanted.items())
+
+
+def _resources() -> dict[str, float]:
+    total: dict[str, float] = cast(Any, ray).cluster_resources()
+    return total
+
+
+def _told(resources: Mapping[str, float]) -> str:
+    return " and ".join(f"{resources.get(name, 0):.0f} {name}s" for name in ("CPU", "GPU"))
 
 
 def _start(address: str | None, *, metrics_port: int | None) -> None:

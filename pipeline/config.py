@@ -132,6 +132,9 @@ class RunOptions:
     limit: int | None = None
     shard: Shard = WHOLE
     address: str | None = None
+    min_cpus: int | None = None
+    min_gpus: int | None = None
+    """What a cluster is to have before the run is sized; one that scales is asked for it."""
     compile: bool = False
     strict: bool = False
 

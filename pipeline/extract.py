@@ -14,6 +14,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Datasink, TaskPoolStrategy
 from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.block import Block
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.errors import RunError
@@ -38,8 +39,10 @@ class SharedTally:
     """A tally in an actor of its own, which takes no resources; copies of this all add to the same one."""
 
     def __init__(self) -> None:
-        """Start the actor."""
-        self._actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Tally).remote()
+        """Start the actor, on the driver's own node: no other that is lost takes the counts along."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+        self._actor: Any = cast(Any, ray).remote(**options)(Tally).remote()
 
     def add(self, stage: StageName, *, began: float, **counts: Any) -> None:
         """Count in what this worker did since ``began``, without waiting; ``counts`` are fields of ``Worked``."""
@@ -112,6 +115,7 @@ def _quiet() -> None:
     context.print_on_execution_start = False
     context.target_max_block_size = _BLOCK_BYTES
     warnings.filterwarnings("ignore", message="`ray_remote_args_fn` is deprecated")
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")  # a small job's last batch
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

@@ -8,7 +8,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import lease
 from pipeline.config import WHOLE, DatasetConfig, ExtractRequest, RunOptions, Shard
@@ -21,6 +21,9 @@ from pipeline.outcome import Clockwork, Outcome
 from pipeline.progress import Display
 from pipeline.sizes import Hardware
 from pipeline.sources import RESERVED_COLUMNS
+
+if TYPE_CHECKING:
+    from pipeline.cluster import Starting
 
 
 def run_extract(request: ExtractRequest, display: Display) -> Outcome:
@@ -45,7 +48,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
 
         model = load_model(request.model, weights=request.weights).info
         clockwork.mark("model")
-        hardware = cluster.hardware()
+        hardware = _hardware(cluster, request.run, display)
         clockwork.mark("ray")
         info = _info(request, model, known, hardware)
         dataset.check(info.config)
@@ -66,7 +69,7 @@ def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
     with starting(options.address) as cluster:
         from pipeline.run import Run
 
-        hardware = cluster.hardware()
+        hardware = _hardware(cluster, options, display)
         clockwork.mark("ray")
         with _writing(dataset, info, shard=WHOLE) as token:
             run = Run(dataset, info, options, hardware=hardware, token=token, display=display, clockwork=clockwork)
@@ -113,7 +116,7 @@ def forecast(request: ExtractRequest, display: Display) -> Forecast:
         model = load_model(request.model, weights=request.weights)
         embedder = Embedder(model, precision=request.precision or "fp32")
         sample_s = seconds_per_sample(embedder)
-        hardware = cluster.hardware()
+        hardware = _hardware(cluster, request.run, display)
         info = _info(request, model.info, known, hardware)
         if existing is not None:
             existing.check(info.config)
@@ -146,6 +149,10 @@ def _forecast(planned: Planned, segments: list[dict[str, Any]], info: DatasetInf
         model_s=num_samples * sample_s,
         num_bytes=num_samples * info.config.model.dim * value_bytes,
     )
+
+
+def _hardware(cluster: "Starting", options: RunOptions, display: Display) -> Hardware:
+    return cluster.hardware(min_cpus=options.min_cpus or 0, min_gpus=options.min_gpus or 0, say=display.say)
 
 
 def _refuse_early(known: DatasetInfo, request: ExtractRequest, dataset: Dataset) -> None:

@@ -77,6 +77,8 @@ CLUSTER = _options(
     click.option("--rows-per-file", type=click.IntRange(min=1), metavar="N", help="Rows of a features file, about."),
     LIMITS,
     click.option("--address", metavar="A", help="A Ray cluster: auto or HOST:PORT. Without it a local one is started."),
+    click.option("--min-cpus", type=click.IntRange(min=1), metavar="N", help="Have the cluster grow to N CPUs first."),
+    click.option("--min-gpus", type=click.IntRange(min=1), metavar="N", help="Have the cluster grow to N GPUs first."),
 )
 DATASET = _options(
     MODEL,
@@ -109,6 +111,8 @@ def request_of(words: dict[str, Any]) -> ExtractRequest:
 
 def run_options_of(words: dict[str, Any]) -> RunOptions:
     """What the words of ``CLUSTER`` ask for; raises as ``request_of`` does."""
+    if words.get("address") is None and (words.get("min_cpus") or words.get("min_gpus")):
+        raise UsageError("--min-cpus and --min-gpus are of a cluster: give its --address")
     limits = DecodeLimits(
         timeout_s=words["decode_timeout"],
         memory_bytes=parse_size(str(words["decode_memory"])),

@@ -70,6 +70,21 @@ def canonical_uri(text: str) -> str:
     )
 
 
+def has_secret(text: str) -> bool:
+    """Whether an address holds what ``canonical_uri`` takes out of it: a password or a signature."""
+    scheme = scheme_of(text)
+    if scheme == "file":
+        return False
+    if scheme in BUCKET_FAMILIES:
+        rest = text.partition("://")[2]
+        return _public_key_of(rest, family=BUCKET_FAMILIES[scheme]) != rest
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return "@" in parts.netloc or _public_query(parts.query) != "&".join(filter(None, parts.query.split("&")))
+
+
 def _public_key_of(rest: str, *, family: str) -> str:
     """Of an address of an object store, what stands behind its scheme."""
     place, slash, key = rest.partition("/")
@@ -79,8 +94,8 @@ def _public_key_of(rest: str, *, family: str) -> str:
     name, mark, query = key.partition("?")
     public = _public_query(query)
     # A key may hold a question mark of its own: it is cut only where a signature stands behind it.
-    has_secret = len(public) < len("&".join(filter(None, query.split("&"))))
-    return f"{place}{slash}" + (f"{name}{mark if public else ''}{public}" if has_secret else key)
+    is_signed = len(public) < len("&".join(filter(None, query.split("&"))))
+    return f"{place}{slash}" + (f"{name}{mark if public else ''}{public}" if is_signed else key)
 
 
 def _local_path(text: str) -> str:

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
+from clusters import LocalCluster, local_cluster
 from numpy.typing import NDArray
 from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
 
@@ -196,3 +197,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def bucket_place(bucket: str) -> str:
     """Where a new dataset may lie in each object store."""
     return f"{bucket}/lake"
+
+
+@pytest.fixture(scope="session")
+def two_nodes() -> Iterator[LocalCluster]:
+    """A cluster of two nodes of a CPU each, begun with ``ray start``."""
+    with local_cluster(num_nodes=2) as cluster:
+        yield cluster

@@ -31,6 +31,7 @@ def refused(*words: object) -> str:
         pytest.param(["extract", "x.mp4", "--out", "o", "--shard", "3/2"], "I/N", id="bad shard"),
         pytest.param(["extract", "x.mp4", "--out", "o", "--decode-memory", "lots"], "GiB", id="bad size"),
         pytest.param(["extract", "x.mp4", "--out", "o", "--precision", "int8"], "fp32", id="bad precision"),
+        pytest.param(["extract", "x.mp4", "--out", "o", "--min-cpus", "8"], "--address", id="growth of no cluster"),
         pytest.param(["extract", "x.mp4", "--out", "o", "--limit", "0"], "--limit", id="limit of zero"),
         pytest.param(["extract", "x.mp4", "--out", "o", "--config", "none.yaml"], "none.yaml", id="no config"),
         pytest.param(["extract", "nothing/*.mp4", "--out", "o"], "nothing/*.mp4", id="input that matches nothing"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.uris import canonical_uri
+from pipeline.uris import canonical_uri, has_secret
 
 SECRET = "s3cr3t"
 
@@ -48,3 +48,19 @@ def test_impossible_addresses_are_usage_errors_without_secrets(text: str) -> Non
     with pytest.raises(UsageError) as caught:
         canonical_uri(text)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_secret"),
+    [
+        pytest.param("/a?sig=k", False, id="a-file-whose-name-looks-like-it"),
+        pytest.param("https://h/a?cam=3&&st=1", False, id="plain-parameters"),
+        pytest.param("https://h/a?sv=1&sig=k", True, id="a-signature"),
+        pytest.param("https://me:pw@h/a", True, id="user-info"),
+        pytest.param("s3://key:pw@bucket/a", True, id="a-key-before-a-bucket"),
+        pytest.param("abfs://box@account/a.mp4", False, id="azure-container-is-no-user"),
+        pytest.param("http://[bad/a", False, id="no-address-at-all"),
+    ],
+)
+def test_secrets_in_addresses_are_found(text: str, is_secret: bool) -> None:
+    assert has_secret(text) is is_secret
