@@ -14,6 +14,7 @@ import click
 import stamina
 
 from pipeline import __version__
+from pipeline.config import parse_size
 from pipeline.errors import RunError, UsageError
 from pipeline.options import BATCHES, CLUSTER, CONFIG, DATASET, INPUTS, JSON, LIMITS, MODEL, request_of, run_options_of
 from pipeline.progress import Display
@@ -169,6 +170,27 @@ def retry(*, uri: str, is_json: bool, **words: Any) -> int:
         outcome = run_retry(uri, run, Display())
     click.echo(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
     return 3 if run.strict and outcome.totals.reasons else 0
+
+
+@cli.command()
+@click.argument("uri")
+@click.option("--out", required=True, metavar="NEW", help="The folder of the new dataset.")
+@click.option("--file-size", default="256MiB", show_default=True, metavar="BYTES", help="Of a features file, about.")
+@JSON
+@CONFIG
+def compact(*, uri: str, out: str, file_size: str, is_json: bool) -> int:
+    """Write the dataset at URI anew in large files, sorted by video; the old one is left as it is.
+
+    What is settled when the command starts is what NEW gets; run again, it adds what came since. While it runs, NEW
+    takes up to twice the space.
+    """
+    file_bytes = parse_size(file_size)
+    from pipeline.jobs import run_compact
+    from pipeline.summary import describe_compacted
+
+    done = run_compact(uri, out, file_bytes=file_bytes, display=Display(is_quiet=is_json))
+    click.echo(json.dumps(asdict(done)) if is_json else describe_compacted(done))
+    return 0
 
 
 @cli.command()

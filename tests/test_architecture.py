@@ -40,6 +40,9 @@ ORDER = (
     "dataset",
     "ledger",
     "derived",
+    "catalogue",
+    "gather",
+    "compact",
     "outcome",
     "sources",
     "report",
@@ -75,6 +78,7 @@ HOMES = {
 
 NOT_FOR_SERVE = (
     "pipeline.bench",
+    "pipeline.compact",
     "pipeline.extract",
     "pipeline.jobs",
     "pipeline.summary",
