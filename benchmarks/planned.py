@@ -34,6 +34,7 @@ from pipeline.schemas import EMBEDDED, TASKS
 from pipeline.sizes import Hardware
 from pipeline.sources import RESERVED_COLUMNS
 
+CLUSTER = Hardware(num_cpus=64, num_gpus=4, num_nodes=8)
 _SEGMENTS_PER_FILE = 4_096
 _FACTS = {
     "stream_index": 0,
@@ -56,11 +57,11 @@ _FACTS = {
 class Edges:
     """Stands in for Ray Data, the decoders and the model; counts its own time, which is not the driver's."""
 
-    def __init__(self, *, segments_per_video: int) -> None:
+    def __init__(self, *, segments_per_video: int, num_samples: int = 1, cost_s: float = 1.0) -> None:
         self.seconds = 0.0
         self.most_private_bytes = 0
         self.num_segments = 0
-        self._segments = [_segment(index) for index in range(segments_per_video)]
+        self._segments = [segment(index, num_samples=num_samples, cost_s=cost_s) for index in range(segments_per_video)]
 
     def run_plan(
         self, sources: Sequence[pa.Table], *, dataset: Dataset, schema: pa.Schema, token: str, **_: Any
@@ -108,11 +109,12 @@ class LocalTally:
         return self._tally.snapshot()
 
 
-def _segment(index: int) -> dict[str, Any]:
+def segment(index: int, *, num_samples: int, cost_s: float) -> dict[str, Any]:
+    """One of ten minutes, as the plan has it."""
     times = {"start_s": 600.0 * index, "end_s": 600.0 * (index + 1), "missing_from_s": None}
     pts = 15360 * 600 * index
     places = {"seek_to": pts, "key_pts": pts, "window_first": pts, "window_end": pts + 15360 * 600, "targets": None}
-    return {"index": index, **places, **times, "num_samples": 1, "cost_s": 1.0}
+    return {"index": index, **places, **times, "num_samples": num_samples, "cost_s": cost_s}
 
 
 def _of_size(tables: Sequence[pa.Table], size: int) -> Iterator[pa.Table]:
@@ -150,11 +152,12 @@ def _embedded(tasks: pa.Table) -> pa.Table:
     return pa.table(arrays, names=EMBEDDED.names).cast(EMBEDDED)
 
 
-def _info() -> DatasetInfo:
+def dataset_info(*, dim: int = 512) -> DatasetInfo:
+    """Of a model that is never loaded."""
     preprocessing = Preprocessing(
         resize_px=256, crop_px=(224, 224), interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
     )
-    model = ModelInfo(name="resnet18", dim=512, weights_digest="0" * 64, preprocessing=preprocessing)
+    model = ModelInfo(name="resnet18", dim=dim, weights_digest="0" * 64, preprocessing=preprocessing)
     config = DatasetConfig(model=model, sample="fps:1", precision="fp32", dtype="float32")
     return DatasetInfo(config=config, weights="default")
 
@@ -172,12 +175,16 @@ def links(count: int, folder: Path) -> Path:
     return archive
 
 
-def run(archive: Path, dataset: Dataset, edges: Edges) -> dict[str, float]:
+def run(
+    archive: Path,
+    dataset: Dataset,
+    edges: Edges,
+    *,
+    info: DatasetInfo,
+    hardware: Hardware = CLUSTER,
+) -> dict[str, float]:
     """One ``extract``, from the listing to the derived tables; the driver's own CPU seconds by phase."""
-    extract.run_plan = edges.run_plan
-    extract.run_extract = edges.run_extract
-    extract.SharedTally = LocalTally  # type: ignore[misc, assignment]
-    info, marks = _info(), {}
+    marks: dict[str, float] = {}
     inputs = Inputs([str(archive)], exclude=dataset.store.uri, reserved=RESERVED_COLUMNS)
     dataset.store.ensure_writable()
     held = lease.acquire(dataset.store, shard=WHOLE)
@@ -187,7 +194,7 @@ def run(archive: Path, dataset: Dataset, edges: Edges) -> dict[str, float]:
             dataset,
             info,
             RunOptions(),
-            hardware=Hardware(num_cpus=64, num_gpus=4, num_nodes=8),
+            hardware=hardware,
             token=held.token,
             display=Display(is_quiet=True),
             clockwork=Clockwork(),
@@ -218,9 +225,12 @@ def main() -> None:
         dataset = Dataset.at(f"{folder}/lake")
         before_bytes = private_bytes(os.getpid())
         edges = Edges(segments_per_video=asked.segments_per_video)
-        first_s = run(archive, dataset, edges)
+        extract.run_plan = edges.run_plan
+        extract.run_extract = edges.run_extract
+        extract.SharedTally = LocalTally  # type: ignore[misc, assignment]
+        first_s = run(archive, dataset, edges, info=dataset_info())
         num_segments = edges.num_segments
-        again_s = run(archive, dataset, edges)
+        again_s = run(archive, dataset, edges, info=dataset_info())
         assert edges.num_segments == num_segments, "settled segments were done again"
         files = [path.stat().st_size for path in Path(folder, "lake").rglob("*.parquet")]
     print(

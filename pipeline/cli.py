@@ -15,6 +15,7 @@ import click
 import stamina
 
 from pipeline import __version__
+from pipeline.config import parse_size
 from pipeline.entrypoint import check_words
 from pipeline.errors import RunError, UsageError
 from pipeline.options import BATCHES, CLUSTER, CONFIG, DATASET, INPUTS, JSON, LIMITS, MODEL, request_of, run_options_of
@@ -207,6 +208,27 @@ def submit(context: click.Context, *, address: str, working_dir: str, detach: bo
     if is_json and job_status in (0, 3):
         click.echo(last)
     return job_status
+
+
+@cli.command()
+@click.argument("uri")
+@click.option("--out", required=True, metavar="NEW", help="The folder of the new dataset.")
+@click.option("--file-size", default="256MiB", show_default=True, metavar="BYTES", help="Of a features file, about.")
+@JSON
+@CONFIG
+def compact(*, uri: str, out: str, file_size: str, is_json: bool) -> int:
+    """Write the dataset at URI anew in large files, sorted by video; the old one is left as it is.
+
+    What is settled when the command starts is what NEW gets; run again, it adds what came since. While it runs, NEW
+    takes up to twice the space.
+    """
+    file_bytes = parse_size(file_size)
+    from pipeline.jobs import run_compact
+    from pipeline.summary import describe_compacted
+
+    done = run_compact(uri, out, file_bytes=file_bytes, display=Display(is_quiet=is_json))
+    click.echo(json.dumps(asdict(done)) if is_json else describe_compacted(done))
+    return 0
 
 
 @cli.command()

@@ -13,7 +13,16 @@ import pyarrow.parquet as pq
 
 from pipeline.config import DatasetConfig
 from pipeline.errors import UsageError
-from pipeline.footers import ForeignFile, describe, features_file, read_description, read_settled
+from pipeline.footers import (
+    Footer,
+    ForeignFile,
+    describe,
+    features_file,
+    file_of,
+    read_description,
+    read_footer,
+    read_rows,
+)
 from pipeline.lease import Fence, fence
 from pipeline.objects import DEFAULT_RETRY, Transient, persistently
 from pipeline.publish import MissingFile, Store
@@ -68,13 +77,9 @@ class Dataset:
         """
         name = CONFIG
         try:
-            try:
-                document = json.loads(self.store.read(CONFIG))
-            except MissingFile:
-                name = next(iter(self._features()), "")
-                if not name:
-                    return None
-                document = self._read(name, partial(read_description, uri=self._uri(name)))
+            name, document = self._description()
+            if not name:
+                return None
             return DatasetInfo(config=DatasetConfig.from_json(document), weights=str(document["weights"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -108,8 +113,26 @@ class Dataset:
         Raises:
             UsageError: a run of another shard, started at the same time, has written another.
         """
-        if not self.store.publish(CONFIG, json.dumps(info.to_json(), indent=2).encode()):
+        if not self.create_as(info.to_json()):
             self.check(info.config)
+
+    def create_as(self, document: dict[str, Any]) -> bool:
+        """Write the configuration of another dataset, with the versions that made it; False: there is one already."""
+        return self.store.publish(CONFIG, json.dumps(document, indent=2).encode())
+
+    def document(self) -> dict[str, Any]:
+        """The configuration of a dataset that exists, as it was written."""
+        document: dict[str, Any] = self._description()[1]
+        return document
+
+    def _description(self) -> tuple[str, Any]:
+        """The file that holds the configuration, and what it says; no name: there is no dataset yet."""
+        try:
+            return CONFIG, json.loads(self.store.read(CONFIG))
+        except MissingFile:
+            for name in self._features()[:1]:
+                return name, self._read(name, partial(read_description, uri=self._uri(name)))
+        return "", None
 
     # -- the plan
 
@@ -119,6 +142,10 @@ class Dataset:
             keys = zip(part["video_id"].to_pylist(), part["attempt"].to_pylist(), strict=True)
             name = f"{PLAN_FOLDER}/{_digest(f'{video}.{attempt}' for video, attempt in keys)}.parquet"
             self._fence(token).publish(name, _parquet(part), stand_in=_parquet(part.slice(0, 0)))
+
+    def adopt(self, name: str, source: "Dataset", *, token: str) -> None:
+        """Take over a file of another dataset as it is, under the same name."""
+        self._fence(token).replace(name, source.store.read(name), version=self.store.version(name))
 
     def plan_names(self) -> list[str]:
         """The files of the plan, each of a few thousand videos at most."""
@@ -149,7 +176,11 @@ class Dataset:
         return concat(list(self.settled_parts()), SETTLED)
 
     def settled_parts(self) -> Iterator[pa.Table]:
-        """What is settled, file by file.
+        """What is settled, file by file. Raises as ``footers``."""
+        return (footer.settled for _, footer in self.footers())
+
+    def footers(self) -> Iterator[tuple[str, Footer]]:
+        """The features files and what each says of itself.
 
         Raises:
             ForeignFile: what lies among the features is not ours, or damaged; a reader would stumble over it too.
@@ -157,7 +188,12 @@ class Dataset:
         names = self._features()
         with ThreadPoolExecutor(_FOOTER_THREADS, thread_name_prefix="footer") as pool:
             for at in range(0, len(names), 8 * _FOOTER_THREADS):  # not all at once: the driver's memory is bounded
-                yield from pool.map(self._footer, names[at : at + 8 * _FOOTER_THREADS])
+                some = names[at : at + 8 * _FOOTER_THREADS]
+                yield from zip(some, pool.map(self._footer, some), strict=True)
+
+    def rows(self, name: str, spans: Sequence[tuple[int, int]], *, schema: pa.Schema) -> list[pa.Table]:
+        """The rows of each span, its first row and how many, of a features file. Raises as ``footers``."""
+        return self._read(name, partial(read_rows, spans=spans, schema=schema, uri=self._uri(name)))
 
     def publish_features(self, embedded: pa.Table, info: DatasetInfo, *, token: str) -> int:
         """Commit finished segments, ``EMBEDDED`` rows, in one file.
@@ -180,17 +216,28 @@ class Dataset:
         parts = (entries[at : at + _ROWS_PER_PART] for at in range(0, len(entries), _ROWS_PER_PART))
         return sum(self._publish(part, None, info, token=token) for part in parts)
 
+    def publish_rows(self, rows: pa.Table, entries: Sequence[dict[str, Any]], *, token: str) -> int:
+        """Commit rows of ``features`` as they are, in the order of their ``entries``.
+
+        The name is as by ``publish_features``, and so are the result and what is raised.
+        """
+        stand_in = file_of(rows.slice(0, 0), []).to_pybytes()
+        return self._commit(file_of(rows, entries).to_pybytes(), entries, stand_in=stand_in, token=token)
+
     def _publish(
         self, entries: Sequence[dict[str, Any]], embedded: pa.Table | None, info: DatasetInfo, *, token: str
     ) -> int:
         data = features_file(embedded, entries, info.config, weights=info.weights).to_pybytes()
-        keys = sorted(f"{entry['video_id']}.{entry['segment']}.{entry['attempt']}" for entry in entries)
         stand_in = features_file(None, [], info.config, weights=info.weights).to_pybytes()
+        return self._commit(data, entries, stand_in=stand_in, token=token)
+
+    def _commit(self, data: bytes, entries: Sequence[dict[str, Any]], *, stand_in: bytes, token: str) -> int:
+        keys = sorted(f"{entry['video_id']}.{entry['segment']}.{entry['attempt']}" for entry in entries)
         is_new = self._fence(token).publish(f"{FEATURES}/{_digest(keys)}.parquet", data, stand_in=stand_in)
         return len(data) if is_new else 0
 
-    def _footer(self, name: str) -> pa.Table:
-        return self._read(name, partial(read_settled, uri=self._uri(name)))
+    def _footer(self, name: str) -> Footer:
+        return self._read(name, partial(read_footer, uri=self._uri(name)))
 
     def _features(self) -> list[str]:
         return _parquet_files(self.store.list(FEATURES))
@@ -227,6 +274,17 @@ class Dataset:
         for name in self.store.list(folder):
             if name not in names:
                 self._fence(token).remove(name)
+
+    # -- what is there for a while
+
+    def publish_run(self, name: str, data: bytes, *, token: str) -> None:
+        """Put aside what ``run_piece`` reads again: one Arrow stream after the other."""
+        self._fence(token).replace(name, data, version=None)
+
+    def run_piece(self, name: str, offset: int, num_bytes: int) -> pa.Table:
+        """The Arrow stream of ``num_bytes`` at ``offset``."""
+        piece = self._read(name, lambda file: file.read_at(num_bytes, offset))
+        return pa.ipc.open_stream(piece).read_all()
 
     def _fence(self, token: str) -> Fence:
         return fence(self.store, token=token)

@@ -1,4 +1,4 @@
-"""What the commands do, from the first check to the last figure: ``extract``, ``retry``, ``plan`` and ``status``.
+"""What the commands do, from the first check to the last figure: ``extract``, ``retry``, ``compact``, ``plan`` ...
 
 Ray and torch take seconds to import: they are imported where they are first needed, behind every check that can do
 without them, and torch while Ray starts.
@@ -6,11 +6,13 @@ without them, and torch while Ray starts.
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline import lease
+from pipeline.compact import Compacted, check_target, compact
 from pipeline.config import WHOLE, DatasetConfig, ExtractRequest, RunOptions, Shard
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.derived import Totals, pending_tasks, totals
@@ -75,6 +77,17 @@ def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
             run = Run(dataset, info, options, hardware=hardware, token=token, display=display, clockwork=clockwork)
             run.retry()
             return run.finish()
+
+
+def run_compact(uri: str, out: str, *, file_bytes: int, display: Display) -> Compacted:
+    """Write the dataset at ``uri`` anew at ``out``; raises as ``run_extract`` does."""
+    began = time.monotonic()
+    source, target = Dataset.at(uri), Dataset.at(out)
+    check_target(source, target)
+    lease.check(target.store, shard=WHOLE)
+    with _leased(target, shard=WHOLE) as token:
+        done = compact(source, target, token=token, file_bytes=file_bytes, say=display.say)
+    return replace(done, seconds=time.monotonic() - began)
 
 
 def read_status(uri: str) -> tuple[DatasetInfo, Totals]:
@@ -180,10 +193,16 @@ def _info(request: ExtractRequest, model: ModelInfo, known: DatasetInfo | None, 
 @contextlib.contextmanager
 def _writing(dataset: Dataset, info: DatasetInfo, *, shard: Shard) -> Iterator[str]:
     """The lease of a shard of a dataset that exists, or now does."""
+    with _leased(dataset, shard=shard) as token:
+        dataset.create(info)
+        yield token
+
+
+@contextlib.contextmanager
+def _leased(dataset: Dataset, *, shard: Shard) -> Iterator[str]:
     dataset.store.ensure_writable()
     held = lease.acquire(dataset.store, shard=shard)
     try:
-        dataset.create(info)
         yield held.token
     finally:
         held.release()

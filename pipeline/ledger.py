@@ -77,6 +77,8 @@ class Ledger:
     """The place in ``failures``; -1 for what is ok."""
     failures: pa.Table
     """``SETTLED`` rows of the segments that are not ok."""
+    place: NDArray[np.int32]
+    """Where it stood among the rows that the ledger was made of."""
 
     @classmethod
     def of(cls, settled: Iterable[pa.Table]) -> Self:
@@ -97,11 +99,12 @@ class Ledger:
         order = np.lexsort((all_entries["attempt"], all_keys))
         all_keys = all_keys[order]
         all_entries = all_entries[order]
+        place = order.astype(np.int32)
         is_last = np.append(all_keys[:-1] != all_keys[1:], True)[: len(all_keys)]
         if not is_last.all():
-            all_keys, all_entries = all_keys[is_last], all_entries[is_last]
+            all_keys, all_entries, place = all_keys[is_last], all_entries[is_last], place[is_last]
         values = {name: all_entries[name] for name in _ENTRY.names or ()}
-        return cls(keys=all_keys, **values, failures=pa.concat_tables(failed))
+        return cls(keys=all_keys, **values, failures=pa.concat_tables(failed), place=place)
 
     def find(self, keys: NDArray[np.bytes_]) -> NDArray[np.int64]:
         """The places of ``segment_keys``; -1 for those that are not settled."""
@@ -111,6 +114,18 @@ class Ledger:
         """Which videos are settled as a whole, by this attempt or a later one."""
         at = self.find(segment_keys(id_bytes(video_ids), np.full(len(video_ids), -1)))
         return (at >= 0) & (self.attempt[np.maximum(at, 0)] >= attempts.to_numpy()) if len(self.keys) else at >= 0
+
+    def entries(self, at: NDArray[np.int64]) -> list[dict[str, Any]]:
+        """The ``SETTLED`` rows of these places, as the footers have them."""
+        split = np.ascontiguousarray(self.keys[at]).view(np.uint8).reshape(-1, _KEY_BYTES)
+        ids = np.ascontiguousarray(split[:, :_ID_BYTES]).view(f"S{_ID_BYTES}").reshape(-1).astype(f"U{_ID_BYTES}")
+        segments = np.ascontiguousarray(split[:, _ID_BYTES:]).view(">u4").reshape(-1).astype(np.int64) - 1
+        failed = iter(self.failures.take(pa.array(self.failure[at][~self.is_ok[at]])).to_pylist())
+        blank = dict.fromkeys(SETTLED.names) | {"outcome": OK}
+        names = ("video_id", "segment", "attempt", "num_samples", "num_corrupt")
+        columns = (ids, segments, self.attempt[at], self.num_samples[at], self.num_corrupt[at])
+        values = zip(self.is_ok[at].tolist(), *(column.tolist() for column in columns), strict=True)
+        return [blank | dict(zip(names, told, strict=True)) if is_ok else next(failed) for is_ok, *told in values]
 
 
 _ENTRY = np.dtype(

@@ -1,5 +1,6 @@
 """What a finished command says, in words."""
 
+from pipeline.compact import Compacted
 from pipeline.dataset import DatasetInfo
 from pipeline.derived import Totals
 from pipeline.jobs import Forecast
@@ -31,6 +32,18 @@ def describe_status(uri: str, info: DatasetInfo, totals: Totals) -> str:
         f"fingerprint {config.fingerprint}",
     ]
     return "\n".join(lines + _quarantined(totals))
+
+
+def describe_compacted(done: Compacted) -> str:
+    """What a ``compact`` did."""
+    return "\n".join(
+        [
+            f"{_videos(done.totals)} in {done.out}",
+            f"{done.num_samples} samples of {done.num_files_before} files written to {done.num_files}, "
+            f"{_size(done.num_bytes)} in {_duration(done.seconds)}",
+            *_quarantined(done.totals),
+        ]
+    )
 
 
 def describe_forecast(found: Forecast) -> str:

@@ -54,6 +54,9 @@ ORDER = (
     "ledger",
     "current",
     "derived",
+    "catalogue",
+    "gather",
+    "compact",
     "outcome",
     "sources",
     "report",
@@ -91,6 +94,7 @@ HOMES = {
 
 NOT_FOR_SERVE = (
     "pipeline.bench",
+    "pipeline.compact",
     "pipeline.extract",
     "pipeline.jobs",
     "pipeline.submit",

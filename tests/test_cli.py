@@ -75,7 +75,7 @@ def test_command_line_wins_over_the_config_file(tmp_path: Path) -> None:
 
 def test_help_names_every_command() -> None:
     said = vidlake("--help").stdout
-    assert all(command in said for command in ("extract", "plan", "status", "retry", "models"))
+    assert all(command in said for command in ("extract", "plan", "status", "retry", "compact", "models"))
 
 
 def test_models_lists_the_registry() -> None:

@@ -1,0 +1,143 @@
+"""Many segments through Ray Data, commit and resume: the driver's time and memory, and the files it leaves.
+
+    python -m benchmarks.scheduled NUM_SEGMENTS [--factor F] [--workers N]
+
+Ray, the scheduler, commits, leases, footers and derived tables are the product's own. Decoders and model sleep through
+their measured costs, ``F`` times as fast: see ``benchmarks.stand_ins``.
+"""
+
+import argparse
+import cProfile
+import json
+import os
+import pstats
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+from benchmarks import stand_ins
+from benchmarks.planned import Edges, dataset_info, links, run
+from pipeline import extract, lease
+from pipeline.compact import compact
+from pipeline.config import WHOLE
+from pipeline.dataset import Dataset
+from pipeline.ledger import Ledger
+from pipeline.report import private_bytes
+from pipeline.sizes import Hardware
+
+_SEGMENTS_PER_VIDEO = 20
+_BYTES_PER_SAMPLE = 1280 * 4
+"""Of a feature of the default model: a compacted file holds as many segments as one of those would."""
+
+
+class Memory:
+    """Watches the private memory of this process."""
+
+    def __init__(self) -> None:
+        self.begin_bytes = private_bytes(os.getpid())
+        self.most_bytes = 0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self.most_bytes = max(self.most_bytes, private_bytes(os.getpid()))
+            time.sleep(1)
+
+
+def read_footers(dataset: Dataset) -> dict[str, float]:
+    """What it takes to learn what is done."""
+    began, used = time.monotonic(), time.process_time()
+    ledger = Ledger.of(dataset.settled_parts())
+    wall_s, cpu_s = time.monotonic() - began, time.process_time() - used
+    sizes = [path.stat().st_size for path in Path(dataset.store.uri, "features").glob("*.parquet")]
+    return {"files": len(sizes), "bytes": sum(sizes), "segments": len(ledger.keys), "wall_s": wall_s, "cpu_s": cpu_s}
+
+
+def compacted(dataset: Dataset, folder: str) -> Dataset:
+    """The dataset in files of as many segments as real ones of 256 MiB."""
+    target = Dataset.at(folder)
+    target.store.ensure_writable()
+    held = lease.acquire(target.store, shard=WHOLE)
+    before = read_footers(dataset)
+    per_file = (256 << 20) / (stand_ins.NUM_SAMPLES * _BYTES_PER_SAMPLE)
+    try:
+        compact(dataset, target, token=held.token, file_bytes=int(before["bytes"] / before["segments"] * per_file))
+    finally:
+        held.release()
+    return target
+
+
+def profile_scheduler(profiler: cProfile.Profile) -> None:
+    """Ray Data schedules in a thread of its own, where a profiler has to be started."""
+    real = StreamingExecutor.run
+
+    def profiled(self: Any) -> None:
+        profiler.runcall(real, self)
+
+    StreamingExecutor.run = profiled  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Run, resume, compact, and print what it took as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("num_segments", type=int)
+    parser.add_argument("--factor", type=float, default=400)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--profile", action="store_true")
+    asked = parser.parse_args()
+    profiler = cProfile.Profile()
+    if asked.profile:
+        profile_scheduler(profiler)
+    ray.init(address="local", num_cpus=asked.workers, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    hardware = Hardware(num_cpus=asked.workers, num_gpus=2, num_nodes=1)
+    edges = Edges(segments_per_video=_SEGMENTS_PER_VIDEO, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S)
+    extract.run_plan = edges.run_plan
+    extract._BLOCK_BYTES = stand_ins.BLOCK_BYTES
+    extract._decode = stand_ins.decoder(asked.factor)  # type: ignore[assignment]
+    extract.Embed = stand_ins.model(asked.factor)  # type: ignore[misc, assignment]
+    info = dataset_info(dim=stand_ins.DIM)
+    with tempfile.TemporaryDirectory(prefix="vidlake-scheduled-") as folder:
+        archive = links(asked.num_segments // _SEGMENTS_PER_VIDEO, Path(folder))
+        dataset = Dataset.at(f"{folder}/lake")
+        memory, began = Memory(), time.monotonic()
+        first_s = run(archive, dataset, edges, info=info, hardware=hardware)
+        wall_s = time.monotonic() - began
+        most_bytes, began = memory.most_bytes, time.monotonic()
+        again_s = run(archive, dataset, edges, info=info, hardware=hardware)
+        resume_wall_s = time.monotonic() - began
+        ray.shutdown()
+        before = read_footers(dataset)
+        assert before["segments"] == asked.num_segments // _SEGMENTS_PER_VIDEO * _SEGMENTS_PER_VIDEO
+        began = time.monotonic()
+        after = read_footers(target := compacted(dataset, f"{folder}/compacted"))
+        assert (after["segments"], target.info()) == (before["segments"], info)
+        compact_wall_s = time.monotonic() - began
+    if asked.profile:
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
+    print(
+        json.dumps(
+            {
+                "segments": before["segments"],
+                "factor": asked.factor,
+                "workers": asked.workers,
+                "wall_s": wall_s,
+                "cpu_s": first_s,
+                "resume_cpu_s": again_s,
+                "resume_wall_s": resume_wall_s,
+                "private_bytes_before": memory.begin_bytes,
+                "private_bytes": most_bytes,
+                "footers": before,
+                "footers_compacted": after,
+                "compact_wall_s": compact_wall_s,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

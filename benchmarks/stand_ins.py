@@ -1,0 +1,91 @@
+"""What takes the place of decoders and model on Ray's workers: their measured costs, slept through.
+
+A segment is that of an hour of 720p at ``fps:1``: about 200 samples, eight seconds of decoding on one core, a tenth of
+a second of a GPU. Its pictures are a block of Ray Data by themselves, and here too: bytes are fewer by the same factor
+as the size of a block.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.schemas import EMBEDDED, SAMPLES, embedded_rows
+
+NUM_SAMPLES = 200
+DECODE_S = 8.0
+MODEL_S = 0.1
+DIM = 8
+BLOCK_BYTES = 64 << 10
+"""For 32 MiB."""
+_PIXELS = pa.py_buffer(bytes(BLOCK_BYTES * 10 // 11))
+
+
+def decoder(factor: float) -> Callable[..., Iterator[pa.Table]]:
+    """In the place of ``extract._decode``, ``factor`` times as fast."""
+
+    def decode(tasks: pa.Table, *, tally: Any, **_: Any) -> Iterator[pa.Table]:
+        for row in tasks.to_pylist():
+            began = time.time()
+            time.sleep(DECODE_S / factor)
+            samples = _samples(row)
+            tally.add("decode", began=began, num_segments=1, num_samples=NUM_SAMPLES, num_bytes=samples.nbytes)
+            yield samples
+
+    return decode
+
+
+def model(factor: float) -> type:
+    """In the place of ``extract.Embed``, ``factor`` times as fast."""
+
+    class Embed:
+        def __init__(self, *, tally: Any, **_: Any) -> None:
+            self._tally = tally
+
+        def __call__(self, samples: pa.Table) -> pa.Table:
+            began = time.time()
+            time.sleep(len(samples) * MODEL_S / factor)
+            features = np.zeros((len(samples) * NUM_SAMPLES, DIM), np.float32)
+            embedded = embedded_rows(samples, features)
+            self._tally.add("embed", began=began, num_segments=len(samples), num_samples=len(features))
+            return embedded
+
+    return Embed
+
+
+def embedded(video_id: str, index: int, features: Any) -> pa.Table:
+    """An ``EMBEDDED`` row of a segment."""
+    segment = {"index": index, "start_s": 0.0, "end_s": 600.0}
+    row = {"video_id": video_id, "attempt": 1, "uri": f"/archive/{video_id}.mp4", "segment": segment}
+    return embedded_rows(_samples(row | {"facts": {"time_base": "1/15360"}}), features).cast(EMBEDDED)
+
+
+def _samples(task: dict[str, Any]) -> pa.Table:
+    """The ``SAMPLES`` row of a ``TASKS`` row."""
+    segment = task["segment"]
+    at = np.arange(NUM_SAMPLES) + segment["index"] * NUM_SAMPLES
+    row = {
+        "video_id": task["video_id"],
+        "segment": segment["index"],
+        "attempt": task["attempt"],
+        "outcome": "ok",
+        "detail": None,
+        "start_s": segment["start_s"],
+        "end_s": segment["end_s"],
+        "num_samples": NUM_SAMPLES,
+        "num_corrupt": 0,
+        "video_s": 600.0,
+        "uri": task["uri"],
+        "time_base": task["facts"]["time_base"],
+        "epoch": np.zeros(NUM_SAMPLES, np.int32),
+        "pts": at * 15360,
+        "time_s": at.astype(np.float64),
+        "is_keyframe": np.zeros(NUM_SAMPLES, np.bool_),
+        "is_corrupt": np.zeros(NUM_SAMPLES, np.bool_),
+    }
+    offsets = pa.py_buffer(np.array([0, _PIXELS.size], np.int64))
+    pixels = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, _PIXELS])
+    columns = [pa.array([row[field.name]], field.type) for field in SAMPLES if field.name != "pixels"]
+    return pa.Table.from_arrays([*columns, pixels], schema=SAMPLES)
