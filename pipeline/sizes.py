@@ -17,13 +17,17 @@ _COMMIT_CPUS = 0.01
 _DECODE_SHARE = 0.25
 # For commits, and for the actor that counts.
 _SPARE_CPUS = 0.05
-_TASK_S = (2.0, 45.0)
+_TASK_S = (2.0, 60.0)
 _TASKS_PER_WORKER = 8
 _FILE_EVERY_S = 20.0
 _MOST_ROWS_PER_FILE = 16_384
 _MOST_SEGMENTS_PER_FILE = 4_096
 _MOST_SEGMENTS_PER_CALL = 4_096
 _CALLS_PER_ACTOR = 4
+# Each call, like each decode task, costs the driver milliseconds: of a large archive it makes fewer, of more segments,
+# of which an actor still has so many that the first and the last do not matter.
+_SAMPLES_PER_LARGE_CALL = 2_048
+_LARGE_CALLS_PER_ACTOR = 64
 # The least that Ray takes apart is a ten-thousandth of a CPU or GPU.
 _LEAST = 0.0001
 
@@ -109,7 +113,10 @@ def _segments_per_call(work: Work, *, batch_size: int, num_actors: int) -> int:
     per_segment = _samples_per_segment(work)
     enough = round(4 * batch_size / per_segment)
     share = work.num_segments // (_CALLS_PER_ACTOR * num_actors)
-    return min(max(1, math.ceil(batch_size / per_segment), min(enough, share)), _MOST_SEGMENTS_PER_CALL)
+    large = round(_SAMPLES_PER_LARGE_CALL / per_segment)
+    large_share = work.num_segments // (_LARGE_CALLS_PER_ACTOR * num_actors)
+    least = max(1, math.ceil(batch_size / per_segment))
+    return min(max(least, min(enough, share), min(large, large_share)), _MOST_SEGMENTS_PER_CALL)
 
 
 def _segments_per_file(work: Work, *, rows: int | None, decode_workers: int) -> int:

@@ -40,7 +40,7 @@ def test_a_run_never_asks_for_more_than_there_is(hardware: Hardware, options: Ru
     assert min(sizes.decode_workers, sizes.num_actors, sizes.batch_size) >= 1
     assert 1 <= sizes.segments_per_call <= 4096
     assert 1 <= sizes.segments_per_file <= 4096
-    assert 2 <= sizes.task_s <= 45
+    assert 2 <= sizes.task_s <= 60
 
 
 def exact(share: float) -> Fraction:
@@ -66,7 +66,15 @@ def test_a_file_holds_some_seconds_of_work_and_never_too_many_rows() -> None:
 
 def test_a_small_job_is_not_left_to_a_single_call_at_its_end() -> None:
     assert on_two_cpus(Work(num_segments=12, num_samples=120, cost_s=10)).segments_per_call == 4
-    assert on_two_cpus(Work(num_segments=1200, num_samples=12_000, cost_s=1000)).segments_per_call == 13
+    assert on_two_cpus(Work(num_segments=600, num_samples=6_000, cost_s=500)).segments_per_call == 13
+
+
+def test_a_large_job_is_handed_over_in_large_calls() -> None:
+    work = Work(num_segments=100_000, num_samples=20_000_000, cost_s=800_000)
+    assert on_two_cpus(work).segments_per_call == 10
+    assert choose_sizes(Hardware(num_cpus=64, num_gpus=8, num_nodes=1), work, RunOptions()).segments_per_call == 10
+    few = Work(num_segments=200, num_samples=40_000, cost_s=1_600)
+    assert on_two_cpus(few).segments_per_call == 3
 
 
 def test_gpus_are_shared_where_more_actors_are_asked_for() -> None:
