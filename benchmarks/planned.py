@@ -35,6 +35,7 @@ from pipeline.sizes import Hardware
 from pipeline.sources import RESERVED_COLUMNS
 
 CLUSTER = Hardware(num_cpus=64, num_gpus=4, num_nodes=8)
+OPTIONS = RunOptions()
 _SEGMENTS_PER_FILE = 4_096
 _FACTS = {
     "stream_index": 0,
@@ -182,6 +183,7 @@ def run(
     *,
     info: DatasetInfo,
     hardware: Hardware = CLUSTER,
+    options: RunOptions = OPTIONS,
 ) -> dict[str, float]:
     """One ``extract``, from the listing to the derived tables; the driver's own CPU seconds by phase."""
     marks: dict[str, float] = {}
@@ -193,7 +195,7 @@ def run(
         job = Run(
             dataset,
             info,
-            RunOptions(),
+            options,
             hardware=hardware,
             token=held.token,
             display=Display(is_quiet=True),

@@ -37,7 +37,7 @@ KEY = ["video_id", "epoch", "segment", "pts"]
 NUM_VIDEOS, NUM_SEGMENTS = 40, 3
 
 
-def old_dataset(folder: Path, *, dtype: FeatureType = "float32", num_samples: int = 60) -> tuple[Dataset, str]:
+def old_dataset(folder: Path | str, *, dtype: FeatureType = "float32", num_samples: int = 60) -> tuple[Dataset, str]:
     """Videos whose segments are spread over many small files, with every way to end; two segments are left to do."""
     dataset, token = new_dataset(folder, dtype=dtype)
     names = [f"v{number}" for number in range(NUM_VIDEOS)]
@@ -77,13 +77,13 @@ def commit(dataset: Dataset, token: str, *segments: pa.Table, dtype: FeatureType
         dataset.publish_features(pa.concat_tables(segments[at : at + 7]), dataset_info(dtype=dtype), token=token)
 
 
-def empty(folder: Path) -> tuple[Dataset, str]:
+def empty(folder: Path | str) -> tuple[Dataset, str]:
     dataset = Dataset.at(str(folder))
     dataset.store.ensure_writable()
     return dataset, lease.acquire(dataset.store, shard=WHOLE).token
 
 
-def compacted(source: Dataset, folder: Path, **sizes: Any) -> tuple[Dataset, Compacted]:
+def compacted(source: Dataset, folder: Path | str, **sizes: Any) -> tuple[Dataset, Compacted]:
     check_target(source, Dataset.at(str(folder)))
     dataset, token = empty(folder)
     return dataset, compact(source, dataset, token=token, **sizes)
@@ -259,6 +259,22 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(old: Dataset, tmp_pat
         assert settled(target) == settled(old)
         assert list((folder / RUNS).glob("*")) == []
     assert moment > 60
+
+
+def test_any_store_is_compacted_to_any_other(place: str, tmp_path: Path) -> None:
+    source, _ = old_dataset(f"{place}-old")
+    sizes = {"file_bytes": 60_000, "memory_bytes": 200_000}
+    there, done = compacted(source, f"{place}-new", **sizes)
+    here, _ = compacted(source, tmp_path / "here", **sizes)
+    assert done.num_files == len(there.store.list("features")) > 3
+    assert there.store.list(RUNS) == []
+    assert settled(source) == settled(there) == settled(here)
+    assert totals(source) == totals(there) == totals(here)
+    assert sorted(map(there.store.read, there.store.list("features"))) == sorted(
+        here.store.read(name) for name in here.store.list("features")
+    )
+    back, _ = compacted(there, tmp_path / "back", **sizes)
+    assert rows(back).equals(rows(here))
 
 
 def test_compaction_that_was_taken_over_publishes_nothing_more(old: Dataset, tmp_path: Path) -> None:
