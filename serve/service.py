@@ -213,8 +213,10 @@ class FeatureService:
         self._metrics.dropped(num_pictures)
 
     def close(self) -> None:
-        """End the decoder processes."""
+        """End the decoder processes, and the threads once they are done."""
         self._videos.close()
+        for threads in (self._model_thread, self._threads):
+            threads.shutdown(wait=False)
 
     def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
         return prepare(decode(), preprocessing=self.info.preprocessing)[None]

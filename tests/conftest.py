@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
 
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
+_STATUS = pytest.StashKey[int]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,23 @@ def pictures(num_frames: int, *, width: int, height: int, seed: int = 0) -> Iter
         picture[top : top + side, left : left + side] = (230, 40 + index % 200, 60)
         picture[:, (index * 5) % width] = (40, 220, 250)
         yield picture
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_STATUS] = exitstatus
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave at once, as the command itself does.
+
+    The threads of Ray, gRPC, torch and Arrow are still there when the interpreter takes itself apart, and one such end
+    hung after all tests had passed.
+    """
+    if _STATUS in config.stash:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(config.stash[_STATUS]))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ LIBC_WITH_GIL = ctypes.PyDLL(None)
 LIBC.malloc.restype = ctypes.c_void_p
 LIBC.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
 MARK = {"epoch": 0, "pts": 0, "time_s": 0.0, "is_keyframe": True, "is_corrupt": False}
-PICTURE = {"event": "painted", "segment": 0, "mark": MARK, "shape": [4, 4, 3], "offset": 0, "whole": [4, 4]}
+PLACE = {"shape": [4, 4, 3], "offset": 0, "whole": [4, 4], "is_last": True}
+PICTURE = {"event": "painted", "segment": 0, "mark": MARK, **PLACE}
 
 
 def segfault(control: Channel, source: Channel, shared: mmap.mmap) -> None:

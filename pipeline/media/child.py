@@ -3,6 +3,7 @@
 import gc
 import importlib
 import io
+import json
 import mmap
 import os
 import pkgutil
@@ -22,12 +23,13 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.framing import part_of
 from pipeline.media.cuts import Sizing
-from pipeline.media.decode import Finished, Restarted, decode_segments
+from pipeline.media.decode import Restarted, decode_segments
 from pipeline.media.pixels import Painter
 from pipeline.media.probe import PlanRequest, plan_video
 from pipeline.media.video import OpenVideo, Picked
 from pipeline.media.wire import (
     EXIT_OUT_OF_MEMORY,
+    FULL_SLOT_BYTES,
     NUM_SLOTS,
     Channel,
     HungUp,
@@ -95,24 +97,47 @@ class _Slots:
     def __init__(self, control: Channel, shared: mmap.mmap) -> None:
         self._control = control
         self._shared = shared
+        self._slot_bytes = len(shared) // NUM_SLOTS
         self._num_sent = 0
         self._num_in_flight = 0
+        self._used_bytes = 0
+        self._painted: list[dict[str, Any]] = []  # what lies in the slot that is being filled
 
     def claim(self, num_bytes: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], int]:
-        """A free slot as a flat array, and its offset; waits until the parent is done with an earlier picture."""
-        if self._num_in_flight == NUM_SLOTS:
-            self._control.receive()
-            self._num_in_flight -= 1
-        offset = self._num_sent % NUM_SLOTS * (len(self._shared) // NUM_SLOTS)
-        self._num_sent += 1
-        self._num_in_flight += 1
+        """Room for a picture as a flat array, and its offset; may wait until the parent is done with earlier ones."""
+        if self._painted and self._used_bytes + num_bytes > min(FULL_SLOT_BYTES, self._slot_bytes):
+            self.hand_over()
+        if not self._painted:
+            self._used_bytes = 0
+            if self._num_in_flight == NUM_SLOTS:
+                self._await_one()
+        offset = self._num_sent % NUM_SLOTS * self._slot_bytes + self._used_bytes
+        self._used_bytes += num_bytes
         return np.frombuffer(self._shared, np.uint8, num_bytes, offset), offset
 
+    def add(self, painted: dict[str, Any]) -> None:
+        """The room that was claimed holds this picture now."""
+        self._painted.append(painted)
+
+    def hand_over(self) -> None:
+        """Tell the parent of the pictures that it does not know of yet."""
+        if not self._painted:
+            return
+        self._painted[-1]["is_last"] = True
+        self._control.send(*(json.dumps(painted).encode() for painted in self._painted))
+        self._painted.clear()
+        self._num_sent += 1
+        self._num_in_flight += 1
+
     def settle(self) -> None:
-        """Wait until the parent is done with every picture."""
+        """Hand over every picture, and wait until the parent is done with it."""
+        self.hand_over()
         while self._num_in_flight:
-            self._control.receive()
-            self._num_in_flight -= 1
+            self._await_one()
+
+    def _await_one(self) -> None:
+        self._control.receive()
+        self._num_in_flight -= 1
 
 
 def serve(control: Channel, source: Channel, shared: mmap.mmap) -> None:
@@ -170,12 +195,13 @@ def _decode(control: Channel, file: BinaryIO, request: dict[str, Any], slots: _S
             shape = (part[0].stop - part[0].start, part[1].stop - part[1].start, depth)
             room, offset = slots.claim(shape[0] * shape[1] * depth)
             painter.paint(event.frame, into=room.reshape(shape), part=part)
-            place = {"shape": shape, "offset": offset, "whole": (height_px, width_px)}
-            picture = {"mark": asdict(event.mark), **place}
-            send_json(control, {"event": "painted", "segment": event.segment, **picture})
-        elif isinstance(event, Restarted):
+            place = {"shape": shape, "offset": offset, "whole": (height_px, width_px), "is_last": False}
+            slots.add({"event": "painted", "segment": event.segment, "mark": asdict(event.mark), **place})
+            continue
+        slots.hand_over()
+        if isinstance(event, Restarted):
             send_json(control, {"event": "dropped", "segment": event.segment})
-        elif isinstance(event, Finished):
+        else:
             failure = None if event.failure is None else asdict(event.failure)
             send_json(control, {"event": "ended", "segment": event.segment, "failure": failure})
     slots.settle()

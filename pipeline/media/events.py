@@ -16,13 +16,17 @@ _Record = TypeVar("_Record", FrameMark, Quarantined, Segment, VideoFacts)
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """A sample, or the part of it that was asked for, lies in the shared memory."""
+    """A sample, or the part of it that was asked for, lies in the shared memory.
+
+    The child fills the slot anew once the last picture in it is acknowledged.
+    """
 
     segment: int
     mark: FrameMark
     shape: tuple[int, int, int]
     offset: int
     whole_px: tuple[int, int]
+    is_last_in_slot: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,8 @@ def _read(kind: str, document: Mapping[str, Any]) -> Event:
         height, width, depth = (_int(number) for number in document["shape"])
         whole_height, whole_width = (_int(number) for number in document["whole"])
         mark, segment, offset = _checked(FrameMark(**document["mark"])), document["segment"], document["offset"]
-        return Painted(_int(segment), mark, (height, width, depth), _int(offset), (whole_height, whole_width))
+        whole_px, is_last = (whole_height, whole_width), document["is_last"] is True
+        return Painted(_int(segment), mark, (height, width, depth), _int(offset), whole_px, is_last)
     if kind == "dropped":
         return Dropped(_int(document["segment"]))
     if kind == "ended":

@@ -154,12 +154,10 @@ class Sandbox:
                 conversation.hear(event)
                 if isinstance(event, Failed):
                     _raise(event, uri=job.uri)
-                elif isinstance(event, Painted):
-                    yield _picture(process, event, preprocessing)
+                yield _picture(process, event, preprocessing) if isinstance(event, Painted) else event
+                if isinstance(event, Painted) and event.is_last_in_slot:
                     process.send(b"a", uri=job.uri, timeout_s=conversation.timeout_s)
-                else:
-                    yield event
-                if isinstance(event, Ended):
+                elif isinstance(event, Ended):
                     process.begin_piece()
         except Nonsense as error:
             raise Crashed(job.uri, f"the decoder talked nonsense ({error})") from None

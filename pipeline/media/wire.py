@@ -11,7 +11,10 @@ import time
 from typing import Any, cast
 
 NUM_SLOTS = 2
-"""Pictures in flight: the child decodes the next one while the parent resizes this one."""
+"""Of pictures: the child fills one while the parent resizes what lies in the other."""
+
+FULL_SLOT_BYTES = 4 << 20
+"""A slot takes another picture up to here, or one that is larger: waking each other costs more than a small picture."""
 
 EXIT_OUT_OF_MEMORY = 101
 
@@ -37,8 +40,8 @@ class Channel:
         self._socket = end
         self._received = bytearray()
 
-    def send(self, message: bytes, *, timeout_s: float | None = None) -> None:
-        """Send one message.
+    def send(self, *messages: bytes, timeout_s: float | None = None) -> None:
+        """Send messages, all in one go.
 
         Raises:
             HungUp: the other side is gone.
@@ -46,7 +49,7 @@ class Channel:
         """
         self._socket.settimeout(timeout_s)
         try:
-            self._socket.sendall(_LENGTH.pack(len(message)) + message)
+            self._socket.sendall(b"".join(_LENGTH.pack(len(message)) + message for message in messages))
         except (BrokenPipeError, ConnectionResetError):
             raise HungUp from None
 
