@@ -56,12 +56,10 @@ class Address:
             raise UsageError(f"{scheme}:// without a bucket's name: write {scheme}://BUCKET/...")
         return cls(scheme=scheme, container=container, host=host, key=key)
 
-    def contains(self, other: "Address") -> bool:
-        """Whether another address is this one or lies below it; where only one names Azure's host, that decides not."""
-        if (self.family, self.container) != (other.family, other.container):
-            return False
-        is_same_host = not (self.host and other.host) or self.host == other.host
-        return is_same_host and f"{other.key}/".startswith(f"{self.key.rstrip('/')}/".lstrip("/"))
+    def is_in(self, bucket: "Address") -> bool:
+        """Whether it lies in the bucket of another address; where only one names Azure's host, that decides not."""
+        is_same_host = not (self.host and bucket.host) or self.host == bucket.host
+        return is_same_host and (self.family, self.container) == (bucket.family, bucket.container)
 
     @property
     def family(self) -> str:

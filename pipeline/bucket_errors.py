@@ -37,6 +37,10 @@ class BucketRefused(StorageError):
     """The store's final answer about a whole bucket, or about who asks: none such, not with these credentials."""
 
 
+class CredentialsRefused(BucketRefused):
+    """It does not know us, or no longer."""
+
+
 def is_no_bucket(error: Exception) -> bool:
     """Whether it is the bucket that is not there."""
     return _code(error) in _NO_BUCKET
@@ -64,27 +68,32 @@ def verdict(
     if isinstance(error, PreconditionError):
         return Changed(uri, "replaced or modified since it was listed")
     refused = _refused(error, uri=uri, bucket_uri=bucket_uri, what_to_set=WHAT_TO_SET[family], is_listing=is_listing)
-    if refused:
-        return BucketRefused(refused)
-    return _about_the_object(error, uri=uri) or Transient(_words(error))
+    return refused or _about_the_object(error, uri=uri) or Transient(_words(error))
 
 
-def _refused(error: Exception, *, uri: str, bucket_uri: str, what_to_set: str, is_listing: bool) -> str | None:
+def _refused(
+    error: Exception, *, uri: str, bucket_uri: str, what_to_set: str, is_listing: bool
+) -> BucketRefused | None:
+    status = _status(error)
+    if is_no_bucket(error) or (is_listing and status == http.client.NOT_FOUND):
+        return BucketRefused(f"{bucket_uri}: there is no such bucket; check its name and the account")
+    if _is_about_us(error):
+        return CredentialsRefused(f"{bucket_uri}: the credentials are not accepted; set {what_to_set}")
+    if is_listing and status == http.client.FORBIDDEN:
+        return BucketRefused(f"{uri}: may not be listed with these credentials; set {what_to_set}")
+    if status is not None and status // 100 == 3:
+        return BucketRefused(f"{bucket_uri}: lies in another region; set AWS_REGION to the bucket's")
+    return None
+
+
+def _is_about_us(error: Exception) -> bool:
     from obstore.exceptions import UnauthenticatedError
 
     status = _status(error)
-    if is_no_bucket(error) or (is_listing and status == http.client.NOT_FOUND):
-        return f"{bucket_uri}: there is no such bucket; check its name and the account"
-    is_about_us = _code(error) in _ABOUT_US or status == http.client.UNAUTHORIZED
     if "performing token request" in str(error):
-        is_about_us = status is not None and status // 100 == 4
-    if is_about_us or isinstance(error, UnauthenticatedError):
-        return f"{bucket_uri}: the credentials are not accepted; set {what_to_set}"
-    if is_listing and status == http.client.FORBIDDEN:
-        return f"{uri}: may not be listed with these credentials; set {what_to_set}"
-    if status is not None and status // 100 == 3:
-        return f"{bucket_uri}: lies in another region; set AWS_REGION to the bucket's"
-    return None
+        return status is not None and status // 100 == 4
+    is_unknown = status == http.client.UNAUTHORIZED or isinstance(error, UnauthenticatedError)
+    return is_unknown or _code(error) in _ABOUT_US
 
 
 def _about_the_object(error: Exception, *, uri: str) -> Unreadable | None:

@@ -106,13 +106,20 @@ class BucketListing:
 
     def _found(self, bucket: Bucket, base: str, parts: Sequence[str]) -> Iterator[Found]:
         skipped = len(base) + 1 if base else 0
+        own = self._own_folder_in(bucket)
         for listed in bucket.objects(base, retry=self._retry):
-            if _matches(listed.key[skipped:].split("/"), parts) and not self._is_passed_over(bucket, listed):
+            if own is not None and f"{listed.key}/".startswith(own):
+                continue
+            if _matches(listed.key[skipped:].split("/"), parts) and not self._is_marker(bucket, listed):
                 yield Found(uri=bucket.uri_of(listed.key), identity=listed.identity)
 
-    def _is_passed_over(self, bucket: Bucket, listed: Listed) -> bool:
-        if self._exclude is not None and self._exclude.contains(Address.parse(bucket.uri_of(listed.key))):
-            return True
+    def _own_folder_in(self, bucket: Bucket) -> str | None:
+        """What the keys of the dataset's own objects begin with, if it is in this bucket; empty: all are its own."""
+        if self._exclude is None or not self._exclude.is_in(Address.parse(bucket.uri)):
+            return None
+        return f"{self._exclude.key.rstrip('/')}/".lstrip("/")
+
+    def _is_marker(self, bucket: Bucket, listed: Listed) -> bool:
         if listed.identity.size_bytes != 0:
             return False
         # The driver lists ``folder/``, the marker of an empty folder, without its slash; there is no such object.

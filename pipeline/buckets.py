@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.accounts import Address, connect, environment
-from pipeline.bucket_errors import is_no_bucket, verdict
+from pipeline.bucket_errors import CredentialsRefused, is_no_bucket, verdict
 from pipeline.errors import Unreadable
 from pipeline.objects import DEFAULT_RETRY, Identity, RetryPolicy, Transient, persistently
 
@@ -50,6 +50,7 @@ class Bucket:
         """Use ``Bucket.of``. Raises ``UsageError``: no driver, no account or no credentials."""
         self.uri = address.bucket_uri
         self._family = address.family
+        self._has_answered = False
         self._reads = connect(address, max_retries=_READ_RETRIES, read_timeout_s=_READ_SILENCE_S, timeout_s=_READ_S)
         # One try each: after a write whose answer was lost, what is there now must be looked at first.
         self._writes = connect(address, max_retries=0, read_timeout_s=None, timeout_s=_WRITE_S)
@@ -247,9 +248,15 @@ class Bucket:
 
         def attempt() -> Result:
             try:
-                return call()
+                result = call()
             except (BaseError, FileNotFoundError) as error:
-                raise verdict(error, uri=uri, bucket_uri=self.uri, family=self._family, is_listing=is_listing) from None
+                judged = verdict(error, uri=uri, bucket_uri=self.uri, family=self._family, is_listing=is_listing)
+                if isinstance(judged, CredentialsRefused) and self._has_answered:
+                    # They were good a while ago: their renewal failed, or is under way.
+                    raise Transient("the credentials are no longer accepted") from None
+                raise judged from None
+            self._has_answered = True
+            return result
 
         return persistently(attempt, uri=uri, retry=retry)
 

@@ -92,6 +92,8 @@ def _public_key_of(rest: str, *, family: str) -> str:
     # ``container@account`` of Azure is a place, not a person.
     place = f"{user.partition(':')[0]}{at}{host}" if family == "azure" else host
     name, mark, query = key.partition("?")
+    if not query:
+        return f"{place}{slash}{key}"
     public = _public_query(query)
     # A key may hold a question mark of its own: it is cut only where a signature stands behind it.
     is_signed = len(public) < len("&".join(filter(None, query.split("&"))))

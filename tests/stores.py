@@ -198,8 +198,9 @@ def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
     pytest.fail(f"the store's server did not answer within {STARTS_WITHIN_S} s")
 
 
-Fault = Literal["500", "503", "reset", "truncate", "lose the answer"]
-"""``truncate``: half of the body, and the connection ends; ``lose the answer``: the store has done it by then."""
+Fault = Literal["500", "503", "expired", "reset", "truncate", "lose the answer"]
+"""``expired``: so it says of our token; ``truncate``: half of the body, and the connection ends; ``lose the answer``:
+the store has done it by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +258,9 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         fault = self.server.next_fault(self.command)
         if fault in ("500", "503"):
             self._answer(int(fault), [], b"<Error><Code>ServerBusy</Code></Error>")
+            return
+        if fault == "expired":
+            self._answer(http.client.FORBIDDEN, [], b"<Error><Code>ExpiredToken</Code></Error>")
             return
         if fault == "reset":
             self._hang_up()

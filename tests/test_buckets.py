@@ -226,6 +226,20 @@ def test_credentials_that_are_not_accepted_are_no_verdict_on_an_object(
     assert "sig=" not in caplog.text
 
 
+def test_credentials_that_were_good_may_be_renewed(proxy: FaultyProxy, store: ObjectStore, bucket: str) -> None:
+    store.put(f"{bucket}/a", b"there")
+    proxy.outage = "expired"
+    with pytest.raises(BucketRefused, match="the credentials are not accepted; set "):
+        whole(bucket).get("a", retry=QUICK)
+    proxy.outage = None
+    assert whole(bucket).get("a")[0] == b"there"
+    proxy.faults.extend(["expired", "expired"])
+    assert whole(bucket).get("a", retry=QUICK)[0] == b"there"
+    proxy.outage = "expired"
+    with pytest.raises(StorageError, match="no longer accepted"):
+        whole(bucket).get("a", retry=QUICK)
+
+
 def test_name_that_the_driver_cannot_list_is_said(s3_store: ObjectStore) -> None:
     with only_variables(s3_store.environment()):
         place = s3_store.new_bucket()
