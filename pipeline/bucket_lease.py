@@ -28,12 +28,14 @@ from pipeline.bucket_store import BucketStore
 from pipeline.config import Shard
 from pipeline.errors import StorageError, UsageError
 from pipeline.holders import LEASES, RENEWED_EVERY_S, RUNS_OUT_AFTER_S, Holder, LeaseLost, in_use, lost, slot_of
+from pipeline.objects import RetryPolicy
 from pipeline.publish import MissingFile
 
 REGISTER = f"{LEASES}/register.json"
 INTENTS = f"{LEASES}/intents"
 _RELEASED_WITHIN_S = 0.1
 _AGAIN_AFTER_S = 0.2
+_HASTE = RetryPolicy(attempts=3, timeout_s=5.0)
 
 
 class BucketLease:
@@ -76,10 +78,11 @@ class BucketLease:
         """See ``lease.Lease``."""
         self._stop.set()
         self._thread.join(timeout=_RELEASED_WITHIN_S)
-        # A lease that stays behind does no harm: its process is about to be dead.
-        with contextlib.suppress(StorageError):
-            _amend(self._store, lambda register: register.left(self.token))
-            self._store.remove(_beat(self.token))
+        # A lease that stays behind does no harm: its process is about to be dead. So not much patience is due.
+        with contextlib.suppress(StorageError, UsageError):
+            store = BucketStore(self._store.uri, retry=_HASTE)
+            _amend(store, lambda register: register.left(self.token))
+            store.remove(_beat(self.token))
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEWED_EVERY_S):

@@ -1,7 +1,8 @@
-"""Several runs over one archive into one dataset, in a folder or in a bucket, end to end on a real Ray."""
+"""Shards side by side, and runs into a bucket that die or whose store does: end to end on a real Ray."""
 
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 from conftest import ClipFactory
 from other_runs import HOLD, line, process
+from stores import ObjectStore, only_variables, proxy_before
 from test_extract import MODEL, assert_same, features, started, statuses, table, vidlake
 
 from pipeline.stores import store_at
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WORDS = [*MODEL, "--sample", "all", "--segment-seconds", "1", "--rows-per-file", "50"]
 
@@ -90,3 +92,26 @@ def test_run_into_a_bucket_that_was_killed_resumes_without_duplicates(
     out = copied(bucket_place, tmp_path / "copy")
     assert_same(features(out), features(tmp_path / "calm"))
     assert len(table(out, "videos")) == 9
+
+
+def test_store_that_fails_for_good_fails_the_run_which_resumes(
+    archive: Path, store: ObjectStore, bucket_place: str, tmp_path: Path
+) -> None:
+    vidlake("extract", archive, "--out", tmp_path / "calm", *WORDS)
+    files = store_at(bucket_place)
+    with proxy_before(store) as proxy, only_variables(store.environment(url=proxy.url)):
+        run = started("extract", archive, "--out", bucket_place, *WORDS, stderr=subprocess.PIPE)
+        while run.poll() is None and not proxy.outage:
+            time.sleep(0.1)
+            proxy.outage = "503" if any("features" in each.path for each in proxy.passed) else None
+        _, said = run.communicate(timeout=400)
+    assert run.returncode == 1, said[-2000:]
+    last = said.splitlines()[-1]
+    assert "run the same command again" in last
+    assert not any(secret in said for name, secret in store.environment().items() if "URL" not in name)
+    assert "Traceback" not in said
+    assert files.list("quarantine") == []
+    vidlake("extract", archive, "--out", bucket_place, *WORDS)
+    out = copied(bucket_place, tmp_path / "copy")
+    assert_same(features(out), features(tmp_path / "calm"))
+    assert statuses(out) == statuses(tmp_path / "calm")
