@@ -92,7 +92,7 @@ def cli() -> None:
 
 @cli.command()
 @INPUTS
-@click.option("--out", required=True, metavar="URI", help="The dataset's folder.")
+@click.option("--out", required=True, metavar="URI", help="The dataset: a folder, s3://, gs://, az:// or abfs://.")
 @DATASET
 @CLUSTER
 @click.option("--strict", is_flag=True, help="Exit with 3 where anything was quarantined.")
