@@ -17,18 +17,25 @@ from pipeline.stores import store_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-WORDS = [*MODEL, "--sample", "all", "--segment-seconds", "1", "--rows-per-file", "50"]
+WORDS = [*MODEL, "--sample", "fps:5", "--segment-seconds", "1", "--rows-per-file", "10"]
 
 
-@pytest.fixture
-def archive(tmp_path: Path, clips: ClipFactory) -> Path:
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, clips: ClipFactory) -> Path:
     """Eight videos of 4 s, and one that is none."""
-    folder = tmp_path / "archive"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("archive")
     for index in range(8):
         os.link(clips(num_frames=100, gop=25, seed=index), folder / f"{index}.mp4")
     (folder / "noise.mp4").write_bytes(bytes(range(256)) * 100)
     return folder
+
+
+@pytest.fixture(scope="module")
+def calm(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one run makes of it that nothing happens to."""
+    out = tmp_path_factory.mktemp("calm") / "lake"
+    vidlake("extract", archive, "--out", out, *WORDS)
+    return out
 
 
 def copied(place: str, folder: Path) -> Path:
@@ -40,11 +47,10 @@ def copied(place: str, folder: Path) -> Path:
     return folder
 
 
-def test_two_shards_at_once_make_the_dataset_of_one_run(archive: Path, place: str, tmp_path: Path) -> None:
-    vidlake("extract", archive, "--out", tmp_path / "calm", *WORDS)
+def test_two_shards_at_once_make_the_dataset_of_one_run(archive: Path, calm: Path, place: str, tmp_path: Path) -> None:
     runs = [started("extract", archive, "--out", place, *WORDS, "--shard", f"{part}/2") for part in (1, 2)]
     assert [run.wait(timeout=240) for run in runs] == [0, 0]
-    out, calm = copied(place, tmp_path / "copy"), tmp_path / "calm"
+    out = copied(place, tmp_path / "copy")
     assert_same(features(out), features(calm))
     assert statuses(out) == statuses(calm)
     assert Counter(statuses(out).values()) == {"ok": 8, "failed": 1}
@@ -75,9 +81,8 @@ def test_while_a_shard_lives_the_whole_and_other_numbers_are_refused(archive: Pa
 
 @pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "the driver alone"])
 def test_run_into_a_bucket_that_was_killed_resumes_without_duplicates(
-    archive: Path, bucket_place: str, tmp_path: Path, whole: bool
+    archive: Path, calm: Path, bucket_place: str, tmp_path: Path, whole: bool
 ) -> None:
-    vidlake("extract", archive, "--out", tmp_path / "calm", *WORDS)
     run = started("extract", archive, "--out", bucket_place, *WORDS)
     store = store_at(bucket_place)
     while run.poll() is None and not store.list("features"):
@@ -90,14 +95,13 @@ def test_run_into_a_bucket_that_was_killed_resumes_without_duplicates(
     run.wait()
     vidlake("extract", archive, "--out", bucket_place, *WORDS)
     out = copied(bucket_place, tmp_path / "copy")
-    assert_same(features(out), features(tmp_path / "calm"))
+    assert_same(features(out), features(calm))
     assert len(table(out, "videos")) == 9
 
 
 def test_store_that_fails_for_good_fails_the_run_which_resumes(
-    archive: Path, store: ObjectStore, bucket_place: str, tmp_path: Path
+    archive: Path, calm: Path, store: ObjectStore, bucket_place: str, tmp_path: Path
 ) -> None:
-    vidlake("extract", archive, "--out", tmp_path / "calm", *WORDS)
     files = store_at(bucket_place)
     with proxy_before(store) as proxy, only_variables(store.environment(url=proxy.url)):
         run = started("extract", archive, "--out", bucket_place, *WORDS, stderr=subprocess.PIPE)
@@ -113,5 +117,5 @@ def test_store_that_fails_for_good_fails_the_run_which_resumes(
     assert files.list("quarantine") == []
     vidlake("extract", archive, "--out", bucket_place, *WORDS)
     out = copied(bucket_place, tmp_path / "copy")
-    assert_same(features(out), features(tmp_path / "calm"))
-    assert statuses(out) == statuses(tmp_path / "calm")
+    assert_same(features(out), features(calm))
+    assert statuses(out) == statuses(calm)
