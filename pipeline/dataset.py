@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.bucket_errors import BucketRefused
 from pipeline.config import DatasetConfig
 from pipeline.errors import UsageError
 from pipeline.footers import (
@@ -72,7 +73,7 @@ class Dataset:
         """Its configuration, from a features file where its own was lost; ``None``: there is no dataset yet.
 
         Raises:
-            UsageError: the configuration cannot be read.
+            UsageError: the configuration cannot be read, or there is no such bucket, or not with these credentials.
             ForeignFile: there is none, and what lies among the features is not ours.
         """
         name = CONFIG
@@ -81,6 +82,8 @@ class Dataset:
             if not name:
                 return None
             return DatasetInfo(config=DatasetConfig.from_json(document), weights=str(document["weights"]))
+        except BucketRefused as error:
+            raise UsageError(str(error)) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UsageError(f"{self._uri(name)} is damaged ({what}): restore it or give another --out") from None

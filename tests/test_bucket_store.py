@@ -77,6 +77,8 @@ def test_bucket_that_is_not_there_is_a_usage_error_in_one_line(bucket: str) -> N
     with pytest.raises(UsageError, match=r"cannot write to .*-missing/lake: .*no such bucket") as caught:
         BucketStore(f"{bucket}-missing/lake", retry=QUICK).ensure_writable()
     assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="-missing: there is no such bucket"):
+        Dataset.at(f"{bucket}-missing/lake").info()
 
 
 @pytest.mark.parametrize("fault", ["503", "reset", "lose the answer"])
