@@ -45,11 +45,14 @@ class Starting:
         self._is_up.wait()
         if self._error is not None:
             raise self._error
+        say = say or str
         wanted = {"CPU": min_cpus, "GPU": min_gpus}
         if not _has(wanted):
-            (say or str)(f"waiting for the cluster to grow to {_told(wanted)}; it has {_told(_resources())}")
+            say(f"waiting for the cluster to grow to {_told(wanted)}; it has {_told(_resources())}")
             _grow(wanted)
         total = _resources()
+        if not total.get("CPU"):
+            say("the cluster has no CPU yet, and the run is sized for one: --min-cpus N has it grow first")
         nodes: list[dict[str, Any]] = cast(Any, ray).nodes()
         with_cpus = [node for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
         return Hardware(
