@@ -159,7 +159,7 @@ class _Seen:
     def add(self, picture: Picture) -> None:
         """Look at the next one; the CPU time that this takes is not the contender's."""
         began_s = time.thread_time()
-        self.crc = zlib.crc32(picture, self.crc)
+        self.crc = zlib.crc32(picture.data, self.crc)
         if self.count % self._every == 0:
             self.kept.append(picture.copy())
         self.count += 1

@@ -150,7 +150,7 @@ def main() -> None:
     edges = Edges(segments_per_video=_SEGMENTS_PER_VIDEO, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S)
     extract.run_plan = edges.run_plan
     extract._BLOCK_BYTES = stand_ins.BLOCK_BYTES
-    extract._decode = stand_ins.decoder(asked.factor)  # type: ignore[assignment]
+    extract._decode = stand_ins.decoder(asked.factor)
     extract.Embed = stand_ins.model(asked.factor)  # type: ignore[misc, assignment]
     info = dataset_info(dim=stand_ins.DIM)
     with tempfile.TemporaryDirectory(prefix="vidlake-scheduled-") as folder:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ClipFactory
+from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
 from other_runs import HOLD, line, process
 from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
-from test_extract import MODEL, assert_same, features, started, statuses, table, vidlake
 
 from pipeline.stores import store_at
 
