@@ -35,7 +35,7 @@ class Starting:
         self._is_over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
-    def hardware(self, *, min_cpus: int = 0, min_gpus: int = 0, say: Callable[[str], None] | None = None) -> Hardware:
+    def hardware(self, *, min_cpus: int = 0, min_gpus: int = 0, say: Callable[[str], None] = str) -> Hardware:
         """What the cluster has to give, once it is up and has grown to this size, as ``say`` is told.
 
         Raises:
@@ -45,7 +45,6 @@ class Starting:
         self._is_up.wait()
         if self._error is not None:
             raise self._error
-        say = say or str
         wanted = {"CPU": min_cpus, "GPU": min_gpus}
         if not _has(wanted):
             say(f"waiting for the cluster to grow to {_told(wanted)}; it has {_told(_resources())}")
