@@ -35,7 +35,7 @@ class Starting:
         self._is_over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
-    def hardware(self, *, min_cpus: int = 0, min_gpus: int = 0, say: Callable[[str], None] = str) -> Hardware:
+    def hardware(self, *, min_cpus: int = 0, min_gpus: int = 0, say: Callable[[str], object] = str) -> Hardware:
         """What the cluster has to give, once it is up and has grown to this size, as ``say`` is told.
 
         Raises:
