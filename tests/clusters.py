@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 
 ROOT = Path(__file__).resolve().parents[1]
 _OBJECT_STORE_BYTES = 200_000_000
-_UP_WITHIN_S = 150
+_UP_WITHIN_S = 300
 _ON_ONE_MACHINE = {"use_node_id_as_ip": True, "disable_node_updaters": True, "disable_launch_config_check": True}
 _OF_OTHER_PROVIDERS: dict[str, Any] = {
     **{name: {} for name in ("auth", "docker", "file_mounts")},
@@ -190,7 +191,9 @@ def _no_nodes() -> Iterator[LocalCluster]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port to listen on, of those that no outgoing connection is given while Ray is still starting."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port

@@ -142,6 +142,7 @@ def job(tmp_path: Path, clips: ClipFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_submitted_job_runs_in_the_uploaded_folder_returns_its_status_and_resumes(
     job: Path, tmp_path: Path, two_nodes: LocalCluster
 ) -> None:
@@ -160,6 +161,7 @@ def test_submitted_job_runs_in_the_uploaded_folder_returns_its_status_and_resume
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_interrupted_client_leaves_the_job_running_and_says_how_to_stop_it(
     clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +187,7 @@ def test_interrupted_client_leaves_the_job_running_and_says_how_to_stop_it(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_rays_own_command_submits_this_folder(clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster) -> None:
     ray = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", two_nodes.job_server]
     words = ["extract", clips(num_frames=100), "--out", tmp_path / "lake", *MODEL, "--address", "auto"]
@@ -245,6 +248,7 @@ def tunnel(port: int) -> Iterator[Tunnel]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_broken_connection_costs_no_line_and_tells_none_twice(
     clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster
 ) -> None:
