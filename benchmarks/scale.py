@@ -28,16 +28,18 @@ _TURNS_PER_S = 10
 _TARGET_FOOTERS_S = 600.0
 
 
-def measure(*, videos: int, segments: int, factor: float, gigabytes: float) -> dict[str, Any]:
-    """Everything that ``describe`` shows."""
+def measure(*, videos: int, segments: int, factor: float, gigabytes: float, keep: Path) -> dict[str, Any]:
+    """Everything that ``describe`` shows; what is known so far lies in ``keep``, for what follows may take long."""
     found: dict[str, Any] = {"cores": CORES, "factor": factor, "plans": [], "runs": []}
     for share in _SHARES:
         print(f"  a plan of {videos * share:,.0f} videos", flush=True)
         found["plans"].append(ask("benchmarks.planned", [str(round(videos * share))], Environment.own()))
+        keep.write_text(json.dumps(found, indent=2))
     for share in _SHARES:
         print(f"  {segments * share:,.0f} segments through Ray", flush=True)
         words = [str(round(segments * share)), "--factor", str(factor)]
         found["runs"].append(ask("benchmarks.scheduled", words, Environment.own()))
+        keep.write_text(json.dumps(found, indent=2))
     print(f"  compacting {gigabytes:g} GB", flush=True)
     found["compaction"] = ask("benchmarks.compaction", ["--gigabytes", str(gigabytes)], Environment.own())
     found["extrapolated"] = extrapolate(found["runs"])
@@ -153,8 +155,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("benchmarks/out/scale.json"))
     asked = parser.parse_args()
     began = time.monotonic()
-    found = measure(videos=asked.videos, segments=asked.segments, factor=asked.factor, gigabytes=asked.gigabytes)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
+    found = measure(
+        videos=asked.videos,
+        segments=asked.segments,
+        factor=asked.factor,
+        gigabytes=asked.gigabytes,
+        keep=asked.json,
+    )
     asked.json.write_text(json.dumps(found, indent=2))
     print("\n" + "\n".join(describe(found)))
     print(f"\n({time.monotonic() - began:.0f} s; written to {asked.json})")
