@@ -21,7 +21,7 @@ from clusters import LocalCluster, Node
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 NUM_VIDEOS = 6
 # Of a second each, and small files: there is always something done, and something to do.

@@ -13,7 +13,7 @@ from lakes import MODEL, features, started
 NODE_TYPES = {"cpus": ({"CPU": 1}, 2), "gpus": ({"CPU": 1, "GPU": 1}, 1)}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_run_that_asks_for_nodes_gets_them_and_is_sized_for_them(clips: ClipFactory, tmp_path: Path) -> None:
     out = tmp_path / "lake"

@@ -15,7 +15,7 @@ from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
 
 from pipeline.stores import store_at
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 WORDS = [*MODEL, "--sample", "fps:5", "--segment-seconds", "1", "--rows-per-file", "10"]
 

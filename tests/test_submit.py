@@ -141,7 +141,7 @@ def job(tmp_path: Path, clips: ClipFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_submitted_job_runs_in_the_uploaded_folder_returns_its_status_and_resumes(
     job: Path, tmp_path: Path, two_nodes: LocalCluster
@@ -160,7 +160,7 @@ def test_submitted_job_runs_in_the_uploaded_folder_returns_its_status_and_resume
     assert "made with other settings: --sample" in other.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_interrupted_client_leaves_the_job_running_and_says_how_to_stop_it(
     clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster, monkeypatch: pytest.MonkeyPatch
@@ -186,7 +186,7 @@ def test_interrupted_client_leaves_the_job_running_and_says_how_to_stop_it(
     assert len(features(tmp_path / "lake")) == 300
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_rays_own_command_submits_this_folder(clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster) -> None:
     ray = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", two_nodes.job_server]
@@ -247,7 +247,7 @@ def tunnel(port: int) -> Iterator[Tunnel]:
         opened.close()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_broken_connection_costs_no_line_and_tells_none_twice(
     clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster
