@@ -5,14 +5,14 @@ import io
 import uuid
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
 from pipeline.bucket_errors import BucketRefused
 from pipeline.buckets import Bucket
 from pipeline.errors import Changed, StorageError, Unreadable, UsageError
-from pipeline.objects import DEFAULT_RETRY, Gone, RetryPolicy
+from pipeline.objects import DEFAULT_RETRY, Gone, RangesFile, RetryPolicy
 from pipeline.publish import TEMPORARIES, MissingFile
 from pipeline.uris import canonical_uri
 
@@ -80,15 +80,14 @@ class BucketStore:
         bucket, key = self._place(name)
         identity = self._told(name, lambda: bucket.head(key, retry=self._retry))
 
-        def read(start: int, end: int) -> bytes:
+        def read_at(offset: int, length: int) -> bytes:
+            span = {"start": offset, "end": offset + length}
             try:
-                return self._told(
-                    name, lambda: bucket.read(key, start=start, end=end, etag=identity.etag, retry=self._retry)
-                )
+                return self._told(name, lambda: bucket.read(key, **span, etag=identity.etag, retry=self._retry))
             except Changed:
                 raise OSError(errno.ESTALE, "replaced while it was read") from None
 
-        ranges = io.BufferedReader(_Ranges(read, size_bytes=identity.size_bytes or 0), buffer_size=_AHEAD_BYTES)
+        ranges = io.BufferedReader(RangesFile(read_at, size_bytes=identity.size_bytes or 0), buffer_size=_AHEAD_BYTES)
         return pa.PythonFile(ranges, mode="r")
 
     def publish(self, name: str, data: bytes, *, overwrite: bool = False) -> bool:
@@ -150,35 +149,3 @@ class BucketStore:
             raise
         except Unreadable as error:
             raise StorageError(f"{error.uri}: {error.detail}") from None
-
-
-class _Ranges(io.RawIOBase):
-    """An object as the file that Parquet readers ask for."""
-
-    def __init__(self, read: Callable[[int, int], bytes], *, size_bytes: int) -> None:
-        self._read = read
-        self._size_bytes = size_bytes
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size_bytes}[whence]
-        self._at = origin + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._size_bytes)
-        if end <= self._at:
-            return 0
-        data = self._read(self._at, end)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)

@@ -18,10 +18,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, UsageError
+from pipeline.objects import RangesFile
 from pipeline.storage import (
     DEFAULT_RETRY,
     Identity,
-    Reader,
     RetryPolicy,
     canonical_uri,
     is_in_bucket,
@@ -166,7 +166,9 @@ class Manifest:
     def _open(self) -> Iterator[BinaryIO]:
         try:
             with open_reader(self._locator, retry=self._retry) as reader:
-                yield io.BufferedReader(_ReaderFile(reader), buffer_size=_BUFFER_BYTES)
+                yield io.BufferedReader(
+                    RangesFile(reader.read_at, size_bytes=reader.size_bytes), buffer_size=_BUFFER_BYTES
+                )
         except InputError as error:
             self._refuse(error.detail)
         except UnicodeDecodeError:
@@ -176,34 +178,6 @@ class Manifest:
 
     def _refuse(self, detail: str) -> NoReturn:
         raise UsageError(f"manifest {self.uri}: {detail}") from None
-
-
-class _ReaderFile(io.RawIOBase):
-    """A reader as the file object that parsers ask for."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._reader.size_bytes}[whence]
-        self._at = origin + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._reader.read_at(self._at, len(buffer))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
 
 
 def _beside(uri: str, name: str) -> str:

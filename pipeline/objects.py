@@ -2,12 +2,13 @@
 
 import errno
 import hashlib
+import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import stamina
 
@@ -87,6 +88,43 @@ def persistently(call: Callable[[], Result], *, uri: str, retry: RetryPolicy) ->
     except Transient as error:
         raise StorageError(f"{uri}: {error}; run the same command again once the store answers") from None
     raise AssertionError("stamina ends with a result or an error")
+
+
+class RangesFile(io.RawIOBase):
+    """What is read by ``read_at(offset, length)`` as the file object that parsers ask for."""
+
+    def __init__(self, read_at: Callable[[int, int], bytes], *, size_bytes: int) -> None:
+        self._read_at = read_at
+        self._size_bytes = size_bytes
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """As ``io.RawIOBase``."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As ``io.RawIOBase``."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size_bytes}[whence]
+        self._at = origin + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """As ``io.RawIOBase``; never asks past the end."""
+        length = min(len(buffer), self._size_bytes - self._at)
+        if length <= 0:
+            return 0
+        data = self._read_at(self._at, length)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 _FINAL_ERRNO = {

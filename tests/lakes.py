@@ -1,5 +1,7 @@
 """Running the command as users do, and reading back what it wrote."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,15 @@ def started(
         text=True,
         start_new_session=True,
     )
+
+
+def kill(run: "subprocess.Popen[str]", *, whole: bool) -> None:
+    """SIGKILL for the driver alone, or for the whole job."""
+    if whole:
+        os.killpg(run.pid, signal.SIGKILL)
+    else:
+        run.kill()
+    run.wait()
 
 
 def table(out: Path, name: str) -> pa.Table:

@@ -79,6 +79,16 @@ def tell(started: subprocess.Popen[str]) -> None:
     started.stdin.flush()
 
 
+@contextlib.contextmanager
+def worker_inside(uri: str, token: str) -> Iterator[subprocess.Popen[str]]:
+    """A worker that was told to publish, and halts right before it does."""
+    with process(PUBLISH_HALTING, uri, token) as worker:
+        line(worker)
+        tell(worker)
+        assert line(worker) == "inside"
+        yield worker
+
+
 def stop(started: subprocess.Popen[str]) -> None:
     started.send_signal(signal.SIGSTOP)
     deadline = time.monotonic() + 10

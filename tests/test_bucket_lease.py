@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from other_runs import HOLD, PUBLISH, PUBLISH_HALTING, kill, line, process, stop, tell
+from other_runs import HOLD, PUBLISH, kill, line, process, stop, tell, worker_inside
 
 from pipeline import bucket_lease, lease
 from pipeline.bucket_lease import INTENTS, REGISTER
@@ -45,10 +45,7 @@ def published(lake: BucketStore) -> bytes:
 def test_takeover_blocks_a_worker_between_its_check_and_its_put(lake: BucketStore) -> None:
     with process(HOLD, lake.uri, "1/1") as first:
         token = line(first)
-        with process(PUBLISH_HALTING, lake.uri, token) as worker:
-            line(worker)
-            tell(worker)
-            assert line(worker) == "inside"
+        with worker_inside(lake.uri, token) as worker:
             stop(worker)
             kill(first)
             began = time.monotonic()
@@ -79,10 +76,7 @@ def test_what_was_put_before_the_takeover_counts(lake: BucketStore) -> None:
 def test_worker_that_died_before_its_put_leaves_a_stand_in(lake: BucketStore) -> None:
     with process(HOLD, lake.uri, "1/1") as first:
         token = line(first)
-        with process(PUBLISH_HALTING, lake.uri, token) as worker:
-            line(worker)
-            tell(worker)
-            assert line(worker) == "inside"
+        with worker_inside(lake.uri, token) as worker:
             kill(worker)
         kill(first)
     assert len(lake.list(INTENTS)) == 1
@@ -94,10 +88,7 @@ def test_worker_that_died_before_its_put_leaves_a_stand_in(lake: BucketStore) ->
 def test_worker_of_a_living_shard_is_not_blocked_by_another_ones_start(lake: BucketStore) -> None:
     with process(HOLD, lake.uri, "1/2") as first:
         token = line(first)
-        with process(PUBLISH_HALTING, lake.uri, token) as worker:
-            line(worker)
-            tell(worker)
-            assert line(worker) == "inside"
+        with worker_inside(lake.uri, token) as worker:
             lease.acquire(lake, shard=Shard(index=2, count=2)).release()
             tell(worker)
             assert line(worker) == "published"

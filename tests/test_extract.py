@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 import ray
 from conftest import ClipFactory
-from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
+from lakes import MODEL, assert_same, features, kill, started, statuses, table, vidlake
 
 pytestmark = pytest.mark.slow
 
@@ -176,11 +176,7 @@ def test_killed_run_resumes_without_duplicates(archive: Path, tmp_path: Path, wh
     while run.poll() is None and not (out / "features").exists():
         time.sleep(0.05)
     assert run.poll() is None, "nothing was interrupted"
-    if whole:
-        os.killpg(run.pid, signal.SIGKILL)
-    else:
-        run.kill()
-    run.wait()
+    kill(run, whole=whole)
     vidlake(*words, "--out", out)
     assert_same(features(out), features(tmp_path / "calm"))
     with contextlib.suppress(ProcessLookupError):

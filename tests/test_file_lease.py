@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from other_runs import HOLD, PUBLISH_HALTING, kill, line, process, stop, tell
+from other_runs import HOLD, kill, line, process, stop, tell, worker_inside
 
 from pipeline import file_lease, locks
 from pipeline.config import WHOLE
@@ -90,10 +90,7 @@ def test_damaged_lease_is_respected_for_a_minute(root: Path, content: bytes) -> 
 def test_takeover_waits_out_a_worker_in_the_middle_of_publishing(root: Path) -> None:
     with process(HOLD, str(root), "1/1") as first:
         token = line(first)
-        with process(PUBLISH_HALTING, str(root), token) as worker:
-            line(worker)
-            tell(worker)
-            assert line(worker) == "inside"
+        with worker_inside(str(root), token) as worker:
             stop(worker)
             kill(first)
             taken: list[bool] = []

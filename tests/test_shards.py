@@ -1,7 +1,6 @@
 """Shards side by side, and runs into a bucket that die or whose store does: end to end on a real Ray."""
 
 import os
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ClipFactory
-from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
+from lakes import MODEL, assert_same, features, kill, started, statuses, table, vidlake
 from other_runs import HOLD, line, process
 from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
 
@@ -88,11 +87,7 @@ def test_run_into_a_bucket_that_was_killed_resumes_without_duplicates(
     while run.poll() is None and not store.list("features"):
         time.sleep(0.1)
     assert run.poll() is None, "nothing was interrupted"
-    if whole:
-        os.killpg(run.pid, signal.SIGKILL)
-    else:
-        run.kill()
-    run.wait()
+    kill(run, whole=whole)
     vidlake("extract", archive, "--out", bucket_place, *WORDS)
     out = copied(bucket_place, tmp_path / "copy")
     assert_same(features(out), features(calm))
