@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.end_to_end import Extracted, extract
+from benchmarks.end_to_end import FAST, Extracted, extract, has_bf16
 from benchmarks.footage import copies_of, link, repeated, videos_of
 from benchmarks.processes import Environment, ask
 
 _TIMES = (1, 2, 4, 8)
-_FAST = ("--precision", "bf16", "--compile")
+_WAY = FAST if has_bf16() else ()
 _PLANS = (10_000, 1_000_000)
 
 
@@ -20,7 +20,7 @@ def measure(archive: Path, *, folder: Path, hours: float) -> dict[str, Any]:
     found: dict[str, Any] = {"archive": {}}
     for times in _TIMES:
         print(f"  growth: {times} times the archive", flush=True)
-        run = extract([copies_of(archive, times, folder)], folder / "lake", *_FAST)
+        run = extract([copies_of(archive, times, folder)], folder / "lake", *_WAY)
         found["archive"][times] = {"samples": run.samples, "wall_s": run.wall_s} | _memory(run)
     found |= _line(found["archive"])
     found["length"] = _one_against_many(archive, folder, hours=hours)
@@ -51,7 +51,7 @@ def _one_against_many(archive: Path, folder: Path, *, hours: float) -> dict[str,
         link(minute, parts / f"part_{number:03d}.mp4")
     repeated(minute, whole / "whole.mp4", seconds=3600 * hours)
     print(f"  growth: one file of {hours:g} hours, and {count} of a minute", flush=True)
-    runs = {name: extract([folder / name], folder / "lake", *_FAST, rule="fps:1") for name in ("whole", "parts")}
+    runs = {name: extract([folder / name], folder / "lake", *_WAY, rule="fps:1") for name in ("whole", "parts")}
     rows: dict[str, Any] = {
         name: {"samples": run.samples, "wall_s": run.wall_s} | _memory(run) for name, run in runs.items()
     }
@@ -76,7 +76,8 @@ def _memory(run: Extracted) -> dict[str, float]:
 
 def describe(found: dict[str, Any]) -> Iterator[str]:
     """The tables in Markdown."""
-    yield "| bf16 compiled, fps:6 | samples | wall s | driver MB | decode worker MB | model actor MB | bytes a sample |"
+    way = " ".join(_WAY) or "fp32"
+    yield f"| {way}, fps:6 | samples | wall s | driver MB | decode worker MB | model actor MB | bytes a sample |"
     yield "|---|---|---|---|---|---|---|"
     rows = {f"{times} times the archive": row for times, row in found["archive"].items()}
     length = found["length"]

@@ -1,8 +1,9 @@
 """Filling the model's batches with what waits, whoever sent it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,21 +15,40 @@ Features = NDArray[np.float32]
 
 @dataclass(slots=True)
 class _Waiting:
-    """One caller's pictures, of which a batch may take some and the next the rest."""
+    """One caller's pictures, of which a batch may take some and the next, or one beside it, the rest."""
 
     pictures: Pictures
     answer: asyncio.Future[Features]
-    num_done: int = 0
-    parts: list[Features] = field(default_factory=list)
+    num_taken: int = 0
+    parts: dict[int, Features] = field(default_factory=dict)
+    """Features by where they start, in whatever order batches end."""
 
     @property
     def num_left(self) -> int:
-        return len(self.pictures) - self.num_done
+        return len(self.pictures) - self.num_taken
 
-    def take(self, count: int) -> Pictures:
-        part = self.pictures[self.num_done : self.num_done + count]
-        self.num_done += count
+    def take(self, count: int) -> "_Part":
+        part = _Part(self, self.num_taken, self.pictures[self.num_taken : self.num_taken + count])
+        self.num_taken += count
         return part
+
+    def receive(self, start: int, features: Features) -> None:
+        self.parts[start] = features
+        if sum(map(len, self.parts.values())) == len(self.pictures) and not self.answer.done():
+            self.answer.set_result(np.concatenate([self.parts[start] for start in sorted(self.parts)]))
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one batch takes of a caller's pictures."""
+
+    waiting: _Waiting
+    start: int
+    pictures: Pictures
 
 
 class Batcher:
@@ -37,65 +57,90 @@ class Batcher:
     An idle model starts at once. While it is busy callers wait, and the next batch takes all that wait, up to
     ``batch_size``; beyond that everybody gets a fair share of it, so that one long video does not starve the stills.
     (``ray.serve.batch`` would form new, small batches while the model is busy.)
+
+    A model with several lanes gives all of them to a picture that comes alone, and shares them out when there are more:
+    batches side by side, each on cores of its own, take less time than one after another on all of them.
     """
 
     def __init__(
         self,
-        embed: Callable[[Sequence[Pictures]], Features],
+        embed: Callable[[Sequence[Pictures], int], Awaitable[Features]],
         *,
         batch_size: int,
-        executor: Executor,
+        num_lanes: int = 1,
         on_batch: Callable[[int], None] = lambda num_pictures: None,
     ) -> None:
-        """Feed ``embed``, which runs in ``executor``; ``on_batch`` hears how full each batch was."""
+        """Feed ``embed``, which gets a batch and how many lanes it has; ``on_batch`` hears how full each batch was."""
         self._embed = embed
         self._batch_size = batch_size
-        self._executor = executor
+        self._num_free = num_lanes
         self._on_batch = on_batch
         self._waiting: list[_Waiting] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._num_coming = 0
+        self._is_starting = False
+        self._running: set[asyncio.Task[None]] = set()
 
     @property
     def num_waiting(self) -> int:
         """Pictures that no batch has taken yet."""
         return sum(waiting.num_left for waiting in self._waiting)
 
+    @contextlib.contextmanager
+    def coming(self) -> Iterator[None]:
+        """While a caller's picture is being made, which will soon want a lane."""
+        self._num_coming += 1
+        try:
+            yield
+        finally:
+            self._num_coming -= 1
+
     async def embed(self, pictures: Pictures) -> Features:
-        """Turn model inputs ``uint8[T, H, W, 3]`` into features ``float32[T, D]``.
+        """Turn model inputs ``uint8[T, H, W, 3]``, T at least 1, into features ``float32[T, D]``.
 
         Raises:
             UsageError: a feature is not finite.
         """
-        waiting = _Waiting(pictures, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(pictures, loop.create_future())
         self._waiting.append(waiting)
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+        if not self._is_starting:  # once those who come at the same moment are all here
+            self._is_starting = True
+            loop.call_soon(self._start)
         return await waiting.answer
 
-    async def _work(self) -> None:
-        try:
-            while batch := self._next_batch():
-                parts = [part for _, part in batch]
-                self._on_batch(sum(map(len, parts)))
-                loop = asyncio.get_running_loop()
-                try:
-                    features = await loop.run_in_executor(self._executor, self._embed, parts)
-                except Exception as error:  # noqa: BLE001 (raised again by whoever waits for it)
-                    _fail(error, [waiting for waiting, _ in batch])
-                    continue
-                done = 0
-                for waiting, part in batch:
-                    waiting.parts.append(features[done : done + len(part)])
-                    done += len(part)
-                    _answer(waiting)
-        finally:
-            self._worker = None
-
-    def _next_batch(self) -> list[tuple[_Waiting, Pictures]]:
+    def _start(self) -> None:
+        """Share out the lanes that are free, among as many batches as there are lanes, or pictures."""
+        self._is_starting = False
         # Whoever gave up, by a time-out or a closed connection, takes no more room.
         self._waiting = [waiting for waiting in self._waiting if waiting.num_left and not waiting.answer.done()]
-        shares = fair_shares([waiting.num_left for waiting in self._waiting], room=self._batch_size)
-        return [(waiting, waiting.take(share)) for waiting, share in zip(self._waiting, shares, strict=True) if share]
+        while self._num_free and (num_waiting := self.num_waiting):
+            num_batches = min(self._num_free, num_waiting)
+            batch = self._take(min(self._batch_size, math.ceil(num_waiting / num_batches)))
+            num_lanes = self._num_free // min(self._num_free, num_waiting + self._num_coming)
+            self._num_free -= num_lanes
+            running = asyncio.create_task(self._run(batch, num_lanes))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
+
+    def _take(self, room: int) -> list[_Part]:
+        shares = fair_shares([waiting.num_left for waiting in self._waiting], room=room)
+        return [waiting.take(share) for waiting, share in zip(self._waiting, shares, strict=True) if share]
+
+    async def _run(self, batch: Sequence[_Part], num_lanes: int) -> None:
+        pictures = [part.pictures for part in batch]
+        self._on_batch(sum(map(len, pictures)))
+        try:
+            features = await self._embed(pictures, num_lanes)
+            done = 0
+            for part in batch:
+                part.waiting.receive(part.start, features[done : done + len(part.pictures)])
+                done += len(part.pictures)
+        except Exception as error:  # noqa: BLE001 (raised again by whoever waits for it)
+            for part in batch:
+                part.waiting.fail(error)
+        finally:
+            self._num_free += num_lanes
+            self._start()
 
 
 def fair_shares(wanted: Sequence[int], *, room: int) -> list[int]:
@@ -108,15 +153,3 @@ def fair_shares(wanted: Sequence[int], *, room: int) -> list[int]:
             shares[at] += more
             room -= more
     return shares
-
-
-def _answer(waiting: _Waiting) -> None:
-    if not waiting.num_left and not waiting.answer.done():
-        whole = waiting.parts[0] if len(waiting.parts) == 1 else np.concatenate(waiting.parts)
-        waiting.answer.set_result(whole)
-
-
-def _fail(error: Exception, batch: Sequence[_Waiting]) -> None:
-    for waiting in batch:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(error)

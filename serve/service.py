@@ -21,6 +21,7 @@ from pipeline.models.registry import load_model
 from pipeline.records import FrameMark, Precision, Quarantined
 from pipeline.sampling import SamplingRule
 from serve.batching import Batcher, Features, Pictures
+from serve.lanes import Lanes
 from serve.metrics import Metrics
 from serve.problems import BadInput, Busy, NotFound, TooLong
 from serve.settings import ModelSettings, Settings
@@ -56,17 +57,16 @@ class FeatureService:
         self._metrics = metrics
         self._num_requests = 0
         self._num_sockets = 0
-        # How many threads torch computes with belongs to the thread that asks: one has all, those that resize one each.
-        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._embedder = self._model_thread.submit(_embedder, settings).result()
+        self._lanes = Lanes(partial(_embedder, settings))
+        self._embedder = self._lanes.embedder
         self._threads = ThreadPoolExecutor(
             len(os.sched_getaffinity(0)), thread_name_prefix="still", initializer=use_one_thread
         )
         self._videos = VideoDecoders(settings.limits, preprocessing=self.info.preprocessing)
         self._batcher = Batcher(
-            self._embedder.embed,
+            self._lanes.embed,
             batch_size=self._embedder.batch_shapes[-1],
-            executor=self._model_thread,
+            num_lanes=self._lanes.num_lanes,
             on_batch=metrics.batch,
         )
 
@@ -158,7 +158,9 @@ class FeatureService:
             BadInput: the call raised an ``InputError``.
         """
         try:
-            return await self._batcher.embed(await self._in_thread(partial(self._prepared, decode)))
+            with self._batcher.coming():
+                picture = await self._in_thread(partial(self._prepared, decode))
+            return await self._batcher.embed(picture)
         except InputError as error:
             self._metrics.failed(error.reason)
             raise BadInput.of(error) from None
@@ -215,8 +217,8 @@ class FeatureService:
     def close(self) -> None:
         """End the decoder processes, and the threads once they are done."""
         self._videos.close()
-        for threads in (self._model_thread, self._threads):
-            threads.shutdown(wait=False)
+        self._lanes.close()
+        self._threads.shutdown(wait=False)
 
     def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
         return prepare(decode(), preprocessing=self.info.preprocessing)[None]
@@ -237,15 +239,13 @@ def _embedder(settings: Settings) -> Embedder:
     asked = settings.model
     model = load_model(asked.name, weights=asked.weights)
     _require_digest(model.info, asked)
-    embedder = Embedder(
+    return Embedder(
         model,
         precision=asked.precision or ("fp16" if settings.num_gpus else "fp32"),
         compile=asked.compile,
         batch_size=asked.batch_size or (_GPU_BATCH if settings.num_gpus else _CPU_BATCH),
         num_threads=asked.num_threads,
     )
-    embedder.warm_up()
-    return embedder
 
 
 def _require_digest(found: ModelInfo, asked: ModelSettings) -> None:

@@ -79,6 +79,7 @@ class Embedder:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if num_threads is not None:
             torch.set_num_threads(num_threads)
+        self.num_threads: int = torch.get_num_threads()
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = precision != "fp32"
@@ -89,6 +90,7 @@ class Embedder:
         backbone = backbone.eval().to(device=self.device, dtype=dtype)
         backbone = backbone.to(memory_format=torch.channels_last)
         whole = PicturesToFeatures(backbone, preprocessing=model.info.preprocessing, dtype=dtype).to(self.device)
+        self.is_compiled: bool = compile
         self._forward = torch.compile(whole, dynamic=False) if compile else whole
         self._head = None if model.head is None else copy.deepcopy(model.head).eval().to(self.device, torch.float32)
         self.num_classes: int = 0 if self._head is None else self._outputs_of(self._head)
@@ -102,6 +104,20 @@ class Embedder:
         self._picture_shape = (height_px, width_px, 3)
         self._feeder = self._new_feeder()
         self._lock = Lock()
+
+    def twin(self, *, num_threads: int) -> "Embedder":
+        """Another one over the same weights, for the calling thread and that many of torch's: both can work at once.
+
+        How many threads torch computes with belongs to the thread that asks, and any new number costs all threads what
+        oneDNN has prepared: set it once.
+        """
+        torch.get_num_threads()  # the first time it asks, a thread gets what another one set last
+        torch.set_num_threads(num_threads)
+        twin = copy.copy(self)
+        twin.num_threads = num_threads
+        twin._feeder = twin._new_feeder()
+        twin._lock = Lock()
+        return twin
 
     def _new_feeder(self) -> Feeder:
         shape = (self.batch_shapes[-1], *self._picture_shape)
