@@ -17,7 +17,6 @@ import base64
 import contextlib
 import json
 import random
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -27,13 +26,13 @@ from pathlib import PurePosixPath
 from pipeline.bucket_store import BucketStore
 from pipeline.config import Shard
 from pipeline.errors import StorageError, UsageError
-from pipeline.holders import LEASES, RENEWED_EVERY_S, RUNS_OUT_AFTER_S, Holder, LeaseLost, in_use, lost, slot_of
+from pipeline.heartbeat import Heartbeat
+from pipeline.holders import LEASES, RUNS_OUT_AFTER_S, Holder, LeaseLost, in_use, lost, slot_of
 from pipeline.objects import RetryPolicy
 from pipeline.publish import MissingFile
 
 REGISTER = f"{LEASES}/register.json"
 INTENTS = f"{LEASES}/intents"
-_RELEASED_WITHIN_S = 0.1
 _AGAIN_AFTER_S = 0.2
 _HASTE = RetryPolicy(attempts=3, timeout_s=5.0)
 
@@ -44,9 +43,7 @@ class BucketLease:
     def __init__(self, store: BucketStore, holder: Holder) -> None:
         self._store = store
         self._holder = holder
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-        self._thread.start()
+        self._heartbeat = Heartbeat(self._renew)
 
     @classmethod
     def acquire(cls, store: BucketStore, *, shard: Shard) -> "BucketLease":
@@ -76,8 +73,7 @@ class BucketLease:
 
     def release(self) -> None:
         """See ``lease.Lease``."""
-        self._stop.set()
-        self._thread.join(timeout=_RELEASED_WITHIN_S)
+        self._heartbeat.stop()
         # A lease that stays behind does no harm: its process is about to be dead. So not much patience is due.
         with contextlib.suppress(StorageError, UsageError):
             store = BucketStore(self._store.uri, retry=_HASTE)
@@ -85,11 +81,9 @@ class BucketLease:
             store.remove(_beat(self.token))
 
     def _renew(self) -> None:
-        while not self._stop.wait(RENEWED_EVERY_S):
-            with contextlib.suppress(StorageError, UsageError):  # what does not pass stops the workers' publishing too
-                if not _read(self._store).holds(self.token):
-                    return
-                self._store.publish(_beat(self.token), b"", overwrite=True)
+        if not _read(self._store).holds(self.token):
+            raise lost(self._store.uri)
+        self._store.publish(_beat(self.token), b"", overwrite=True)
 
 
 class BucketFence:

@@ -47,14 +47,15 @@ class Catalogue:
 
         def settled() -> Iterator[pa.Table]:
             for name, footer in dataset.footers():
-                counts = footer.settled["num_samples"].to_numpy().astype(np.int64)
+                entries = footer.settled()
+                counts = entries["num_samples"].to_numpy().astype(np.int64)
                 if counts.sum() != footer.num_rows:
                     raise ForeignFile(f"{dataset.store.uri}/{name} is damaged: its footer lists other rows than it has")
                 files.append(np.full(len(counts), len(names), np.int32))
                 firsts.append(np.cumsum(counts) - counts)
                 sizes.append(counts * (footer.data_bytes / max(1, footer.num_rows)) + _ENTRY_BYTES)
                 names.append(name)
-                yield footer.settled
+                yield entries
 
         ledger = Ledger.of(settled())
         place = ledger.place

@@ -36,6 +36,7 @@ FEATURES = "features"
 PLAN_FOLDER = "_vidlake/plan"
 _ROWS_PER_PART = 5_000
 _FOOTER_THREADS = 16
+_FOOTERS_AT_ONCE = 3 * _FOOTER_THREADS
 
 Result = TypeVar("Result")
 
@@ -180,7 +181,7 @@ class Dataset:
 
     def settled_parts(self) -> Iterator[pa.Table]:
         """What is settled, file by file. Raises as ``footers``."""
-        return (footer.settled for _, footer in self.footers())
+        return (footer.settled() for _, footer in self.footers())
 
     def footers(self) -> Iterator[tuple[str, Footer]]:
         """The features files and what each says of itself.
@@ -190,8 +191,8 @@ class Dataset:
         """
         names = self._features()
         with ThreadPoolExecutor(_FOOTER_THREADS, thread_name_prefix="footer") as pool:
-            for at in range(0, len(names), 8 * _FOOTER_THREADS):  # not all at once: the driver's memory is bounded
-                some = names[at : at + 8 * _FOOTER_THREADS]
+            for at in range(0, len(names), _FOOTERS_AT_ONCE):  # not all: the driver's memory is bounded
+                some = names[at : at + _FOOTERS_AT_ONCE]
                 yield from zip(some, pool.map(self._footer, some), strict=True)
 
     def rows(self, name: str, spans: Sequence[tuple[int, int]], *, schema: pa.Schema) -> list[pa.Table]:

@@ -14,18 +14,17 @@ import contextlib
 import fcntl
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.config import Shard
 from pipeline.errors import StorageError, UsageError
-from pipeline.holders import LEASES, RENEWED_EVERY_S, RUNS_OUT_AFTER_S, Holder, LeaseLost, in_use, lost, slot_of
+from pipeline.heartbeat import Heartbeat
+from pipeline.holders import LEASES, RUNS_OUT_AFTER_S, Holder, in_use, lost, slot_of
 from pipeline.locks import locked, refused
 from pipeline.publish import LocalStore, MissingFile
 
-_RELEASED_WITHIN_S = 0.1
 _HANDOVER = "handover"
 
 
@@ -35,9 +34,7 @@ class FileLease:
     def __init__(self, store: LocalStore, holder: Holder) -> None:
         self._store = store
         self._holder = holder
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-        self._thread.start()
+        self._heartbeat = Heartbeat(self._renew)
 
     @classmethod
     def acquire(cls, store: LocalStore, *, shard: Shard) -> "FileLease":
@@ -64,8 +61,7 @@ class FileLease:
 
     def release(self) -> None:
         """See ``lease.Lease``."""
-        self._stop.set()
-        self._thread.join(timeout=_RELEASED_WITHIN_S)
+        self._heartbeat.stop()
         slot = slot_of(self.token)
         # A lease that stays behind does no harm: its process is about to be dead.
         with contextlib.suppress(StorageError, UsageError), _locked(self._store, slot, fcntl.LOCK_EX):
@@ -74,14 +70,8 @@ class FileLease:
                 self._store.remove(_file(slot))
 
     def _renew(self) -> None:
-        while not self._stop.wait(RENEWED_EVERY_S):
-            try:
-                with fenced(self._store, self.token):
-                    os.utime(self._store.root / _file(slot_of(self.token)))
-            except LeaseLost:
-                return
-            except (StorageError, UsageError, OSError):
-                continue  # what passes is overcome, and what does not, stops the workers' publishing too
+        with fenced(self._store, self.token):
+            os.utime(self._store.root / _file(slot_of(self.token)))
 
 
 class FileFence:

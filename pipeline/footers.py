@@ -30,11 +30,24 @@ class ForeignFile(RunError):
 class Footer:
     """What a features file says of itself."""
 
-    settled: pa.Table
-    """``SETTLED`` rows; the file's own rows are in this order, ``num_samples`` of each."""
+    uri: str
+    settled_json: bytes
+    """The list of segments, not parsed yet: so a footer that waits for its turn takes little memory."""
     num_rows: int
     data_bytes: int
     """Of the file, without its footer."""
+
+    def settled(self) -> pa.Table:
+        """``SETTLED`` rows; the file's own rows are in this order, ``num_samples`` of each.
+
+        Raises:
+            ForeignFile: the list is damaged.
+        """
+        document = _parsed(self.settled_json, uri=self.uri)
+        try:
+            return table_of(document, SETTLED)
+        except (pa.ArrowException, TypeError, AttributeError, ValueError):
+            raise _foreign(self.uri, "its list of segments is damaged") from None
 
 
 def describe(config: DatasetConfig, *, weights: str) -> dict[str, Any]:
@@ -90,19 +103,17 @@ def read_footer(file: pa.NativeFile, *, uri: str) -> Footer:
         OSError: the store failed.
     """
     metadata = _metadata(file, uri=uri)
-    document = _value(metadata, _SETTLED_KEY, uri=uri)
-    try:
-        settled = table_of(document, SETTLED)
-    except (pa.ArrowException, TypeError, AttributeError, ValueError):
-        raise _foreign(uri, "its list of segments is damaged") from None
     return Footer(
-        settled=settled, num_rows=metadata.num_rows, data_bytes=max(0, file.size() - metadata.serialized_size)
+        uri=uri,
+        settled_json=_value(metadata, _SETTLED_KEY, uri=uri),
+        num_rows=metadata.num_rows,
+        data_bytes=max(0, file.size() - metadata.serialized_size),
     )
 
 
 def read_description(file: pa.NativeFile, *, uri: str) -> Any:
     """The document that ``describe`` made. Raises as ``read_footer`` does."""
-    return _value(_metadata(file, uri=uri), _METADATA_KEY, uri=uri)
+    return _parsed(_value(_metadata(file, uri=uri), _METADATA_KEY, uri=uri), uri=uri)
 
 
 def read_rows(file: pa.NativeFile, spans: Sequence[tuple[int, int]], *, schema: pa.Schema, uri: str) -> list[pa.Table]:
@@ -147,11 +158,17 @@ def _metadata(file: pa.NativeFile, *, uri: str) -> pq.FileMetaData:
         raise _foreign(uri, "it is damaged") from None
 
 
-def _value(metadata: pq.FileMetaData, key: bytes, *, uri: str) -> Any:
+def _value(metadata: pq.FileMetaData, key: bytes, *, uri: str) -> bytes:
     try:
-        return json.loads((metadata.metadata or {})[key])
+        value: bytes = (metadata.metadata or {})[key]
     except KeyError:
         raise _foreign(uri, "it was not written by vidlake") from None
+    return value
+
+
+def _parsed(document: bytes, *, uri: str) -> Any:
+    try:
+        return json.loads(document)
     except ValueError:
         raise _foreign(uri, "it is damaged") from None
 

@@ -17,6 +17,8 @@ from clusters import LocalCluster, local_cluster
 from numpy.typing import NDArray
 from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
 
+from pipeline.heartbeat import Heartbeat
+
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
 _STATUS = pytest.StashKey[int]()
 
@@ -130,6 +132,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipFactory:
     """Makes small videos; see ``ClipFactory``."""
     return ClipFactory(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(autouse=True)
+def no_beat_of_another_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leases that a test leaves behind do not ask the stores of the next one."""
+    left: list[Heartbeat] = []
+    start = Heartbeat.__init__
+
+    def remember(heartbeat: Heartbeat, beat: Callable[[], None]) -> None:
+        start(heartbeat, beat)
+        left.append(heartbeat)
+
+    monkeypatch.setattr(Heartbeat, "__init__", remember)
+    yield
+    for heartbeat in left:
+        heartbeat.stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

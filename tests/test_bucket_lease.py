@@ -7,7 +7,7 @@ import time
 import pytest
 from other_runs import HOLD, PUBLISH, kill, line, process, stop, tell, worker_inside
 
-from pipeline import bucket_lease, lease
+from pipeline import bucket_lease, heartbeat, lease
 from pipeline.bucket_lease import INTENTS, REGISTER
 from pipeline.bucket_store import BucketStore
 from pipeline.config import WHOLE, Shard
@@ -110,7 +110,7 @@ def test_a_run_elsewhere_holds_until_it_has_not_been_renewed_for_a_minute(lake: 
 
 @pytest.mark.usefixtures("short_minute")
 def test_a_run_elsewhere_that_is_renewed_keeps_its_lease(lake: BucketStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket_lease, "RENEWED_EVERY_S", 0.5)
+    monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.5)
     held = lease.acquire(lake, shard=WHOLE)
     move_elsewhere(lake)
     time.sleep(RUNS_OUT_AFTER_S + 1)
@@ -136,11 +136,11 @@ def test_run_that_was_stopped_for_minutes_publishes_nothing_when_it_goes_on(lake
 
 
 def test_lease_that_was_taken_over_is_not_renewed(lake: BucketStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket_lease, "RENEWED_EVERY_S", 0.05)
+    monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.05)
     held = bucket_lease.BucketLease.acquire(lake, shard=WHOLE)
     lake.publish(REGISTER, b'{"holders": {}}', overwrite=True)
-    held._thread.join(10)
-    assert not held._thread.is_alive()
+    held._heartbeat._thread.join(10)
+    assert not held._heartbeat.is_beating
 
 
 @pytest.mark.usefixtures("short_minute")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from other_runs import HOLD, kill, line, process, stop, tell, worker_inside
 
-from pipeline import file_lease, locks
+from pipeline import file_lease, heartbeat, locks
 from pipeline.config import WHOLE
 from pipeline.errors import StorageError, UsageError
 from pipeline.file_lease import FileLease, fenced
@@ -136,12 +136,12 @@ def test_release_survives_a_dataset_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_lease_is_renewed_until_it_is_taken_over(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_lease, "RENEWED_EVERY_S", 0.02)
+    monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.02)
     held = acquire(root)
     os.utime(root / LEASE, (0, 0))
     wait_until(lambda: (root / LEASE).stat().st_mtime > 1)
     edit(root, token="1-of-1.another", age_s=1000)
-    wait_until(lambda: not held._thread.is_alive())
+    wait_until(lambda: not held._heartbeat.is_beating)
     assert (root / LEASE).stat().st_mtime < time.time() - 900
     held.release()
 
@@ -170,7 +170,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_renewing_goes_on_while_the_disk_is_full_and_after_it_was_read_only(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_lease, "RENEWED_EVERY_S", 0.02)
+    monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.02)
     held = acquire(small_disk)
     with contextlib.suppress(OSError):
         (small_disk / "filler").write_bytes(bytes(100_000))
