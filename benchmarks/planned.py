@@ -25,6 +25,7 @@ from pipeline import extract, lease
 from pipeline.config import WHOLE, DatasetConfig, RunOptions
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.inputs import Inputs
+from pipeline.memory import give_back_what_is_freed
 from pipeline.model_info import ModelInfo, Preprocessing
 from pipeline.outcome import Clockwork
 from pipeline.progress import Display
@@ -222,6 +223,7 @@ def main() -> None:
     parser.add_argument("num_videos", type=int)
     parser.add_argument("--segments-per-video", type=int, default=1)
     asked = parser.parse_args()
+    give_back_what_is_freed()
     with tempfile.TemporaryDirectory(prefix="vidlake-planned-") as folder:
         archive = links(asked.num_videos, Path(folder))
         dataset = Dataset.at(f"{folder}/lake")

@@ -30,6 +30,7 @@ from pipeline.compact import compact
 from pipeline.config import WHOLE, RunOptions
 from pipeline.dataset import Dataset
 from pipeline.ledger import Ledger
+from pipeline.memory import give_back_what_is_freed
 from pipeline.report import private_bytes
 from pipeline.sizes import Hardware
 
@@ -141,6 +142,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--profile", action="store_true")
     asked = parser.parse_args()
+    give_back_what_is_freed()
     profiler = cProfile.Profile()
     if asked.profile:
         profile_scheduler(profiler)

@@ -18,6 +18,7 @@ from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.derived import Totals, pending_tasks, totals
 from pipeline.inputs import Inputs
 from pipeline.ledger import Ledger, Planned
+from pipeline.memory import give_back_what_is_freed
 from pipeline.model_info import ModelInfo
 from pipeline.outcome import Clockwork, Outcome
 from pipeline.progress import Display
@@ -36,6 +37,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
         RunError: the run failed and can be resumed.
     """
     clockwork = Clockwork()
+    give_back_what_is_freed()
     dataset = Dataset.at(request.out)
     inputs = Inputs(request.inputs, exclude=request.out, reserved=RESERVED_COLUMNS)
     known = dataset.info()
@@ -63,6 +65,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
 def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
     """Run again what was quarantined without rows; raises as ``run_extract`` does."""
     clockwork = Clockwork()
+    give_back_what_is_freed()
     dataset = Dataset.at(uri)
     info = dataset.existing()
     lease.check(dataset.store, shard=WHOLE)

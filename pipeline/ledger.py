@@ -54,7 +54,7 @@ class Ids:
     def to_arrow(self) -> pa.Array:
         """All of them, sorted, as strings."""
         self._merge()
-        return pa.array(self._sorted.astype(f"U{_ID_BYTES}"), pa.string())
+        return pa.array(self._sorted, pa.binary()).cast(pa.string())
 
     def _merge(self) -> None:
         if self._new:
@@ -219,7 +219,10 @@ def in_shard(ids: NDArray[np.bytes_], shard: Shard) -> NDArray[np.bool_]:
 
 
 def _distinct(parts: Iterable[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:
-    return np.unique(np.concatenate([np.empty(0, f"S{_ID_BYTES}"), *parts]))
+    ids = np.concatenate([np.empty(0, f"S{_ID_BYTES}"), *parts])
+    ids.sort(kind="stable")  # of what is sorted already for the most part; in place, as ``np.unique`` is not
+    is_first = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
+    return ids if is_first.all() else ids[is_first]
 
 
 def _repeated(parts: Iterable[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:
