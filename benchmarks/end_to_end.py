@@ -91,6 +91,7 @@ def measure(archive: Path, *, peers: Environment, rounds: int, folder: Path, pee
         num_copies = 3 if way == "fp32" else 9
         rows = [_one_round(archive, options, num_copies, folder) for _ in range(rounds)]
         found["ways"][way] = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+        print(f"    {found['ways'][way]}", flush=True)
     for name, (module, needs) in PEERS.items():
         if not is_installed(needs, peers):
             continue
@@ -106,6 +107,7 @@ def measure(archive: Path, *, peers: Environment, rounds: int, folder: Path, pee
             found["peers"][name] = {"failed": f"no end within {peer_limit_s:g} s"}
         except subprocess.SubprocessError as error:
             found["peers"][name] = {"failed": str(error)}
+        print(f"    {found['peers'][name]}", flush=True)
     found["start"] = start_up(archive, folder)
     return found
 
