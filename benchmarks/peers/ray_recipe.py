@@ -54,7 +54,7 @@ def main(archive: Path, out: Path, rule: str) -> None:
         Features,
         fn_constructor_kwargs={"times": times.resolve()},
         batch_size=32,
-        num_cpus=1,
+        num_cpus=0,  # of two CPUs reading takes one: were the other the model's, the filter would never get any
         compute=ray.data.ActorPoolStrategy(size=1),
     )
     features.write_parquet(str(out / "features"))
