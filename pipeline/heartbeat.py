@@ -1,6 +1,5 @@
 """What keeps a lease from running out: a sign of life every few seconds, given in the background."""
 
-import contextlib
 import threading
 from collections.abc import Callable
 
@@ -33,11 +32,10 @@ class Heartbeat:
         self._thread.join(timeout=_STOPPED_WITHIN_S)
 
     def _run(self) -> None:
-        with contextlib.suppress(LeaseLost):
-            while not self._stop.wait(RENEWED_EVERY_S):
-                try:
-                    self._beat()
-                except LeaseLost:
-                    raise
-                except (StorageError, UsageError, OSError):
-                    continue
+        while not self._stop.wait(RENEWED_EVERY_S):
+            try:
+                self._beat()
+            except LeaseLost:
+                return
+            except (StorageError, UsageError, OSError):
+                continue
