@@ -22,6 +22,8 @@ _REACHED_WITHIN_S = 10.0
 _GROWN_WITHIN_S = 1200.0
 _GROWTH_POLL_S = 1.0
 _RAYS_ADVICE = "Failed to apply UDF transform"
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_INIT_PID = 1
 
 
 class Starting:
@@ -136,6 +138,8 @@ def _told(resources: Mapping[str, float]) -> str:
 def _start(address: str | None, *, metrics_port: int | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is not None:
+        if _is_left_behind():
+            raise RunError("the job was stopped before it began; submit it again to resume")
         told = _failure_of_reaching(address) or _failure_of_init(address=address)
         if told is not None:
             raise UsageError(f"no Ray cluster at {address!r}: {told}")
@@ -152,6 +156,11 @@ def _start(address: str | None, *, metrics_port: int | None) -> None:
             return
         ray.shutdown()
     raise RunError(f"a local Ray cluster does not start on this machine: {told}")
+
+
+def _is_left_behind() -> bool:
+    """Whether this is the driver of a job that was stopped as it began: Ray 2.60 then kills the job's shell alone."""
+    return _JOB_VARIABLE in os.environ and os.getppid() == _INIT_PID
 
 
 def _failure_of_reaching(address: str) -> str | None:

@@ -131,7 +131,7 @@ def test_killed_driver_of_a_job_resumes_when_submitted_again(
     words = ["submit", "--address", two_nodes.job_server, "--working-dir", tmp_path, "extract", archive, "--out", out]
     run = Running(*words, *HOW)
     run.until(lambda: some_features(out))
-    holder = json.loads((out / "_vidlake" / "lease.json").read_text())
+    holder = json.loads((out / "_vidlake/leases/1-of-1.json").read_text())
     os.kill(int(holder["pid"]), signal.SIGKILL)
     assert "submit it again to resume" in run.ends(status=1)
     assert_whole(vidlake(*words, *HOW).stdout, out, calm)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -182,7 +182,7 @@ def test_interrupted_client_leaves_the_job_running_and_says_how_to_stop_it(
     client.stop_job(submission_id)
     assert ended(client, submission_id).status == JobStatus.STOPPED
     detached = vidlake(*submit, "--detach", *extract, "--segment-seconds", "1").stdout.strip()
-    assert ended(client, detached).driver_exit_code == 0
+    assert ended(client, detached).driver_exit_code == 0, client.get_job_logs(detached)
     assert len(features(tmp_path / "lake")) == 300
 
 
@@ -206,19 +206,25 @@ class Tunnel:
         self._ends: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._begin(self._accept)
 
     def break_off(self) -> int:
         """Cut every connection; returns how many there were."""
-        ends, self._ends = self._ends, []
-        for end in ends:
+        for end in self._ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        return len(ends) // 2
+        return len(self._ends) // 2
 
     def close(self) -> None:
-        self._listener.close()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
         self.break_off()
+        for thread in self._threads:
+            thread.join()
+        for end in (self._listener, *self._ends):
+            end.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -226,8 +232,12 @@ class Tunnel:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(self._target)
                 self._ends += [near, far]
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+                self._begin(self._pass_on, near, far)
+                self._begin(self._pass_on, far, near)
+
+    def _begin(self, work: Callable[..., None], *ends: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=work, args=ends, daemon=True))
+        self._threads[-1].start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
@@ -255,13 +265,13 @@ def test_broken_connection_costs_no_line_and_tells_none_twice(
     with tunnel(two_nodes.dashboard_port) as way:
         submit = ["submit", "--address", way.address, "--working-dir", tmp_path]
         words = ["extract", clips(num_frames=300), "--out", tmp_path / "lake", *MODEL, "--sample", "all"]
-        process = started(*submit, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert process.stderr is not None
-        assert process.stdout is not None
-        submission_id = process.stderr.readline().split()[1]
-        seen = [process.stdout.readline() for _ in range(3)]
-        assert way.break_off() > 0
-        seen += process.stdout.readlines()
-        assert process.wait(timeout=240) == 0
+        with started(*submit, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            assert process.stdout is not None
+            submission_id = process.stderr.readline().split()[1]
+            seen = [process.stdout.readline() for _ in range(3)]
+            assert way.break_off() > 0
+            seen += process.stdout.readlines()
+        assert process.returncode == 0
     log = JobSubmissionClient(two_nodes.job_server).get_job_logs(submission_id)
     assert "".join(seen) == log
