@@ -109,9 +109,10 @@ class Ours:
     def inputs(self, path: Path, rule: str) -> Iterator[Picture]:
         """Plan and decode."""
         from pipeline.media.sandbox import Job
+        from pipeline.planning import sizing_for
         from pipeline.records import TimeRange
         from pipeline.sampling import SamplingRule
-        from pipeline.stages import decode_video, sizing_for
+        from pipeline.stages import decode_video
         from pipeline.storage import open_reader
 
         job = Job(uri=str(path), rule=SamplingRule.parse(rule), time_range=TimeRange())

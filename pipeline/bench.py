@@ -16,11 +16,12 @@ from pipeline.models.embedder import Embedder, gpu_names, seconds_per_sample
 from pipeline.models.network import LoadedModel
 from pipeline.models.preprocess import one_thread
 from pipeline.models.registry import load_model
+from pipeline.planning import sizing_for
 from pipeline.progress import Display
 from pipeline.rates import DecodeRate, Measured
 from pipeline.records import MAX_SAMPLES, SegmentSamples, TimeRange
 from pipeline.sizes import Hardware, Work, choose_sizes
-from pipeline.stages import decode_video, sizing_for
+from pipeline.stages import decode_video
 from pipeline.storage import open_reader
 
 _MOST_VIDEOS = 32

@@ -1,4 +1,7 @@
-"""The main job on Ray Data: plan -> decode -> embed -> commit. The only home of ``ray.data``."""
+"""The main job on Ray Data: plan -> decode -> embed -> commit. The only home of ``ray.data``.
+
+Workers import this module first; torch, which takes seconds, only those that decode or embed, once they do.
+"""
 
 import logging
 import os
@@ -19,15 +22,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.errors import RunError
 from pipeline.media.sandbox import Sandbox
-from pipeline.models.embedder import Embedder
-from pipeline.models.preprocess import use_one_thread
-from pipeline.models.registry import load_model
+from pipeline.planning import plan_sources
 from pipeline.records import DecodeLimits
 from pipeline.report import StageName, Tally, Worked, private_bytes, this_worker
 from pipeline.sampling import SamplingRule
 from pipeline.schemas import EMBEDDED, embedded_rows, table_of
 from pipeline.sizes import Sizes
-from pipeline.stages import decode_tasks, plan_sources, samples_for_model
 
 _PLAN_VIDEOS_PER_FILE = 5_000
 _BLOCK_BYTES = 32 << 20
@@ -74,7 +74,7 @@ def run_plan(
     """Probe the videos of ``SOURCES`` blocks on the cluster and add them to the dataset's plan."""
     _quiet()
     settings = {"rule": rule, "sizing": sizing, "schema": schema, "limits": limits, "tally": tally}
-    videos = _from_blocks(sources)
+    videos = ray.data.from_blocks(list(sources))
     planned = videos.map_batches(cast(Any, _plan), fn_kwargs=settings, **_per_block(sizes, num_blocks=len(sources)))
     planned.write_datasink(PlanSink(dataset, token), ray_remote_args={"num_cpus": sizes.commit_cpus})
 
@@ -93,7 +93,7 @@ def run_extract(
     """Decode the segments of ``TASKS`` blocks, embed their samples, and commit them to the dataset."""
     _quiet()
     settings = {"info": info, "limits": limits, "tally": tally}
-    segments = _from_blocks(tasks)
+    segments = ray.data.from_blocks(list(tasks))
     samples = segments.map_batches(cast(Any, _decode), fn_kwargs=settings, **_per_block(sizes, num_blocks=len(tasks)))
     features = samples.map_batches(
         Embed,
@@ -120,11 +120,6 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _from_blocks(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
-    """One task a block."""
-    return ray.data.from_arrow(list(blocks))
-
-
 def _per_block(sizes: Sizes, *, num_blocks: int) -> dict[str, Any]:
     return {
         "batch_size": None,
@@ -143,7 +138,6 @@ def _bounded_retries() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _sandbox(limits: DecodeLimits) -> Sandbox:
     """The decoder of this worker process, kept from task to task."""
-    use_one_thread()
     return Sandbox(limits)
 
 
@@ -163,6 +157,10 @@ def _plan(
 
 
 def _decode(tasks: pa.Table, *, info: DatasetInfo, limits: DecodeLimits, tally: SharedTally) -> Iterator[pa.Table]:
+    from pipeline.models.preprocess import use_one_thread
+    from pipeline.stages import decode_tasks
+
+    use_one_thread()
     sandbox = _sandbox(limits)
     config = info.config
     began = time.time()
@@ -186,6 +184,9 @@ class Embed:
 
     def __init__(self, *, info: DatasetInfo, sizes: Sizes, is_compiled: bool, tally: SharedTally) -> None:
         """Load the model and make sure that it is the dataset's."""
+        from pipeline.models.embedder import Embedder
+        from pipeline.models.registry import load_model
+
         config = info.config
         model = load_model(config.model.name, weights=info.weights)
         if model.info != config.model:
@@ -202,6 +203,8 @@ class Embed:
 
     def __call__(self, samples: pa.Table) -> pa.Table:
         """``SAMPLES`` rows to ``EMBEDDED`` rows."""
+        from pipeline.stages import samples_for_model
+
         began = time.time()
         features = self._embedder.embed(samples_for_model(samples, self._model))
         embedded = embedded_rows(samples, features)

@@ -17,11 +17,11 @@ from pipeline.derived import derive, failed_plans, pending_tasks, unsettled_fail
 from pipeline.inputs import Inputs
 from pipeline.ledger import Ids, Ledger, Planned
 from pipeline.outcome import Clockwork, Outcome
+from pipeline.planning import sizing_for
 from pipeline.progress import Display
 from pipeline.schemas import PLAN, SOURCES, table_of
 from pipeline.sizes import Hardware, Work, choose_sizes
 from pipeline.sources import source_row
-from pipeline.stages import sizing_for
 from pipeline.tasks import group_tables
 
 _PLAN_VIDEOS_PER_TASK = 32

@@ -20,6 +20,7 @@ _SPARE_CPUS = 0.05
 _TASK_S = (2.0, 60.0)
 _TASKS_PER_WORKER = 8
 _FILE_EVERY_S = 20.0
+_FILES_PER_RUN = 4
 _MOST_ROWS_PER_FILE = 16_384
 _MOST_SEGMENTS_PER_FILE = 4_096
 _MOST_SEGMENTS_PER_CALL = 4_096
@@ -120,12 +121,16 @@ def _segments_per_call(work: Work, *, batch_size: int, num_actors: int) -> int:
 
 
 def _segments_per_file(work: Work, *, rows: int | None, decode_workers: int) -> int:
-    """A file every so often, so that little is lost when a run is killed, but none larger than readers like."""
+    """A file every so often, so that little is lost when a run is killed, but none larger than readers like.
+
+    Nor do the first rows of a small job wait for its last.
+    """
     per_segment = _samples_per_segment(work)
     if rows is not None:
         return max(1, min(round(rows / per_segment), _MOST_SEGMENTS_PER_FILE))
     in_time = decode_workers * _FILE_EVERY_S * work.num_segments / max(work.cost_s, 0.001)
-    return max(1, round(min(in_time, _MOST_ROWS_PER_FILE / per_segment, _MOST_SEGMENTS_PER_FILE)))
+    share = work.num_segments // _FILES_PER_RUN
+    return max(1, round(min(in_time, share, _MOST_ROWS_PER_FILE / per_segment, _MOST_SEGMENTS_PER_FILE)))
 
 
 def _samples_per_segment(work: Work) -> float:

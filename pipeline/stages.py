@@ -1,10 +1,9 @@
-"""The functions of the stages, free of Ray: source -> plan, segment -> samples -> features. Batch and live use them."""
+"""The stages behind the plan, free of Ray: segment -> samples -> features. Batch and live use them."""
 
 import contextlib
 from collections.abc import Generator, Iterator, Sequence
-from fractions import Fraction
 from itertools import groupby
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,32 +13,14 @@ from pipeline.errors import Changed, Crashed, InputError, Killed, OutOfMemory, U
 from pipeline.media.sandbox import Dropped, Ended, Job, Picture, Sandbox
 from pipeline.model_info import ModelInfo, Preprocessing
 from pipeline.models.preprocess import prepare_part
-from pipeline.records import (
-    KEEPING_ROWS,
-    MAX_SAMPLES,
-    FrameMark,
-    Quarantined,
-    Segment,
-    SegmentSamples,
-    TimeRange,
-    VideoFacts,
-    VideoPlan,
-)
+from pipeline.planning import MAX_SEGMENT_BYTES, identity_of, job_of
+from pipeline.records import KEEPING_ROWS, FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts
 from pipeline.sampling import SamplingRule
 from pipeline.schemas import pixels_of, samples_row
-from pipeline.storage import Identity, Reader, open_reader
-
-MAX_SEGMENT_BYTES = 80_000_000
-"""Of model input that one segment may hold: a row between operators is a whole segment."""
+from pipeline.storage import Reader, open_reader
 
 _MOST_BYTES = 8 * MAX_SEGMENT_BYTES
 """Where a segment turns out to hold many more samples than planned, memory ends before patience does."""
-
-
-def sizing_for(preprocessing: Preprocessing, *, duration_s: float | None = None) -> dict[str, Any]:
-    """How to cut a video for this model: see ``media.cuts.Sizing``."""
-    max_samples = max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // preprocessing.sample_bytes))
-    return {"max_samples": max_samples, "duration_s": duration_s}
 
 
 class SampleBuffer:
@@ -172,9 +153,9 @@ def decode_tasks(
         left = [Segment.from_json(row["segment"]) for row in rows]
         facts = VideoFacts.from_json(rows[0]["facts"])
         try:
-            with open_reader(rows[0]["locator"], expected=_identity(rows[0])) as reader:
+            with open_reader(rows[0]["locator"], expected=identity_of(rows[0])) as reader:
                 found = decode_video(
-                    sandbox, reader, _job(rows[0], rule), facts=facts, segments=left, preprocessing=preprocessing
+                    sandbox, reader, job_of(rows[0], rule), facts=facts, segments=left, preprocessing=preprocessing
                 )
                 for samples in found:
                     yield samples_row(rows.pop(0), samples)
@@ -184,46 +165,7 @@ def decode_tasks(
                 yield samples_row(row, _lost(segment, error, preprocessing=preprocessing))
 
 
-def plan_sources(
-    sources: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, sizing: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Probe each video of a ``SOURCES`` table and cut it into segments; returns the rows of ``PLAN``.
-
-    Raises:
-        StorageError: a store failed.
-    """
-    planned = []
-    for row in sources.to_pylist():
-        outcome: dict[str, Any] = {"facts": None, "segments": None, "reason": None, "detail": None}
-        try:
-            with open_reader(row["locator"], expected=_identity(row)) as reader:
-                plan = _plan(sandbox, reader, _job(row, rule), sizing=sizing)
-                reader.check_unchanged()
-            outcome["facts"] = plan.facts.to_json()
-            outcome["segments"] = [segment.to_json() for segment in plan.segments]
-        except InputError as error:
-            outcome |= {"reason": error.reason, "detail": error.detail}
-        planned.append(row | outcome)
-    return planned
-
-
-def _plan(sandbox: Sandbox, reader: Reader, job: Job, *, sizing: dict[str, Any]) -> VideoPlan:
-    try:
-        return sandbox.plan(reader, job, sizing=sizing)
-    except Killed:
-        return sandbox.plan(reader, job, sizing=sizing)
-
-
 def samples_for_model(samples: pa.Table, model: ModelInfo) -> list[NDArray[np.uint8]]:
     """The pictures of ``SAMPLES`` rows as the model's ``Embedder`` takes them, one ``uint8[T, H, W, 3]`` a row."""
     height, width = model.preprocessing.crop_px
     return pixels_of(samples, height=height, width=width)
-
-
-def _identity(row: dict[str, Any]) -> Identity:
-    return Identity(size_bytes=row["size_bytes"], etag=row["etag"], mtime_ns=row["mtime_ns"])
-
-
-def _job(row: dict[str, Any], rule: SamplingRule) -> Job:
-    start, end = (None if row[name] is None else Fraction(row[name]) for name in ("range_start", "range_end"))
-    return Job(uri=row["uri"], rule=rule, time_range=TimeRange(start=start, end=end))

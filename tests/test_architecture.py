@@ -43,6 +43,7 @@ ORDER = (
     "rates",
     "tasks",
     "media/",
+    "planning",
     "models/",
     "stages",
     "holders",
@@ -220,14 +221,24 @@ def imports_serve_from_ray(path: Path) -> bool:
     )
 
 
-def test_the_decoder_child_loads_nothing_heavy() -> None:
-    show = "import json, sys, pipeline.media.child; print(json.dumps(sorted(sys.modules)))"
-
+def loaded_with(module: str) -> set[str]:
+    show = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(answer.stdout))
 
-    loaded = set(json.loads(answer.stdout))
+
+def test_the_decoder_child_loads_nothing_heavy() -> None:
+    loaded = loaded_with("pipeline.media.child")
+
     assert "av" in loaded
     assert loaded.isdisjoint(TOO_HEAVY_FOR_THE_CHILD)
+
+
+def test_workers_that_plan_or_commit_do_not_wait_for_torch() -> None:
+    loaded = loaded_with("pipeline.extract")
+
+    assert {"ray.data", "pipeline.planning", "pipeline.dataset"} <= loaded
+    assert "torch" not in loaded
 
 
 def test_a_backward_arrow_is_found(tmp_path: Path) -> None:

@@ -25,11 +25,12 @@ from pipeline.inputs import Inputs, Source
 from pipeline.media.sandbox import Sandbox
 from pipeline.models.registry import load_model
 from pipeline.objects import RetryPolicy
+from pipeline.planning import plan_sources
 from pipeline.records import DecodeLimits
 from pipeline.sampling import SamplingRule
 from pipeline.schemas import SOURCES, TASKS, pixels_of, table_of
 from pipeline.sources import source_row
-from pipeline.stages import decode_tasks, plan_sources
+from pipeline.stages import decode_tasks
 from pipeline.storage import stat
 
 QUICK = RetryPolicy(attempts=2, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)

@@ -64,6 +64,11 @@ def test_a_file_holds_some_seconds_of_work_and_never_too_many_rows() -> None:
     assert on_two_cpus(Work(num_segments=100, num_samples=0, cost_s=1000)).segments_per_file == 4
 
 
+def test_the_first_rows_of_a_small_job_do_not_wait_for_its_last() -> None:
+    assert on_two_cpus(Work(num_segments=12, num_samples=360, cost_s=20)).segments_per_file == 3
+    assert on_two_cpus(Work(num_segments=1, num_samples=360, cost_s=20)).segments_per_file == 1
+
+
 def test_a_small_job_is_not_left_to_a_single_call_at_its_end() -> None:
     assert on_two_cpus(Work(num_segments=12, num_samples=120, cost_s=10)).segments_per_call == 4
     assert on_two_cpus(Work(num_segments=600, num_samples=6_000, cost_s=500)).segments_per_call == 13

@@ -13,14 +13,15 @@ import pytest
 from conftest import ClipFactory
 from rows import TINY
 
-from pipeline import stages
+from pipeline import planning, stages
 from pipeline.errors import StorageError
 from pipeline.media.sandbox import Job, Sandbox
 from pipeline.objects import DEFAULT_RETRY
+from pipeline.planning import plan_sources
 from pipeline.records import DecodeLimits, Segment, TimeRange, VideoFacts
 from pipeline.sampling import SamplingRule
 from pipeline.schemas import PLAN, SAMPLES, SOURCES, TASKS, pixels_of, table_of
-from pipeline.stages import decode_tasks, decode_video, plan_sources
+from pipeline.stages import decode_tasks, decode_video
 from pipeline.storage import LocalReader, canonical_uri, stat, video_id
 
 RULE = SamplingRule.parse("all")
@@ -164,7 +165,7 @@ def test_a_decoder_killed_while_planning_gets_a_second_chance(
             killed.append(sandbox.pid)
             os.kill(sandbox.pid, signal.SIGKILL)
 
-    monkeypatch.setattr(stages, "open_reader", lambda locator, expected: Interrupting(clip, kill))
+    monkeypatch.setattr(planning, "open_reader", lambda locator, expected: Interrupting(clip, kill))
     [row] = plan_of(sandbox, source_of(clip))
     assert row["reason"] is None
     assert len(killed) == 1
