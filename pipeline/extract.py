@@ -33,6 +33,7 @@ _PLAN_VIDEOS_PER_FILE = 5_000
 _BLOCK_BYTES = 32 << 20
 # A task whose worker dies is run again. Decoders die in a process of their own: this is a lost node, or no memory.
 _RETRIES = 5
+_DECODE_NICENESS = 4
 
 
 class SharedTally:
@@ -73,6 +74,7 @@ def run_plan(
 ) -> None:
     """Probe the videos of ``SOURCES`` blocks on the cluster and add them to the dataset's plan."""
     _quiet()
+    _start_worker()
     settings = {"rule": rule, "sizing": sizing, "schema": schema, "limits": limits, "tally": tally}
     videos = ray.data.from_blocks(list(sources))
     planned = videos.map_batches(cast(Any, _plan), fn_kwargs=settings, **_per_block(sizes, num_blocks=len(sources)))
@@ -120,6 +122,15 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def _start_worker() -> None:
+    """Have a worker ready for the first commit: those that plan will be decoding then, and another takes seconds."""
+    cast(Any, ray).remote(num_cpus=0)(_do_nothing).remote()
+
+
+def _do_nothing() -> None:
+    """A task that has a worker import this module."""
+
+
 def _per_block(sizes: Sizes, *, num_blocks: int) -> dict[str, Any]:
     return {
         "batch_size": None,
@@ -137,7 +148,8 @@ def _bounded_retries() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _sandbox(limits: DecodeLimits) -> Sandbox:
-    """The decoder of this worker process, kept from task to task."""
+    """The decoder of this worker process, kept from task to task; both give way to the model."""
+    os.nice(_DECODE_NICENESS)
     return Sandbox(limits)
 
 

@@ -20,11 +20,11 @@ _SPARE_CPUS = 0.05
 _TASK_S = (2.0, 60.0)
 _TASKS_PER_WORKER = 8
 _FILE_EVERY_S = 20.0
-_FILES_PER_RUN = 4
+_FILES_PER_RUN = 8
 _MOST_ROWS_PER_FILE = 16_384
 _MOST_SEGMENTS_PER_FILE = 4_096
 _MOST_SEGMENTS_PER_CALL = 4_096
-_CALLS_PER_ACTOR = 4
+_CALLS_PER_ACTOR = 8
 # Each call, like each decode task, costs the driver milliseconds: of a large archive it makes fewer, of more segments,
 # of which an actor still has so many that the first and the last do not matter.
 _SAMPLES_PER_LARGE_CALL = 2_048
@@ -129,7 +129,7 @@ def _segments_per_file(work: Work, *, rows: int | None, decode_workers: int) -> 
     if rows is not None:
         return max(1, min(round(rows / per_segment), _MOST_SEGMENTS_PER_FILE))
     in_time = decode_workers * _FILE_EVERY_S * work.num_segments / max(work.cost_s, 0.001)
-    share = work.num_segments // _FILES_PER_RUN
+    share = work.num_segments / _FILES_PER_RUN
     return max(1, round(min(in_time, share, _MOST_ROWS_PER_FILE / per_segment, _MOST_SEGMENTS_PER_FILE)))
 
 

@@ -59,13 +59,15 @@ def test_options_win() -> None:
 
 
 def test_a_file_holds_some_seconds_of_work_and_never_too_many_rows() -> None:
-    assert on_two_cpus(HOUR).segments_per_file == 24  # 20 s of two workers, at 200 s for 120 segments
+    two_hours = Work(num_segments=240, num_samples=7200, cost_s=400)
+    assert on_two_cpus(two_hours).segments_per_file == 24  # 20 s of two workers, at 400 s for 240 segments
     assert on_two_cpus(Work(num_segments=10**6, num_samples=36 * 10**6, cost_s=10**4)).segments_per_file == 455
     assert on_two_cpus(Work(num_segments=100, num_samples=0, cost_s=1000)).segments_per_file == 4
 
 
 def test_the_first_rows_of_a_small_job_do_not_wait_for_its_last() -> None:
-    assert on_two_cpus(Work(num_segments=12, num_samples=360, cost_s=20)).segments_per_file == 3
+    assert on_two_cpus(HOUR).segments_per_file == 15
+    assert on_two_cpus(Work(num_segments=12, num_samples=360, cost_s=20)).segments_per_file == 2
     assert on_two_cpus(Work(num_segments=1, num_samples=360, cost_s=20)).segments_per_file == 1
 
 
