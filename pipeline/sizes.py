@@ -17,7 +17,8 @@ _COMMIT_CPUS = 0.01
 _DECODE_SHARE = 0.25
 # For commits, and for the actor that counts.
 _SPARE_CPUS = 0.05
-_TASK_S = (2.0, 60.0)
+_LEAST_TASK_S = 2.0
+_TASK_S = 60.0
 _TASKS_PER_WORKER = 8
 _FILE_EVERY_S = 20.0
 _FILES_PER_RUN = 8
@@ -26,9 +27,10 @@ _MOST_SEGMENTS_PER_FILE = 4_096
 _MOST_SEGMENTS_PER_CALL = 4_096
 _CALLS_PER_ACTOR = 8
 # Each call, like each decode task, costs the driver milliseconds: of a large archive it makes fewer, of more segments,
-# of which an actor still has so many that the first and the last do not matter.
+# of which an actor or a worker still has so many that the first and the last do not matter.
 _SAMPLES_PER_LARGE_CALL = 2_048
-_LARGE_CALLS_PER_ACTOR = 64
+_LARGE_TASK_S = 180.0
+_LARGE_PER_WORKER = 64
 # The least that Ray takes apart is a ten-thousandth of a CPU or GPU.
 _LEAST = 0.0001
 
@@ -94,7 +96,6 @@ def choose_sizes(hardware: Hardware, work: Work, options: RunOptions) -> Sizes:
     decode_workers = min(options.decode_workers or num_cpus, int(free_cpus / (4 * _LEAST)))
     decode_cpus = min(_DECODE_SHARE, min(_DECODE_SHARE * num_cpus, free_cpus) / decode_workers)
     batch_size = options.batch_size or (_GPU_BATCH if is_on_gpu else _CPU_BATCH)
-    task_s = work.cost_s / (decode_workers * _TASKS_PER_WORKER)
     return Sizes(
         decode_workers=decode_workers,
         decode_cpus=_apart(_floor(decode_cpus), others=(actor_cpus, _COMMIT_CPUS)),
@@ -105,8 +106,15 @@ def choose_sizes(hardware: Hardware, work: Work, options: RunOptions) -> Sizes:
         batch_size=batch_size,
         segments_per_call=_segments_per_call(work, batch_size=batch_size, num_actors=num_actors),
         segments_per_file=_segments_per_file(work, rows=options.rows_per_file, decode_workers=decode_workers),
-        task_s=min(max(task_s, _TASK_S[0]), _TASK_S[1]),
+        task_s=_task_s(work.cost_s / decode_workers),
     )
+
+
+def _task_s(worker_s: float) -> float:
+    """Of what a worker has to decode, in CPU seconds: long enough to start, short enough to even out the end."""
+    usual = min(worker_s / _TASKS_PER_WORKER, _TASK_S)
+    large = min(worker_s / _LARGE_PER_WORKER, _LARGE_TASK_S)
+    return max(_LEAST_TASK_S, usual, large)
 
 
 def _segments_per_call(work: Work, *, batch_size: int, num_actors: int) -> int:
@@ -115,7 +123,7 @@ def _segments_per_call(work: Work, *, batch_size: int, num_actors: int) -> int:
     enough = round(4 * batch_size / per_segment)
     share = work.num_segments // (_CALLS_PER_ACTOR * num_actors)
     large = round(_SAMPLES_PER_LARGE_CALL / per_segment)
-    large_share = work.num_segments // (_LARGE_CALLS_PER_ACTOR * num_actors)
+    large_share = work.num_segments // (_LARGE_PER_WORKER * num_actors)
     least = max(1, math.ceil(batch_size / per_segment))
     return min(max(least, min(enough, share), min(large, large_share)), _MOST_SEGMENTS_PER_CALL)
 

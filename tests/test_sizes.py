@@ -40,7 +40,7 @@ def test_a_run_never_asks_for_more_than_there_is(hardware: Hardware, options: Ru
     assert min(sizes.decode_workers, sizes.num_actors, sizes.batch_size) >= 1
     assert 1 <= sizes.segments_per_call <= 4096
     assert 1 <= sizes.segments_per_file <= 4096
-    assert 2 <= sizes.task_s <= 60
+    assert 2 <= sizes.task_s <= 180
 
 
 def exact(share: float) -> Fraction:
@@ -82,6 +82,13 @@ def test_a_large_job_is_handed_over_in_large_calls() -> None:
     assert choose_sizes(Hardware(num_cpus=64, num_gpus=8, num_nodes=1), work, RunOptions()).segments_per_call == 10
     few = Work(num_segments=200, num_samples=40_000, cost_s=1_600)
     assert on_two_cpus(few).segments_per_call == 3
+
+
+def test_tasks_grow_with_the_archive_and_none_is_so_long_that_all_wait_for_it() -> None:
+    assert on_two_cpus(Work(num_segments=10, num_samples=300, cost_s=8)).task_s == 2
+    assert on_two_cpus(HOUR).task_s == 12.5
+    assert on_two_cpus(Work(num_segments=1_000, num_samples=200_000, cost_s=8_000)).task_s == 62.5
+    assert on_two_cpus(ARCHIVE).task_s == 180
 
 
 def test_gpus_are_shared_where_more_actors_are_asked_for() -> None:
