@@ -36,6 +36,7 @@ from pipeline.storage import Reader
 
 TIGHT = DecodeLimits(timeout_s=1.5, memory_bytes=400 << 20, max_pixels=1_000_000)
 HANDS = "hostile_decoders"
+BUSY = "while True: pass"
 
 
 class BytesReader(Reader):
@@ -276,6 +277,24 @@ def test_decoder_that_does_not_start_is_no_videos_fault(plan_of_video) -> None: 
 def test_storage_slower_than_the_timeout_does_not_count() -> None:
     with Sandbox(DecodeLimits(timeout_s=1.0)) as sandbox:
         outcome = extract(sandbox, BytesReader(VIDEO, delay_s=0.3))
+    assert all(ended.failure is None for ended in outcome.ended)
+
+
+def test_core_that_other_work_holds_does_not_count() -> None:
+    core = min(os.sched_getaffinity(0))
+    with Sandbox(DecodeLimits(timeout_s=0.5)) as sandbox, subprocess.Popen([sys.executable, "-c", BUSY]) as busy:
+        try:
+            extract(sandbox, BytesReader(VIDEO))
+            assert sandbox.pid is not None
+            for pid in (sandbox.pid, busy.pid):
+                os.sched_setaffinity(pid, {core})
+            os.setpriority(os.PRIO_PROCESS, sandbox.pid, 19)
+            began = time.monotonic()
+            outcome = extract(sandbox, BytesReader(VIDEO))
+            took_s = time.monotonic() - began
+        finally:
+            busy.kill()
+    assert took_s > 0.5, "the decoder was not held up, and nothing was tested"
     assert all(ended.failure is None for ended in outcome.ended)
 
 

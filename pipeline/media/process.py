@@ -29,8 +29,8 @@ _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME", "VIRTUAL_ENV"
 class DecoderProcess:
     """The living child, its connections and what it has used up.
 
-    A piece of work counts by the time that was spent waiting for it, storage not counted, or by the child's own CPU
-    time if that is more: a child that floods its parent with messages keeps nobody waiting.
+    A piece of work counts by the time that was spent waiting for it, storage and cores that others hold not counted, or
+    by the child's own CPU time if that is more: a child that floods its parent with messages keeps nobody waiting.
     """
 
     def __init__(self, entry: str, limits: DecodeLimits) -> None:
@@ -115,7 +115,8 @@ class DecoderProcess:
                 message = self._control.receive(timeout_s=_POLL_S)
             except wire.HungUp:
                 raise self._cause_of_death(uri) from None
-            self._waited_s += time.monotonic() - began - (self.source.busy_s() - storage_s)
+            if message is not None or not self._wants_to_run():
+                self._waited_s += time.monotonic() - began - (self.source.busy_s() - storage_s)
             if max(self._waited_s, self._cpu_s() - self._cpu_before_s) > timeout_s:
                 raise TimedOut(uri, f"the decoder did not come back within {timeout_s:g} s")
             if began - self._memory_seen_at > _POLL_S:
@@ -149,6 +150,14 @@ class DecoderProcess:
             self.kill()
             raise RunError(f"the decoder process does not start: {words}")
         self.begin_piece()
+
+    def _wants_to_run(self) -> bool:
+        """Whether the child computes, which its CPU time tells of, or would if it had a core."""
+        try:
+            with open(f"/proc/{self.pid}/stat") as stat:
+                return stat.read().rpartition(")")[2].split()[0] == "R"
+        except (OSError, IndexError):
+            return False
 
     def _cpu_s(self) -> float:
         try:
