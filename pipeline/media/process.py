@@ -153,11 +153,7 @@ class DecoderProcess:
 
     def _wants_to_run(self) -> bool:
         """Whether the child computes, which its CPU time tells of, or would if it had a core."""
-        try:
-            with open(f"/proc/{self.pid}/stat") as stat:
-                return stat.read().rpartition(")")[2].split()[0] == "R"
-        except (OSError, IndexError):
-            return False
+        return self._status().get("State", "").split()[:1] == ["R"]
 
     def _cpu_s(self) -> float:
         try:
@@ -166,12 +162,15 @@ class DecoderProcess:
             return 0.0
 
     def _used_bytes(self) -> int:
+        return int(self._status().get("VmData", "0 kB").split()[0]) * 1024
+
+    def _status(self) -> dict[str, str]:
+        """What the kernel tells of the child, by its names; nothing of one that is gone."""
         try:
             with open(f"/proc/{self.pid}/status") as status:
-                lines = dict(line.split(":", 1) for line in status)
+                return dict(line.split(":", 1) for line in status)
         except OSError:
-            return 0
-        return int(lines.get("VmData", "0 kB").split()[0]) * 1024
+            return {}
 
     def _cause_of_death(self, uri: str) -> InputError:
         _, status, usage = os.wait4(self.pid, 0)
