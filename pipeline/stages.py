@@ -44,7 +44,9 @@ class SampleBuffer:
             if self._pixels.nbytes > _MOST_BYTES:
                 raise OutOfMemory(uri, f"more than {count} samples, where {self._segment.num_samples} were expected")
             self._pixels = np.concatenate([self._pixels, np.empty_like(self._pixels)])
-        self._pixels[count] = prepare_part(picture.pixels, whole_px=picture.whole_px, preprocessing=self._preprocessing)
+        prepare_part(
+            picture.pixels, whole_px=picture.whole_px, preprocessing=self._preprocessing, into=self._pixels[count]
+        )
         self._marks.append(picture.mark)
 
     def clear(self) -> None:

@@ -121,7 +121,8 @@ def test_the_part_that_travels_gives_the_same_input_as_the_whole(
     for (part, whole_px), (whole, _) in zip(parts, wholes, strict=True):
         assert whole_px == whole.shape[:2]
         assert part.size <= whole.size
-        made = prepare_part(part, whole_px=whole_px, preprocessing=wanted)
+        made = np.empty((*wanted.crop_px, 3), np.uint8)
+        prepare_part(part, whole_px=whole_px, preprocessing=wanted, into=made)
         assert np.array_equal(made, prepare(whole, preprocessing=wanted))
 
 

@@ -9,6 +9,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from pipeline.media.crop import Cropper, Part
+
 Orientation = tuple[bool, bool, bool]
 """Swap rows and columns, then flip left-right, then flip upside down."""
 
@@ -45,6 +47,7 @@ class Painter:
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._cropper: Cropper | None = None
         # Looking at a frame's side data ties it into a reference cycle, which holds its memory until the collector
         # comes; and a video's frames that are turned alike are mirrored alike.
         self._orientations: dict[int, Orientation] = {}
@@ -54,16 +57,19 @@ class Painter:
         is_turned = self._orientation_of(frame)[0]
         return (frame.width, frame.height, 3) if is_turned else (frame.height, frame.width, 3)
 
-    def paint(
-        self, frame: VideoFrame, *, into: NDArray[np.uint8], part: tuple[slice, slice] = (slice(None), slice(None))
-    ) -> None:
-        """Write rows and columns of the upright picture, of shape ``shape_of(frame)``, to ``into``, ``uint8``."""
+    def paint(self, frame: VideoFrame, *, into: NDArray[np.uint8], part: Part | None = None) -> None:
+        """Write the upright picture, of shape ``shape_of(frame)``, or a part of it, to ``into``, ``uint8``."""
+        orientation = self._orientation_of(frame)
+        if part is not None and orientation == AS_STORED:
+            if self._cropper is None or not self._cropper.fits(frame, part):
+                self._cropper = Cropper(frame, part)
+            frame, part = self._cropper.crop(frame)
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         rows = rows[: frame.height, : 3 * frame.width]
-        picture = upright(rows.reshape(frame.height, frame.width, 3), self._orientation_of(frame))
-        np.copyto(into, picture[part])
+        picture = upright(rows.reshape(frame.height, frame.width, 3), orientation)
+        np.copyto(into, picture if part is None else picture[part])
 
     def _orientation_of(self, frame: VideoFrame) -> Orientation:
         rotation = frame.rotation

@@ -47,22 +47,24 @@ def prepare(picture: NDArray[np.uint8], *, preprocessing: Preprocessing) -> NDAr
         strips whose resized whole exceeds ``MAX_RESIZED_PX``: those may be off by a pixel's shift.
     """
     rows, columns = cuts(*picture.shape[:2], preprocessing=preprocessing)
-    return prepare_part(picture[rows.source, columns.source], whole_px=picture.shape[:2], preprocessing=preprocessing)
+    prepared = np.empty((*preprocessing.crop_px, 3), np.uint8)
+    part = picture[rows.source, columns.source]
+    prepare_part(part, whole_px=picture.shape[:2], preprocessing=preprocessing, into=prepared)
+    return prepared
 
 
 def prepare_part(
-    part: NDArray[np.uint8], *, whole_px: tuple[int, ...], preprocessing: Preprocessing
-) -> NDArray[np.uint8]:
-    """As ``prepare``, of the part that ``framing.cuts`` takes of a picture of ``whole_px`` (height, width)."""
+    part: NDArray[np.uint8], *, whole_px: tuple[int, ...], preprocessing: Preprocessing, into: NDArray[np.uint8]
+) -> None:
+    """As ``prepare``, of the part that ``framing.cuts`` takes of a picture of ``whole_px``, to ``uint8[H, W, 3]``."""
     rows, columns = cuts(*whole_px, preprocessing=preprocessing)
     resized = _resized(part, size=(rows.resized_px, columns.resized_px), interpolation=preprocessing.interpolation)
     kept = resized[rows.kept, columns.kept]
-    if kept.shape[:2] == preprocessing.crop_px:
-        return kept.copy()
-    framed = np.zeros((*preprocessing.crop_px, 3), np.uint8)
-    top, left = rows.zeros_before_px, columns.zeros_before_px
-    framed[top : top + kept.shape[0], left : left + kept.shape[1]] = kept
-    return framed
+    if kept.shape != into.shape:
+        top, left = rows.zeros_before_px, columns.zeros_before_px
+        into[:] = 0
+        into = into[top : top + kept.shape[0], left : left + kept.shape[1]]
+    np.copyto(into, kept)
 
 
 def _resized(part: NDArray[np.uint8], *, size: tuple[int, int], interpolation: Interpolation) -> NDArray[np.uint8]:
