@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from fractions import Fraction
 from typing import Any, BinaryIO, cast
 
@@ -38,9 +38,11 @@ from pipeline.media.wire import (
     send_json,
 )
 from pipeline.model_info import Preprocessing
-from pipeline.records import Segment, TimeRange, VideoFacts
+from pipeline.records import FrameMark, Segment, TimeRange, VideoFacts
 from pipeline.sampling import SamplingRule
 
+# asdict copies deeply, for every picture.
+_MARK = tuple(field.name for field in fields(FrameMark))
 _MAX_LAST_WORDS_BYTES = 1 << 20
 
 
@@ -196,7 +198,8 @@ def _decode(control: Channel, file: BinaryIO, request: dict[str, Any], slots: _S
             room, offset = slots.claim(shape[0] * shape[1] * depth)
             painter.paint(event.frame, into=room.reshape(shape), part=part)
             place = {"shape": shape, "offset": offset, "whole": (height_px, width_px), "is_last": False}
-            slots.add({"event": "painted", "segment": event.segment, "mark": asdict(event.mark), **place})
+            mark = {name: getattr(event.mark, name) for name in _MARK}
+            slots.add({"event": "painted", "segment": event.segment, "mark": mark, **place})
             continue
         slots.hand_over()
         if isinstance(event, Restarted):
@@ -241,6 +244,7 @@ def main() -> None:
     control, source = (Channel(socket.socket(fileno=fd)) for fd in (control_fd, source_fd))
     # From here on nothing can be opened: no file, no socket, whatever a video says.
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    gc.freeze()  # what was imported stays, and is not looked through again with every file
     try:
         control.send(b"ready")
         function(control, source, shared)

@@ -28,6 +28,8 @@ _DEVICES = (
 )
 _STILL_PICTURES = "alias_pix brender_pix fits ico ilbc iff jpegxl_anim mpjpeg pgmyuv tty xbin bin adf idf"
 _MAX_DAMAGED_READS = 1000
+# FFmpeg asks the parent for this much at a time: one block of a remote object.
+_READ_BYTES = 1 << 18
 
 
 def _allowed_demuxers() -> str:
@@ -61,7 +63,7 @@ def open_container(file: BinaryIO, *, uri: str, max_pixels: int) -> InputContain
     """
     options = {"format_whitelist": ALLOWED_DEMUXERS, "protocol_whitelist": "none", "max_pixels": str(max_pixels)}
     try:
-        return av.open(file, "r", options=options, metadata_errors="replace", buffer_size=1 << 16, io_open=_refuse)
+        return av.open(file, "r", options=options, metadata_errors="replace", buffer_size=_READ_BYTES, io_open=_refuse)
     except MemoryError:
         raise
     except (av.FFmpegError, PermissionError, ValueError) as error:
