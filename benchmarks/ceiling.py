@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.decode import Ours
 from benchmarks.footage import videos_of
 from benchmarks.processes import CORES, cpu_s
+from pipeline.memory import keep_what_is_freed
 from pipeline.models.embedder import Embedder
 from pipeline.models.registry import load_model
 from pipeline.records import Precision
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     asked = parser.parse_args()
 
+    keep_what_is_freed()
     ours = Ours()
     paths = videos_of(asked.archive)
     list(ours.inputs(paths[0], "uniform:1"))

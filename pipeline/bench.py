@@ -11,6 +11,7 @@ from pipeline.config import ExtractRequest
 from pipeline.errors import InputError, Unreadable, UsageError
 from pipeline.inputs import Inputs, Source
 from pipeline.media.sandbox import Job, Sandbox
+from pipeline.memory import keep_what_is_freed
 from pipeline.model_info import ModelInfo
 from pipeline.models.embedder import Embedder, gpu_names, seconds_per_sample
 from pipeline.models.network import LoadedModel
@@ -43,6 +44,8 @@ def measure(request: ExtractRequest, display: Display, *, seconds: float) -> Mea
     gpus = gpu_names()
     hardware = Hardware(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(gpus), num_nodes=1)
     inputs = Inputs(request.inputs)
+    if not gpus:
+        keep_what_is_freed()  # as the actor that holds the model does
     model = load_model(request.model, weights=request.weights)
     display.say(f"decoding up to {_MOST_VIDEOS} videos for about {seconds:g} s")
     decode = _decode_rate(inputs, request, model.info, seconds=seconds)

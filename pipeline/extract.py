@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.errors import RunError
 from pipeline.media.sandbox import Sandbox
+from pipeline.memory import KEEPING_WHAT_IS_FREED
 from pipeline.planning import plan_sources
 from pipeline.records import DecodeLimits
 from pipeline.report import StageName, Tally, Worked, private_bytes, this_worker
@@ -97,6 +98,8 @@ def run_extract(
     settings = {"info": info, "limits": limits, "tally": tally}
     segments = ray.data.from_blocks(list(tasks))
     samples = segments.map_batches(cast(Any, _decode), fn_kwargs=settings, **_per_block(sizes, num_blocks=len(tasks)))
+    # Ray Data runs the model in a thread that it starts itself, so it takes the environment to say how memory is kept.
+    on_cpu = {} if sizes.actor_gpus else {"runtime_env": {"env_vars": KEEPING_WHAT_IS_FREED}}
     features = samples.map_batches(
         Embed,
         fn_constructor_kwargs={"info": info, "sizes": sizes, "is_compiled": is_compiled, "tally": tally},
@@ -105,6 +108,7 @@ def run_extract(
         compute=ActorPoolStrategy(size=sizes.num_actors),
         num_cpus=sizes.actor_cpus,
         num_gpus=sizes.actor_gpus or None,
+        **cast(Any, on_cpu),
     )
     sink = FeatureSink(dataset, info, token=token, segments_per_file=sizes.segments_per_file, tally=tally)
     features.write_datasink(sink, ray_remote_args={"num_cpus": sizes.commit_cpus})
