@@ -1,5 +1,8 @@
 """A part of a picture, painted by itself, is the same as in the whole picture."""
 
+import io
+
+import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
@@ -58,3 +61,21 @@ def test_the_frame_that_a_part_was_painted_of_stays_as_it_was() -> None:
     painted(painter, frame, (slice(10, 50), slice(66, 130)))
     assert (frame.width, frame.height) == (640, 360)
     assert np.array_equal(painted(painter, frame), before)
+
+
+def test_a_part_of_an_interlaced_frame_is_as_in_the_whole() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 720, 576, "yuv420p"
+        stream.options = {"x264-params": "interlaced=1:tff=1", "qp": "10"}
+        for packet in [*stream.encode(frame_of_noise((720, 576), "yuv420p")), *stream.encode(None)]:
+            container.mux(packet)
+    file.seek(0)
+    with av.open(file, "r") as video:
+        [frame] = video.decode(video=0)
+    assert frame.interlaced_frame
+    whole = painted(Painter(), frame)
+    for rows in (slice(2, 576), slice(4, 574), slice(6, 102), slice(3, 571)):
+        part = rows, slice(100, 300)
+        assert np.array_equal(painted(Painter(), frame, part), whole[part])

@@ -25,7 +25,8 @@ class Cropper:
         self._part = part
         self._graph: Graph | None = None
         is_whole = (bottom - top, right - left) == (frame.height, frame.width)
-        if is_whole or frame.format.name not in _CONVERTED_BY_ROW_PAIRS or frame.height % _ROWS_STEP:
+        is_paired = frame.format.name in _CONVERTED_BY_ROW_PAIRS and frame.height % _ROWS_STEP == 0
+        if is_whole or not is_paired or frame.interlaced_frame:  # two fields are converted, each by itself
             return
         self._part = _moved(part[0], -top), _moved(part[1], -left)
         self._graph = Graph()
@@ -49,8 +50,8 @@ class Cropper:
         return self._graph.vpull(), self._part
 
 
-def _kind_of(frame: VideoFrame, part: Part) -> tuple[int, int, str, Part]:
-    return frame.width, frame.height, frame.format.name, part
+def _kind_of(frame: VideoFrame, part: Part) -> tuple[int, int, str, bool, Part]:
+    return frame.width, frame.height, frame.format.name, frame.interlaced_frame, part
 
 
 def _outwards(along: slice, *, step: int, length: int) -> tuple[int, int]:
