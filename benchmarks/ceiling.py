@@ -14,10 +14,10 @@ import numpy as np
 from benchmarks.decode import Ours
 from benchmarks.footage import videos_of
 from benchmarks.processes import CORES, cpu_s
-from pipeline.memory import keep_what_is_freed
+from pipeline.extract.memory import keep_what_is_freed
 from pipeline.models.embedder import Embedder
 from pipeline.models.registry import load_model
-from pipeline.records import Precision
+from pipeline.records.model_info import Precision
 
 _BATCH = 32  # the product's own on a CPU
 

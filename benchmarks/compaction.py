@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.planned import dataset_info
 from benchmarks.stand_ins import NUM_SAMPLES, embedded
-from pipeline import lease
-from pipeline.compact import compact
-from pipeline.config import WHOLE
-from pipeline.dataset import Dataset
-from pipeline.report import private_bytes
+from pipeline.extract.tally import private_bytes
+from pipeline.lake.compaction.compact import compact
+from pipeline.lake.dataset import Dataset
+from pipeline.lake.publishing import backends
+from pipeline.records.shards import WHOLE
 
 _DIM = 1280
 _SEGMENTS_PER_VIDEO = 20
@@ -34,7 +34,7 @@ def scattered(folder: str, *, num_bytes: float) -> Dataset:
     """A dataset whose files hold a few segments each, of any videos."""
     dataset = Dataset.at(folder)
     dataset.store.ensure_writable()
-    held = lease.acquire(dataset.store, shard=WHOLE)
+    held = backends.acquire(dataset.store, shard=WHOLE)
     info = dataset_info(dim=_DIM)
     dataset.create(info)
     num_videos = round(num_bytes / (NUM_SAMPLES * _DIM * 4 * _SEGMENTS_PER_VIDEO))
@@ -66,7 +66,7 @@ def main() -> None:
         source = scattered(f"{folder}/old", num_bytes=asked.gigabytes * 1e9)
         target = Dataset.at(f"{folder}/new")
         target.store.ensure_writable()
-        held = lease.acquire(target.store, shard=WHOLE)
+        held = backends.acquire(target.store, shard=WHOLE)
         before_bytes, began = private_bytes(os.getpid()), time.monotonic()
         done = compact(source, target, token=held.token)
         wall_s = time.monotonic() - began

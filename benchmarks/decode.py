@@ -92,10 +92,10 @@ class Ours:
     """vidlake's own way, its killable child included."""
 
     def __init__(self) -> None:
-        from pipeline.media.sandbox import Sandbox
+        from pipeline.media.process.sandbox import Sandbox
         from pipeline.models.preprocess import use_one_thread
         from pipeline.models.registry import load_model
-        from pipeline.records import DecodeLimits
+        from pipeline.records.resources import DecodeLimits
 
         use_one_thread()
         self._sandbox = Sandbox(DecodeLimits())
@@ -108,12 +108,12 @@ class Ours:
 
     def inputs(self, path: Path, rule: str) -> Iterator[Picture]:
         """Plan and decode."""
-        from pipeline.media.sandbox import Job
-        from pipeline.planning import sizing_for
-        from pipeline.records import TimeRange
-        from pipeline.sampling import SamplingRule
-        from pipeline.stages import decode_video
-        from pipeline.storage import open_reader
+        from pipeline.media.process.sandbox import Job
+        from pipeline.media.sampling import SamplingRule
+        from pipeline.records.segments import TimeRange
+        from pipeline.stages.decode import decode_video
+        from pipeline.stages.plan import sizing_for
+        from pipeline.storage.schemes import open_reader
 
         job = Job(uri=str(path), rule=SamplingRule.parse(rule), time_range=TimeRange())
         with open_reader(str(path)) as reader:

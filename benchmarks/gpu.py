@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from pipeline.models.embedder import DTYPES, Embedder, PicturesToFeatures
-from pipeline.models.torchvision_models import load
 from pipeline.models.weights import parse_weights
-from pipeline.records import Precision
+from pipeline.models.zoo.torchvision_models import load
+from pipeline.records.model_info import Precision
 
 MODELS = ("resnet50", "convnext_tiny")
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024)

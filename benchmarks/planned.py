@@ -21,19 +21,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline import extract, lease
-from pipeline.config import WHOLE, DatasetConfig, RunOptions
-from pipeline.dataset import Dataset, DatasetInfo
-from pipeline.inputs import Inputs
-from pipeline.memory import give_back_what_is_freed
-from pipeline.model_info import ModelInfo, Preprocessing
-from pipeline.outcome import Clockwork
-from pipeline.progress import Display
-from pipeline.report import Tally, Worked, private_bytes
-from pipeline.run import Run
-from pipeline.schemas import EMBEDDED, TASKS
-from pipeline.sizes import Hardware
-from pipeline.sources import RESERVED_COLUMNS
+from pipeline.extract import dataflow
+from pipeline.extract.memory import give_back_what_is_freed
+from pipeline.extract.progress import Display
+from pipeline.extract.request import RunOptions
+from pipeline.extract.results import Clockwork
+from pipeline.extract.run import Run
+from pipeline.extract.tally import Tally, Worked, private_bytes
+from pipeline.inputs.input_words import Inputs
+from pipeline.inputs.sources import RESERVED_COLUMNS
+from pipeline.lake.config import DatasetConfig
+from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.publishing import backends
+from pipeline.records.model_info import ModelInfo, Preprocessing
+from pipeline.records.resources import Hardware
+from pipeline.records.schemas import EMBEDDED, TASKS
+from pipeline.records.shards import WHOLE
 
 CLUSTER = Hardware(num_cpus=64, num_gpus=4, num_nodes=8)
 OPTIONS = RunOptions()
@@ -190,7 +193,7 @@ def run(
     marks: dict[str, float] = {}
     inputs = Inputs([str(archive)], exclude=dataset.store.uri, reserved=RESERVED_COLUMNS)
     dataset.store.ensure_writable()
-    held = lease.acquire(dataset.store, shard=WHOLE)
+    held = backends.acquire(dataset.store, shard=WHOLE)
     try:
         dataset.create(info)
         job = Run(
@@ -229,9 +232,9 @@ def main() -> None:
         dataset = Dataset.at(f"{folder}/lake")
         before_bytes = private_bytes(os.getpid())
         edges = Edges(segments_per_video=asked.segments_per_video)
-        extract.run_plan = edges.run_plan
-        extract.run_extract = edges.run_extract
-        extract.SharedTally = LocalTally  # type: ignore[misc, assignment]
+        dataflow.run_plan = edges.run_plan
+        dataflow.run_extract = edges.run_extract
+        dataflow.SharedTally = LocalTally  # type: ignore[misc, assignment]
         first_s = run(archive, dataset, edges, info=dataset_info())
         num_segments = edges.num_segments
         again_s = run(archive, dataset, edges, info=dataset_info())

@@ -113,7 +113,7 @@ class Watched:
         return out.decode()
 
     def _watch(self) -> None:
-        from pipeline.report import private_bytes
+        from pipeline.extract.tally import private_bytes
 
         while not self._is_over.wait(0.5):
             self.most_private_bytes = max(self.most_private_bytes, private_bytes(self._process.pid))

@@ -25,14 +25,16 @@ from ray.data._internal.execution.streaming_executor_state import WAIT_FOR_TASK_
 
 from benchmarks import stand_ins
 from benchmarks.planned import Edges, dataset_info, links, run
-from pipeline import extract, lease
-from pipeline.compact import compact
-from pipeline.config import WHOLE, RunOptions
-from pipeline.dataset import Dataset
-from pipeline.ledger import Ledger
-from pipeline.memory import give_back_what_is_freed
-from pipeline.report import private_bytes
-from pipeline.sizes import Hardware
+from pipeline.extract import dataflow
+from pipeline.extract.memory import give_back_what_is_freed
+from pipeline.extract.request import RunOptions
+from pipeline.extract.tally import private_bytes
+from pipeline.lake.compaction.compact import compact
+from pipeline.lake.dataset import Dataset
+from pipeline.lake.ledger import Ledger
+from pipeline.lake.publishing import backends
+from pipeline.records.resources import Hardware
+from pipeline.records.shards import WHOLE
 
 _SEGMENTS_PER_VIDEO = 20
 _OPTIONS = RunOptions(rows_per_file=16_384)
@@ -68,7 +70,7 @@ def compacted(dataset: Dataset, folder: str) -> Dataset:
     """The dataset in files of as many segments as real ones of 256 MiB."""
     target = Dataset.at(folder)
     target.store.ensure_writable()
-    held = lease.acquire(target.store, shard=WHOLE)
+    held = backends.acquire(target.store, shard=WHOLE)
     before = read_footers(dataset)
     per_file = (256 << 20) / (stand_ins.NUM_SAMPLES * _BYTES_PER_SAMPLE)
     try:
@@ -150,10 +152,10 @@ def main() -> None:
     ray.init(address="local", num_cpus=asked.workers, num_gpus=2, include_dashboard=False, log_to_driver=False)
     hardware = Hardware(num_cpus=asked.workers, num_gpus=2, num_nodes=1)
     edges = Edges(segments_per_video=_SEGMENTS_PER_VIDEO, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S)
-    extract.run_plan = edges.run_plan
-    extract._BLOCK_BYTES = stand_ins.BLOCK_BYTES
-    extract._decode = stand_ins.decoder(asked.factor)
-    extract.Embed = stand_ins.model(asked.factor)  # type: ignore[misc, assignment]
+    dataflow.run_plan = edges.run_plan
+    dataflow._BLOCK_BYTES = stand_ins.BLOCK_BYTES
+    dataflow._decode = stand_ins.decoder(asked.factor)
+    dataflow.Embed = stand_ins.model(asked.factor)  # type: ignore[misc, assignment]
     info = dataset_info(dim=stand_ins.DIM)
     with tempfile.TemporaryDirectory(prefix="vidlake-scheduled-") as folder:
         archive = links(asked.num_segments // _SEGMENTS_PER_VIDEO, Path(folder))

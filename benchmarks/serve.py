@@ -49,7 +49,7 @@ def bare_loop(model: str, *, seconds: float, batch_size: int) -> dict[str, float
     from pipeline.models.embedder import Embedder
     from pipeline.models.preprocess import prepare
     from pipeline.models.registry import load_model
-    from serve.stills import decode_still
+    from serve.inference.stills import decode_still
 
     embedder = Embedder(load_model(model, weights=WEIGHTS), batch_size=batch_size, num_threads=CORES)
     embedder.warm_up()

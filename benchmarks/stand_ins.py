@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.schemas import EMBEDDED, SAMPLES, embedded_rows
+from pipeline.records.rows import embedded_rows
+from pipeline.records.schemas import EMBEDDED, SAMPLES
 
 NUM_SAMPLES = 200
 DECODE_S = 8.0

@@ -8,12 +8,12 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.schema import LoggingConfig
 from starlette.types import ASGIApp
 
+from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.problems import RETRY_AFTER_S
-from serve.security import ApiKeys
-from serve.service import FeatureService
+from serve.routes import create_app
 from serve.settings import Settings
-from serve.web import create_app
+from serve.web.security import ApiKeys
 
 NAME = "vidlake"
 # Requests that are refused, or ask for health, need room beside those that wait and the sockets.

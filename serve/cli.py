@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 from pydantic import ValidationError
 
-from pipeline.config import parse_size
-from pipeline.dataset import Dataset
+from pipeline.cluster.terminal import own_terminal
 from pipeline.errors import UsageError
-from pipeline.records import Precision
-from pipeline.terminal import own_terminal
+from pipeline.lake.dataset import Dataset
+from pipeline.records.model_info import Precision
+from pipeline.records.resources import parse_size
 from serve.settings import Access, Limits, ModelSettings, Settings
 
 if TYPE_CHECKING:

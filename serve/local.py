@@ -20,12 +20,12 @@ import ray.serve
 from ray.serve.config import HTTPOptions
 from ray.serve.handle import DeploymentHandle
 
-from pipeline.cluster import starting
+from pipeline.cluster.start import starting
 from pipeline.errors import RunError, UsageError
-from pipeline.sizes import Hardware
+from pipeline.records.resources import Hardware
 from serve.app import NAME, Replica, build
-from serve.security import ApiKeys
 from serve.settings import Replicas, Settings
+from serve.web.security import ApiKeys
 
 _GRACE_S = 10.0
 _ECHO_S = 1.0

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from pipeline.config import parse_size
 from pipeline.errors import UsageError
-from pipeline.records import Precision
+from pipeline.records.model_info import Precision
+from pipeline.records.resources import parse_size
 
 
 def _as_bytes(value: Any) -> Any:

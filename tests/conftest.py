@@ -17,8 +17,10 @@ from clusters import LocalCluster, local_cluster
 from numpy.typing import NDArray
 from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
 
-from pipeline.heartbeat import Heartbeat
+from pipeline.lake.publishing.heartbeat import Heartbeat
 
+FOLDERS = sorted({path.parent for path in Path(__file__).parent.rglob("*.py")})
+"""Of the tests and of what they share."""
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
 _STATUS = pytest.StashKey[int]()
 
@@ -159,7 +161,7 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, FOLDERS)), prepend=os.pathsep)
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         yield home

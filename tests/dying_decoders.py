@@ -5,10 +5,10 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipeline.media import child
-from pipeline.media.decode import Event, decode_segments
-from pipeline.media.video import OpenVideo, Picked
-from pipeline.records import Segment
+from pipeline.media.decode.open_video import OpenVideo, Picked
+from pipeline.media.decode.segments import Event, decode_segments
+from pipeline.media.process import child
+from pipeline.records.segments import Segment
 
 
 def segfaults_in_segment_1(control: Any, source: Any, shared: Any) -> None:

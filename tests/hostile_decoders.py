@@ -1,4 +1,4 @@
-"""Decoders that misbehave, run in place of the real one; each signature is that of ``pipeline.media.child.serve``."""
+"""Decoders that misbehave, run in place of the real one; each signature is that of ``media.process.child.serve``."""
 
 import ctypes
 import json
@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-from pipeline.media.wire import Channel, HungUp, receive_request
+from pipeline.media.process.wire import Channel, HungUp, receive_request
 
 LIBC = ctypes.CDLL(None)
 LIBC_WITH_GIL = ctypes.PyDLL(None)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.cuts import Sizing
-from pipeline.media.decode import Finished, Restarted, decode_segments
-from pipeline.media.pixels import Painter
-from pipeline.media.probe import PlanRequest, plan_video
-from pipeline.media.video import OpenVideo, Picked
-from pipeline.records import FrameMark, Quarantined, Segment, TimeRange, VideoPlan
-from pipeline.sampling import SamplingRule
+from pipeline.media.decode.open_video import OpenVideo, Picked
+from pipeline.media.decode.pixels import Painter
+from pipeline.media.decode.segments import Finished, Restarted, decode_segments
+from pipeline.media.probe.cuts import Sizing
+from pipeline.media.probe.plan_video import PlanRequest, plan_video
+from pipeline.media.sampling import SamplingRule
+from pipeline.records.segments import FrameMark, Quarantined, Segment, TimeRange, VideoPlan
 
 MAX_PIXELS = 4_000_000
 WHOLE = TimeRange()

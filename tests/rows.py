@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import lease
-from pipeline.config import WHOLE, DatasetConfig, Shard
-from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.errors import INPUT_ERRORS
-from pipeline.model_info import ModelInfo, Preprocessing
-from pipeline.records import FeatureType, FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts
-from pipeline.sampling import Window
-from pipeline.schemas import PLAN, TASKS, embedded_rows, samples_row, table_of
+from pipeline.lake.config import DatasetConfig
+from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.publishing import backends
+from pipeline.records.model_info import FeatureType, ModelInfo, Preprocessing
+from pipeline.records.rows import embedded_rows, samples_row, table_of
+from pipeline.records.schemas import PLAN, TASKS
+from pipeline.records.segments import FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts, Window
+from pipeline.records.shards import WHOLE, Shard
 
 DIM = 4
 TINY = Preprocessing(resize_px=4, crop_px=(4, 4))
@@ -51,7 +52,7 @@ def new_dataset(folder: Path | str, *, dtype: FeatureType = "float32", shard: Sh
     """A dataset without a video, and the token of its lease."""
     dataset = Dataset.at(str(folder))
     dataset.store.ensure_writable()
-    token = lease.acquire(dataset.store, shard=shard).token
+    token = backends.acquire(dataset.store, shard=shard).token
     dataset.create(dataset_info(dtype=dtype))
     return dataset, token
 

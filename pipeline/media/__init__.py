@@ -1,1 +1,1 @@
-"""Video in, upright RGB pictures out: the sole home of av."""
+"""Video in, upright RGB pictures out, and which of them are samples: the sole home of av."""

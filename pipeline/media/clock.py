@@ -2,8 +2,8 @@
 
 from fractions import Fraction
 
-from pipeline.records import VideoFacts
-from pipeline.sampling import Tick
+from pipeline.media.sampling import Tick
+from pipeline.records.segments import VideoFacts
 
 JUMP_S = 10
 """In MPEG-TS and MPEG-PS a jump forward by more is another recording; elsewhere every jump is a gap."""

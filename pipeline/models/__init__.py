@@ -1,1 +1,1 @@
-"""Networks, their weights and preprocessing: pictures in, float vectors out. Sole home of torch in batch."""
+"""Pictures in, float vectors out: the sole home of torch in batch."""

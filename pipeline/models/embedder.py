@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
-from pipeline.model_info import ModelInfo, Preprocessing
-from pipeline.models.feeders import Feeder, HostFeeder, PinnedFeeder
 from pipeline.models.network import LoadedModel
-from pipeline.records import Precision
+from pipeline.models.transfer import Feeder, HostFeeder, PinnedFeeder
+from pipeline.records.model_info import ModelInfo, Precision, Preprocessing
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from pipeline.model_info import ModelInfo
 from pipeline.models.weights import WeightsFile, fill, read_state_dict, without_prefix
+from pipeline.records.model_info import ModelInfo
 
 NUM_CLASSES = 1000
 """What ``random:SEED`` constructs, and what the libraries' weights mostly have."""

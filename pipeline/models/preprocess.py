@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from pipeline.framing import cuts
-from pipeline.model_info import Interpolation, Preprocessing
+from pipeline.records.crops import cuts
+from pipeline.records.model_info import Interpolation, Preprocessing
 
 
 def use_one_thread() -> None:

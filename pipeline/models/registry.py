@@ -42,25 +42,25 @@ def load_model(name: str, *, weights: str) -> LoadedModel:
     """
     choice = parse_weights(weights)
     if ":" in name:
-        from pipeline.models import own_models
+        from pipeline.models.zoo import own_models
 
         return own_models.load_from_factory(name, weights=choice)
     if name == "video_cnn":
-        from pipeline.models import own_models
+        from pipeline.models.zoo import own_models
 
         return own_models.load_video_cnn(weights=choice)
     if name == "efficientnet_lite0":
-        from pipeline.models import timm_models
+        from pipeline.models.zoo import timm_models
 
         return timm_models.load_lite0(weights=choice)
     if name.startswith("timm/"):
-        from pipeline.models import timm_models
+        from pipeline.models.zoo import timm_models
 
         architecture = name.removeprefix("timm/")
         if not timm_models.is_model(architecture):
             raise _unknown(name, known=[f"timm/{other}" for other in timm_models.similar(architecture)])
         return timm_models.load(architecture, weights=choice)
-    from pipeline.models import torchvision_models
+    from pipeline.models.zoo import torchvision_models
 
     if name in torchvision_models.names():
         return torchvision_models.load(name, weights=choice)
@@ -73,7 +73,7 @@ def load_model(name: str, *, weights: str) -> LoadedModel:
 
 def list_models() -> Iterator[ModelEntry]:
     """Every name that ``load_model`` takes, in seconds: networks are built without their numbers."""
-    from pipeline.models import torchvision_models
+    from pipeline.models.zoo import torchvision_models
 
     yield ModelEntry(
         name="efficientnet_lite0", dim=1280, weights="ImageNet, installed with vidlake", needs_download=False

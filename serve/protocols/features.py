@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from pipeline.records import FrameMark
-from pipeline.sampling import SamplingRule
-from serve.bodies import OPENAPI_BODY, posted
-from serve.context import Admitted, Rule
-from serve.labels import Label, best_labels
-from serve.replies import ARROW, arrow_reply, feature_column, json_reply, missing_documents, wants_arrow
-from serve.service import FeatureService, Moments
+from pipeline.media.sampling import SamplingRule
+from pipeline.records.segments import FrameMark
+from serve.inference.labels import Label, best_labels
+from serve.inference.service import FeatureService, Moments
+from serve.web.bodies import OPENAPI_BODY, posted
+from serve.web.dependencies import Admitted, Rule
+from serve.web.replies import ARROW, arrow_reply, feature_column, json_reply, missing_documents, wants_arrow
 
 router = APIRouter(tags=["features"])
 _A_STILL = (FrameMark(epoch=0, pts=0, time_s=0.0, is_keyframe=True, is_corrupt=False),)

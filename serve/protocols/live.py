@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
-from serve.context import Service
-from serve.labels import best_labels
+from serve.inference.labels import best_labels
+from serve.inference.service import FeatureService
 from serve.problems import BadInput, Busy, Problem, UnsupportedType, document_of
 from serve.protocols.features import Top
-from serve.replies import to_json
-from serve.security import answered_subprotocol
-from serve.service import FeatureService
+from serve.web.dependencies import Service
+from serve.web.replies import to_json
+from serve.web.security import answered_subprotocol
 
 router = APIRouter()
 # The codes of RFC 6455 with which a socket is closed.

@@ -8,15 +8,15 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from pipeline.media.pixels import RawLayout, picture_from_raw, raw_bytes
-from serve.batching import Features
-from serve.bodies import content_type
-from serve.context import Admitted
-from serve.labels import Label, best_labels
+from pipeline.media.decode.pixels import RawLayout, picture_from_raw, raw_bytes
+from serve.inference.batching import Features
+from serve.inference.labels import Label, best_labels
+from serve.inference.service import FeatureService
 from serve.problems import BadInput, Problem, UnsupportedType
 from serve.protocols.features import Top
-from serve.replies import json_reply
-from serve.service import FeatureService
+from serve.web.bodies import content_type
+from serve.web.dependencies import Admitted
+from serve.web.replies import json_reply
 
 router = APIRouter(tags=["Azure Video Analyzer"])
 _ENCODED = ("image/jpeg", "image/png", "image/bmp")

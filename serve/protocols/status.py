@@ -4,9 +4,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from serve.context import Service
 from serve.problems import Busy
-from serve.replies import json_reply
+from serve.web.dependencies import Service
+from serve.web.replies import json_reply
 
 router = APIRouter(tags=["status"])
 

@@ -1,0 +1,101 @@
+"""What a finished command says, in words."""
+
+from pipeline.extract.results import Forecast, Measured, Outcome
+from pipeline.lake.compaction.compact import Compacted
+from pipeline.lake.dataset import DatasetInfo
+from pipeline.lake.tables import Totals
+
+
+def describe_outcome(outcome: Outcome) -> str:
+    """The closing summary of a run."""
+    totals = outcome.totals
+    rate = f"{outcome.num_samples / outcome.seconds:.1f} frames/s, {outcome.video_s / outcome.seconds:.1f} x real time"
+    lines = [
+        f"{_videos(totals)} in {outcome.out}",
+        f"this run: {outcome.num_samples} samples of {_duration(outcome.video_s)} of video in "
+        f"{_duration(outcome.seconds)} ({rate}), {_size(outcome.num_bytes)} written",
+    ]
+    return "\n".join(lines + _quarantined(totals))
+
+
+def describe_status(uri: str, info: DatasetInfo, totals: Totals) -> str:
+    """What is in a dataset."""
+    config = info.config
+    lines = [
+        f"{_videos(totals)} in {uri}",
+        f"{totals.num_samples} samples of {totals.hours:.2f} h of video; "
+        f"{totals.num_pending} of {totals.num_segments} segments to do",
+        f"model {config.model.name} ({config.model.dim} values, {config.precision}, stored as {config.dtype}), "
+        f"weights {info.weights} ({config.model.weights_digest[:19]}), sampled {config.sample}, "
+        f"fingerprint {config.fingerprint}",
+    ]
+    return "\n".join(lines + _quarantined(totals))
+
+
+def describe_compacted(done: Compacted) -> str:
+    """What a ``compact`` did."""
+    return "\n".join(
+        [
+            f"{_videos(done.totals)} in {done.out}",
+            f"{done.num_samples} samples of {done.num_files_before} files written to {done.num_files}, "
+            f"{_size(done.num_bytes)} in {_duration(done.seconds)}",
+            *_quarantined(done.totals),
+        ]
+    )
+
+
+def describe_forecast(found: Forecast) -> str:
+    """What a run would do."""
+    return "\n".join(
+        [
+            f"{found.num_videos} videos, {found.num_unusable} of them unusable; {found.num_done} segments are done",
+            f"to do: {found.num_segments} segments, {found.hours:.2f} h of video, about {found.num_samples} samples",
+            f"decoding {_duration(found.decode_s)} on one core, model {_duration(found.model_s)} on this machine, "
+            f"output about {_size(found.num_bytes)}",
+        ]
+    )
+
+
+def describe_bench(found: Measured) -> str:
+    """What this machine does."""
+    decode = found.decode
+    unusable = f", {decode.num_unusable} of them unusable" if decode.num_unusable else ""
+    batches = ", ".join(f"{rate:.1f} in batches of {size}" for size, rate in found.model_per_s.items())
+    holder = "decoding" if found.bottleneck == "decode" else "the model"
+    return "\n".join(
+        [
+            f"decoding: {found.decode_per_core_s:.1f} samples a core-second, {decode.video_s / decode.cpu_s:.1f} x "
+            f"real time ({decode.num_samples} samples of {decode.num_videos} videos{unusable})",
+            f"model: {batches} samples a second ({found.device})",
+            f"chosen: batches of {found.batch_size}, {found.decode_workers} decode workers, "
+            f"{found.num_actors} model actors; {found.cores_per_actor:.1f} cores of decoding keep one actor busy",
+            f"bottleneck: {holder}; expect {found.expected_per_s:.1f} samples/s on this machine",
+        ]
+    )
+
+
+def _videos(totals: Totals) -> str:
+    counts = ", ".join(
+        f"{count} {status}" for status, count in totals.videos.items() if count or status != "unfinished"
+    )
+    return f"{sum(totals.videos.values())} videos: {counts}"
+
+
+def _quarantined(totals: Totals) -> list[str]:
+    if not totals.reasons:
+        return []
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(totals.reasons.items()))
+    return [f"quarantined: {reasons} (see quarantine/; `vidlake retry` runs what kept no rows again)"]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(num_bytes: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes} bytes"

@@ -1,0 +1,1 @@
+"""A Ray cluster: start or join it, have it grow, submit a job to it."""

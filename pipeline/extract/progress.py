@@ -1,0 +1,101 @@
+"""What a user sees while a job runs: a live bar on a terminal, plain lines elsewhere. All on stderr."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from pipeline.extract.sizes import Work
+from pipeline.extract.tally import bottleneck
+
+_POLL_S = 1.0
+_LINE_EVERY_S = 10.0
+
+
+class Display:
+    """Tells of a run. ``is_quiet``: says nothing."""
+
+    def __init__(self, *, is_quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._is_quiet = is_quiet
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self._is_quiet:
+            self._console.print(text, markup=False)
+
+    @contextlib.contextmanager
+    def follow(
+        self, progress: Callable[[], dict[str, dict[str, float]]], *, work: Work, num_videos: int, num_actors: int
+    ) -> Iterator[None]:
+        """Show how far decoding and the model have come, while the context is open."""
+        stop = threading.Event()
+        view = _View(progress, work=work, num_videos=num_videos, num_actors=num_actors)
+        show = self._show_bar if self._console.is_terminal else self._show_lines
+        thread = threading.Thread(target=show, args=(view, stop), daemon=True)
+        if not self._is_quiet:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            if thread.is_alive():
+                thread.join(timeout=5)
+
+    def _show_bar(self, view: "_View", stop: threading.Event) -> None:
+        columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            task = bar.add_task("starting", total=1.0)
+            while not stop.wait(_POLL_S):
+                share, text = view.look()
+                bar.update(task, completed=share, description=text)
+
+    def _show_lines(self, view: "_View", stop: threading.Event) -> None:
+        while not stop.wait(_LINE_EVERY_S):
+            share, text = view.look()
+            self.say(f"{100 * share:3.0f}%  {text}")
+
+
+class _View:
+    """Turns a run's totals into a line."""
+
+    def __init__(
+        self, progress: Callable[[], dict[str, dict[str, float]]], *, work: Work, num_videos: int, num_actors: int
+    ) -> None:
+        self._progress = progress
+        self._work = work
+        self._num_videos = num_videos
+        self._num_actors = num_actors
+        self._began = time.monotonic()
+        self._before = progress()
+
+    def look(self) -> tuple[float, str]:
+        """The share that is done, 0 to 1, and the line."""
+        now = self._progress()
+        elapsed_s = time.monotonic() - self._began
+
+        def since(stage: str, name: str) -> float:
+            return now.get(stage, {}).get(name, 0.0) - self._before.get(stage, {}).get(name, 0.0)
+
+        # A segment is done when the model is; its decoding is what there is to see before.
+        done = (since("decode", "num_segments") + since("embed", "num_segments")) / (2 * self._work.num_segments)
+        share = min(1.0, done)
+        left_s = elapsed_s * (1 - share) / share if share else None
+        stage = bottleneck(now, elapsed_s=elapsed_s, num_actors=self._num_actors)
+        parts = [
+            f"about {share * self._num_videos:.0f} of {self._num_videos} videos",
+            f"{since('embed', 'num_samples') / elapsed_s:.1f} frames/s",
+            f"{since('decode', 'video_s') / elapsed_s:.1f} x real time",
+            "starting the model" if left_s is None else f"{_clock(left_s)} left",
+            *([f"bottleneck: {stage}"] if stage else []),
+        ]
+        return share, ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

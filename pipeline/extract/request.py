@@ -1,0 +1,44 @@
+"""What a run was asked to do: the options of one run, and one ``vidlake extract``."""
+
+from dataclasses import dataclass
+
+from pipeline.media.sampling import SamplingRule
+from pipeline.records.model_info import FeatureType, Precision
+from pipeline.records.resources import DecodeLimits
+from pipeline.records.shards import WHOLE, Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How one run goes about its work; none of it changes a row. ``None``: chosen from the cluster."""
+
+    segment_seconds: float | None = None
+    batch_size: int | None = None
+    decode_workers: int | None = None
+    gpu_actors: int | None = None
+    rows_per_file: int | None = None
+    limits: DecodeLimits = DecodeLimits()
+    limit: int | None = None
+    shard: Shard = WHOLE
+    address: str | None = None
+    min_cpus: int | None = None
+    min_gpus: int | None = None
+    """What a cluster is to have before the run is sized; one that scales is asked for it."""
+    compile: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractRequest:
+    """One ``vidlake extract``, its words understood."""
+
+    inputs: tuple[str, ...]
+    out: str
+    model: str
+    weights: str
+    rule: SamplingRule
+    precision: Precision | None
+    """``None``: the dataset's own or, in a new one, what the hardware is good at."""
+    dtype: FeatureType | None
+    """``None``: the dataset's own, or ``float32``."""
+    run: RunOptions

@@ -1,0 +1,89 @@
+"""What a run comes to, and when it got there."""
+
+import time
+from dataclasses import dataclass
+
+from pipeline.lake.tables import Totals
+from pipeline.records.resources import Hardware
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What an ``extract`` would do."""
+
+    num_videos: int
+    num_unusable: int
+    num_done: int
+    """Of the videos' segments, settled already in the dataset."""
+    num_segments: int
+    hours: float
+    num_samples: int
+    decode_s: float
+    """On one core."""
+    model_s: float
+    """On one model actor of this machine."""
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRate:
+    """What decoding to model input gave; ``cpu_s`` of one core, planning included."""
+
+    num_videos: int
+    num_unusable: int
+    num_samples: int
+    video_s: float
+    cpu_s: float
+
+    @property
+    def per_core_s(self) -> float:
+        """Samples a core-second."""
+        return self.num_samples / self.cpu_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A machine's rates, and what they come to."""
+
+    decode: DecodeRate
+    decode_per_core_s: float
+    model_per_s: dict[int, float]
+    """Samples a second of one model actor, by batch size."""
+    batch_size: int
+    """The smallest that is about as fast as the fastest."""
+    device: str
+    hardware: Hardware
+    decode_workers: int
+    num_actors: int
+    expected_per_s: float
+    """Samples a second of a job on this machine, start-up aside."""
+    bottleneck: str
+    """``decode`` or ``model``."""
+    cores_per_actor: float
+    """Cores of decoding that keep one model actor busy."""
+
+
+class Clockwork:
+    """Seconds since the command began, at the moments worth telling."""
+
+    def __init__(self) -> None:
+        self.began = time.time()
+        self.marks: dict[str, float] = {}
+
+    def mark(self, name: str) -> None:
+        """Note that ``name`` is reached now."""
+        self.marks[name] = round(time.time() - self.began, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a finished run did, and what the dataset then holds."""
+
+    out: str
+    totals: Totals
+    seconds: float
+    num_samples: int
+    video_s: float
+    num_bytes: int
+    marks_s: dict[str, float]
+    """Seconds from the command to: the model is known, Ray is up, the plan is made, all is committed, the end."""

@@ -1,0 +1,1 @@
+"""From INPUT words, folders and manifests to the videos that they name."""

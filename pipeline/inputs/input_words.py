@@ -1,0 +1,223 @@
+"""From the command line's INPUT words to the videos they name."""
+
+import dataclasses
+import hashlib
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from glob import has_magic
+
+import pyarrow as pa
+
+from pipeline.errors import Unreadable, UsageError
+from pipeline.inputs.manifests import Entry, Manifest, is_manifest
+from pipeline.inputs.sources import Source
+from pipeline.storage.addresses import canonical_uri
+from pipeline.storage.buckets.listing import BucketListing, Found
+from pipeline.storage.local_listing import Listing
+from pipeline.storage.reader import Identity
+from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
+from pipeline.storage.schemes import is_in_bucket, is_local, require_scheme, stat
+
+_STAT_THREADS = 32
+_STATS_AHEAD = 4 * _STAT_THREADS
+
+
+class Inputs:
+    """The sources that INPUT words name, in the words' order, each (video, range) once; iterate as often as needed.
+
+    Constructing checks all that a user can get wrong, manifests to their last row; iterating lists and asks stores,
+    remote ones ahead and side by side.
+
+    Attributes:
+        fields: the manifests' further columns, with their types.
+
+    Raises:
+        UsageError: a word names nothing, an address cannot be read here, or a manifest is bad.
+        StorageError: a store failed, after retries; also while iterating.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        exclude: str | None = None,
+        reserved: frozenset[str] = frozenset(),
+        retry: RetryPolicy = DEFAULT_RETRY,
+    ) -> None:
+        """Check the words.
+
+        Args:
+            words: files, folders, patterns, manifests, addresses.
+            exclude: the dataset's own folder, not to be listed as input.
+            reserved: column names that no manifest may have.
+            retry: for what may pass.
+        """
+        own_folder = canonical_uri(exclude) if exclude is not None and is_local(exclude) else None
+        own_bucket = exclude if exclude is not None and is_in_bucket(exclude) else None
+        self._listing = Listing(exclude=own_folder, retry=retry)
+        self._bucket_listing = BucketListing(exclude=own_bucket, retry=retry)
+        self._retry = retry
+        self._parts = [self._part(word, reserved=reserved) for word in words]
+        self.fields = _united([part for part in self._parts if isinstance(part, Manifest)])
+
+    def __iter__(self) -> Iterator[Source]:
+        seen: set[bytes] = set()
+        wanted = (entry for entry in self._entries() if _is_new(entry, seen))
+        pool = ThreadPoolExecutor(_STAT_THREADS, thread_name_prefix="stat")
+        try:
+            yield from self._identified(wanted, pool)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _identified(self, entries: Iterator[Entry | Unreadable], pool: ThreadPoolExecutor) -> Iterator[Source]:
+        """Sources in the order of ``entries``; stores are asked some way ahead."""
+        ahead: deque[Future[Source] | Source] = deque()
+        for entry in entries:
+            if isinstance(entry, Unreadable):
+                ahead.append(_failed(Entry(locator=entry.uri, columns={}), entry))
+            elif entry.identity is not None or is_local(entry.locator):
+                ahead.append(self._source(entry))
+            else:
+                ahead.append(pool.submit(self._source, entry))
+            while ahead and (len(ahead) > _STATS_AHEAD or _is_ready(ahead[0])):
+                yield _result(ahead.popleft())
+        yield from map(_result, ahead)
+
+    def _source(self, entry: Entry) -> Source:
+        try:
+            identity = entry.identity or stat(entry.locator, retry=self._retry)
+        except Unreadable as error:
+            return _failed(entry, error)
+        return Source(
+            uri=canonical_uri(entry.locator),
+            locator=entry.locator,
+            identity=identity,
+            start_s=entry.start_s,
+            end_s=entry.end_s,
+            failure=None,
+            columns=entry.columns,
+        )
+
+    def _part(self, word: str, *, reserved: frozenset[str]) -> "Manifest | _Path | _Pattern":
+        require_scheme(word)
+        uri = canonical_uri(word)
+        if is_in_bucket(word):
+            return self._bucket_part(word, reserved=reserved)
+        if not is_local(word):
+            return Manifest(word, reserved=reserved, retry=self._retry) if is_manifest(word) else _Path(word)
+        if os.path.isdir(uri):
+            if next(self._listing.files(uri), None) is None:
+                raise UsageError(f"no such input: {word} holds no files")
+            return _Path(uri)
+        if os.path.exists(uri):
+            return Manifest(uri, reserved=reserved, retry=self._retry) if is_manifest(uri) else _Path(uri)
+        if has_magic(uri):
+            if next(self._expanded(_Pattern(uri)), None) is None:
+                raise UsageError(f"no such input: {word} matches no file")
+            return _Pattern(uri)
+        raise UsageError(f"no such input: {word} does not exist")
+
+    def _bucket_part(self, word: str, *, reserved: frozenset[str]) -> "Manifest | _Path | _Pattern":
+        kind = self._bucket_listing.kind_of(word)
+        if kind == "pattern":
+            return _Pattern(word)
+        if kind == "folder":
+            return _Path(f"{word.rstrip('/')}/")
+        return Manifest(word, reserved=reserved, retry=self._retry) if is_manifest(word) else _Path(word)
+
+    def _entries(self) -> Iterator[Entry | Unreadable]:
+        for part in self._parts:
+            if isinstance(part, Manifest):
+                yield from itertools.chain.from_iterable(map(self._files_of, part))
+            else:
+                yield from self._expanded(part)
+
+    def _expanded(self, part: "_Path | _Pattern") -> Iterator[Entry | Unreadable]:
+        if isinstance(part, _Pattern) and is_in_bucket(part.text):
+            yield from _listed(self._bucket_listing.glob(part.text), like=Entry(locator=part.text, columns={}))
+            return
+        found = self._listing.glob(part.text) if isinstance(part, _Pattern) else iter([part.text])
+        for match in found:
+            yield from [match] if isinstance(match, Unreadable) else self._files_of(Entry(locator=match, columns={}))
+
+    def _files_of(self, entry: Entry) -> Iterator[Entry | Unreadable]:
+        """The entry itself, or where it is a folder, one for each of its files; a bucket's folder ends in a slash."""
+        if is_in_bucket(entry.locator) and entry.locator.endswith("/"):
+            yield from _listed(self._bucket_listing.files(entry.locator), like=entry)
+            return
+        if not is_local(entry.locator) or not os.path.isdir(entry.locator):
+            yield entry
+            return
+        for path in self._listing.files(entry.locator):
+            if isinstance(path, Unreadable):
+                yield path
+            else:
+                yield Entry(locator=path, start_s=entry.start_s, end_s=entry.end_s, columns=entry.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """A file, a folder or a remote address; a folder of a bucket ends in a slash."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """An absolute path with wildcards, or the address of a bucket with some."""
+
+    text: str
+
+
+def _is_new(entry: Entry | Unreadable, seen: set[bytes]) -> bool:
+    if isinstance(entry, Unreadable):
+        key = repr((entry.uri, None, None))
+    else:
+        key = repr((canonical_uri(entry.locator), entry.start_s, entry.end_s))
+    # A digest, because a million addresses are more than a driver should hold.
+    digest = hashlib.blake2b(key.encode(), digest_size=12).digest()
+    if digest in seen:
+        return False
+    seen.add(digest)
+    return True
+
+
+def _listed(found: Iterable[Found], *, like: Entry) -> Iterator[Entry]:
+    for one in found:
+        yield dataclasses.replace(like, locator=one.uri, identity=one.identity)
+
+
+def _failed(entry: Entry, error: Unreadable) -> Source:
+    return Source(
+        uri=canonical_uri(entry.locator),
+        locator=entry.locator,
+        identity=Identity(),
+        start_s=entry.start_s,
+        end_s=entry.end_s,
+        failure=(error.reason, error.detail),
+        columns=entry.columns,
+    )
+
+
+def _is_ready(pending: Future[Source] | Source) -> bool:
+    return isinstance(pending, Source) or pending.done()
+
+
+def _result(pending: Future[Source] | Source) -> Source:
+    return pending if isinstance(pending, Source) else pending.result()
+
+
+def _united(manifests: Sequence[Manifest]) -> list[pa.Field]:
+    fields: dict[str, pa.Field] = {}
+    for manifest in manifests:
+        for field in manifest.fields:
+            known = fields.setdefault(field.name, field)
+            if known.type != field.type:
+                raise UsageError(
+                    f"manifest {manifest.uri}: column {field.name} is {field.type} here and {known.type} in another one"
+                )
+    return list(fields.values())

@@ -1,0 +1,98 @@
+"""Where the rows of each settled segment of a dataset lie, and which of them make one file: pure arithmetic."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.lake.dataset import Dataset
+from pipeline.lake.features_file import ROW_GROUP_ROWS, ForeignFile
+from pipeline.lake.ledger import Ledger
+
+_ENTRY_BYTES = 170
+"""Of a segment in a footer, about."""
+_MOST_ENTRIES = 100_000
+"""Of a footer that is still read in a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """The settled segments of a dataset as its footers tell, each once, sorted by video and segment.
+
+    The arrays are parallel to the ledger's; ``place`` of a segment below means its place in them.
+    """
+
+    ledger: Ledger
+    names: tuple[str, ...]
+    """The features files."""
+    file: NDArray[np.int32]
+    """Which of ``names`` holds the segment's rows."""
+    first: NDArray[np.int64]
+    """The first of its rows there."""
+    num_bytes: NDArray[np.float64]
+    """What it takes of a file, rows and footer, about."""
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Self:
+        """What is settled now; what is settled later is not in it.
+
+        Raises:
+            ForeignFile: a features file does not hold what its footer lists.
+        """
+        names: list[str] = []
+        files, firsts, sizes = [np.empty(0, np.int32)], [np.empty(0, np.int64)], [np.empty(0)]
+
+        def settled() -> Iterator[pa.Table]:
+            for name, footer in dataset.footers():
+                entries = footer.settled()
+                counts = entries["num_samples"].to_numpy().astype(np.int64)
+                if counts.sum() != footer.num_rows:
+                    raise ForeignFile(f"{dataset.store.uri}/{name} is damaged: its footer lists other rows than it has")
+                files.append(np.full(len(counts), len(names), np.int32))
+                firsts.append(np.cumsum(counts) - counts)
+                sizes.append(counts * (footer.data_bytes / max(1, footer.num_rows)) + _ENTRY_BYTES)
+                names.append(name)
+                yield entries
+
+        ledger = Ledger.of(settled())
+        place = ledger.place
+        return cls(
+            ledger=ledger,
+            names=tuple(names),
+            file=np.concatenate(files)[place],
+            first=np.concatenate(firsts)[place],
+            num_bytes=np.concatenate(sizes)[place],
+        )
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def num_row_groups(self, places: NDArray[np.int64], *, parts: NDArray[np.int64]) -> int:
+        """How many row groups are read where those of each part are read by themselves."""
+        places, parts = places[self.num_rows(places) > 0], parts[self.num_rows(places) > 0]
+        last = self.first[places] + self.num_rows(places) - 1
+        groups = np.concatenate([self.first[places], last]) // ROW_GROUP_ROWS
+        file, part = np.tile(self.file[places], 2), np.tile(parts, 2)
+        return len(np.unique(np.stack([part, file, groups]), axis=1).T)
+
+    def num_rows(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of each segment."""
+        return self.ledger.num_samples[places].astype(np.int64)
+
+
+def cut(num_bytes: NDArray[np.float64], *, file_bytes: int) -> NDArray[np.int64]:
+    """The number of the file that each of a row of segments goes to: files of about equal size, near ``file_bytes``.
+
+    None is small beside the others: where there is as much as one file's worth, each has two thirds of it and more.
+    """
+    if not len(num_bytes):
+        return np.empty(0, np.int64)
+    sizes = np.maximum(num_bytes, file_bytes / _MOST_ENTRIES)
+    ends = np.cumsum(sizes)
+    num_files = max(1, round(ends[-1] / file_bytes))
+    middles = (ends - sizes / 2) / ends[-1]
+    _, numbers = np.unique(np.minimum((middles * num_files).astype(np.int64), num_files - 1), return_inverse=True)
+    return numbers.astype(np.int64)

@@ -1,0 +1,102 @@
+"""What is left to do: planned, and not settled."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.lake.ids import Ids, id_bytes, segment_keys
+from pipeline.lake.ledger import Ledger
+from pipeline.lake.planned import Planned
+from pipeline.records.schemas import PLAN, SETTLED, TASKS
+
+
+class PlannedSegments:
+    """The planned segments of a part: whose they are, and their places in the ledger, -1 where not settled."""
+
+    def __init__(self, part: pa.Table, ledger: Ledger) -> None:
+        lists = part["segments"].combine_chunks()
+        self.values = lists.flatten()
+        self.owner: NDArray[np.int64] = pc.list_parent_indices(lists).to_numpy()
+        index = pc.struct_field(self.values, "index").to_numpy(zero_copy_only=False)
+        self.at = ledger.find(segment_keys(id_bytes(part["video_id"])[self.owner], index))
+
+
+def pending_tasks(
+    planned: Planned,
+    ledger: Ledger,
+    *,
+    chosen: Ids | None = None,
+    locators: Mapping[str, str] | None = None,
+    is_retry: bool = False,
+) -> Iterator[pa.Table]:
+    """What is left to decode, as ``TASKS`` rows in the order of video and segment, for each part of the plan.
+
+    Args:
+        planned: the plan.
+        ledger: what is settled.
+        chosen: only these videos; ``None``: all.
+        locators: of the videos whose address is not their ``uri``.
+        is_retry: once more also what failed and kept no rows.
+    """
+    columns = [name for name in PLAN.names if name in TASKS.names or name == "segments"]
+    for _, part in planned.parts(columns):
+        segments = PlannedSegments(part, ledger)
+        settled = segments.at >= 0
+        attempt = np.ones(len(settled), np.int32)
+        wanted = ~settled
+        if is_retry and settled.any():
+            again = settled & ledger.is_repeatable[segments.at]
+            attempt[again] = ledger.attempt[segments.at[again]] + 1
+            wanted |= again
+        if chosen is not None:
+            wanted &= chosen.mask(part["video_id"])[segments.owner]
+        rows = np.flatnonzero(wanted)
+        if len(rows):
+            yield _tasks(part, segments, rows, attempt=attempt[rows], locators=locators or {})
+
+
+def unsettled_failures(planned: Planned, ledger: Ledger) -> Iterator[list[dict[str, Any]]]:
+    """The ``SETTLED`` entries of videos that could not be planned and that no footer tells of, part by part."""
+    for _, part in planned.parts(["video_id", "attempt", "reason", "detail"]):
+        failed = part.filter(pc.is_valid(part["reason"]))
+        failed = failed.filter(pa.array(~ledger.holds(failed["video_id"], failed["attempt"])))
+        blank = dict.fromkeys(SETTLED.names) | {"num_samples": 0, "num_corrupt": 0}
+        if len(failed):
+            yield [blank | row | {"outcome": row["reason"]} for row in failed.to_pylist()]
+
+
+def failed_plans(planned: Planned) -> Iterator[pa.Table]:
+    """The videos that could not be planned, as rows of ``planned.schema``, part by part: ``retry`` plans them again."""
+    for _, part in planned.parts():
+        failed = part.filter(pc.is_valid(part["reason"]))
+        if len(failed):
+            yield failed
+
+
+def _tasks(
+    part: pa.Table,
+    segments: PlannedSegments,
+    rows: NDArray[np.int64],
+    *,
+    attempt: NDArray[np.int32],
+    locators: Mapping[str, str],
+) -> pa.Table:
+    owners = pa.array(segments.owner[rows])
+    video = part.take(owners)
+    uris = video["uri"]
+    if locators:
+        pairs = zip(video["video_id"].to_pylist(), uris.to_pylist(), strict=True)
+        uris = pa.array([locators.get(video_id, uri) for video_id, uri in pairs], pa.string())
+    columns = {
+        **{name: video[name] for name in TASKS.names if name in video.column_names},
+        "locator": uris,
+        "attempt": pa.array(attempt, pa.int32()),
+        "segment": segments.values.take(pa.array(rows)),
+    }
+    tasks = pa.table({name: columns[name] for name in TASKS.names}, schema=TASKS)
+    order = pc.sort_indices(video.select(["video_id"]), sort_keys=[("video_id", "ascending")])
+    return tasks.take(order)

@@ -1,0 +1,124 @@
+"""The plan, each video once, and which videos the input holds now: the ground of ``is_current``."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.lake.dataset import Dataset
+from pipeline.lake.ids import Ids, find_places, id_bytes, in_shard, repeated
+from pipeline.records.schemas import PLAN
+from pipeline.records.shards import Shard
+
+
+class Planned:
+    """The plan, a few thousand videos at a time, each video once.
+
+    A video may have been planned more than once: what failed is planned again by ``retry``. The first plan that cut it
+    counts, for stored rows carry the numbers of its segments; where none did, the last failure does.
+
+    Attributes:
+        ids: of all planned videos.
+        schema: ``PLAN`` and all manifests' further columns; where two disagree on a type, the wider one, or text.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._names = dataset.plan_names()
+        self.schema = _united([dataset.plan_schema_of(name) for name in self._names])
+        parts = [id_bytes(dataset.plan_part(name, ["video_id"])["video_id"]) for name in self._names]
+        self.ids = Ids(parts)
+        self._losers = self._find_losers(repeated(parts)) if len(self.ids) < sum(map(len, parts)) else {}
+
+    def parts(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """Each file's name, without folder and ending, and its rows that count, in the columns of ``schema``."""
+        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        for name in self._names:
+            present = [column for column in schema.names if column in self._dataset.plan_schema_of(name).names]
+            part = _fitted(self._dataset.plan_part(name, present), schema)
+            losers = self._losers.get(name)
+            if losers is not None:
+                part = part.take(pa.array(np.setdiff1d(np.arange(len(part)), losers)))
+            yield name.rpartition("/")[2].removesuffix(".parquet"), part
+
+    def _find_losers(self, contested: NDArray[np.bytes_]) -> dict[str, NDArray[np.int64]]:
+        best: dict[bytes, tuple[tuple[bool, int], str, int]] = {}
+        losers: dict[str, list[int]] = {}
+        for name in self._names:
+            part = self._dataset.plan_part(name, ["video_id", "attempt", "reason"])
+            ids = id_bytes(part["video_id"])
+            rows = np.flatnonzero(find_places(contested, ids) >= 0)
+            few = part.take(pa.array(rows))
+            values = zip(few["attempt"].to_pylist(), few["reason"].to_pylist(), rows.tolist(), strict=True)
+            for (attempt, reason, row), video in zip(values, ids[rows].tolist(), strict=True):
+                # Less is better: a plan before a failure; the first plan, the last failure.
+                rank = (reason is not None, attempt if reason is None else -attempt)
+                mine, other = (rank, name, row), best.get(video)
+                best[video] = mine if other is None or rank < other[0] else other
+                if other is not None:
+                    _, loser, loser_row = other if best[video] is mine else mine
+                    losers.setdefault(loser, []).append(loser_row)
+        return {name: np.array(rows) for name, rows in losers.items()}
+
+
+def listed(dataset: Dataset) -> Ids | None:
+    """The videos that the input last held; ``None``: that is not known."""
+    listing = dataset.listing()
+    return None if listing is None else Ids([id_bytes(listing)])
+
+
+def publish_listed(dataset: Dataset, found: Ids, *, shard: Shard, token: str) -> None:
+    """Remember that of the shard's videos the input holds those ``found``; about other shards' nothing changes."""
+    while True:
+        version = dataset.listing_version()
+        ids = found
+        if shard.count > 1:
+            known = listed(dataset)
+            known = Planned(dataset).ids if known is None else known
+            theirs = _bytes(known)
+            ids = Ids([_bytes(found), theirs[~in_shard(theirs, shard)]])
+        if dataset.replace_listing(ids.to_arrow(), version=version, token=token):
+            return
+
+
+def _bytes(ids: Ids) -> NDArray[np.bytes_]:
+    return id_bytes(pa.chunked_array([ids.to_arrow()]))
+
+
+def _united(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    fields: dict[str, pa.Field] = {field.name: field for field in PLAN}
+    for schema in schemas:
+        for field in schema:
+            known = fields.setdefault(field.name, field)
+            if known.type != field.type and field.name not in PLAN.names:
+                fields[field.name] = pa.field(field.name, _wider(known.type, field.type))
+    return pa.schema([field.remove_metadata() for field in fields.values()])
+
+
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    try:
+        return pa.unify_schemas(
+            [pa.schema([("x", one)]), pa.schema([("x", other)])], promote_options="permissive"
+        ).field("x").type  # fmt: skip
+    except pa.ArrowTypeError:
+        return pa.string()
+
+
+def _fitted(part: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        _cast(part[field.name], field.type) if field.name in part.column_names else pa.nulls(len(part), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    try:
+        return column.cast(kind, safe=not pa.types.is_floating(kind))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # lists and structs have no text of Arrow's
+        return pa.chunked_array([pa.array([_text(value) for value in column.to_pylist()], pa.string())])
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,194 @@
+"""Leases of a dataset in a folder: a file for each shard, and a lock beside it.
+
+The fence is exact: a worker publishes under a shared lock on its shard's lock file and only while the lease is its
+run's own; whoever takes the lease over holds the exclusive lock. So nothing of the old run can be in flight when the
+new one reads what is done, and nothing of it arrives later. Leases change hands one at a time, under one more lock, so
+that two runs that cut the input differently cannot both begin.
+
+Whether a lease may be taken over is the other question. Its holder's process is looked for where that can be seen
+(the same boot of the same machine, the same process namespace); elsewhere the lease counts as held until it has not
+been renewed for a minute. Renewing touches the file and writes nothing, so it goes on while the disk is full.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.errors import StorageError, UsageError
+from pipeline.lake.publishing.folder_locks import locked, refused
+from pipeline.lake.publishing.folder_store import LocalStore
+from pipeline.lake.publishing.heartbeat import Heartbeat
+from pipeline.lake.publishing.holders import LEASES, RUNS_OUT_AFTER_S, Holder, in_use, lost, slot_of
+from pipeline.lake.publishing.store import MissingFile
+from pipeline.records.shards import Shard
+
+_HANDOVER = "handover"
+
+
+class FileLease:
+    """A held lease, renewed in the background until released."""
+
+    def __init__(self, store: LocalStore, holder: Holder) -> None:
+        self._store = store
+        self._holder = holder
+        self._heartbeat = Heartbeat(self._renew)
+
+    @classmethod
+    def acquire(cls, store: LocalStore, *, shard: Shard) -> "FileLease":
+        """See ``backends.acquire``."""
+        holder = Holder.me(shard)
+        try:
+            (store.root / LEASES).mkdir(exist_ok=True)
+        except OSError as error:
+            raise refused(error, path=store.root / LEASES) from None
+        with _locked(store, _HANDOVER, fcntl.LOCK_EX):
+            check(store, shard=shard)
+            for slot in _rivals(store, shard):
+                if slot != shard.slot:
+                    with _free(store, slot, shard=shard):
+                        store.remove(_file(slot))
+            with _free(store, shard.slot, shard=shard):
+                store.publish(_file(shard.slot), json.dumps(holder.to_json()).encode(), overwrite=True)
+        return cls(store, holder)
+
+    @property
+    def token(self) -> str:
+        """See ``lease.Lease``."""
+        return self._holder.token
+
+    def release(self) -> None:
+        """See ``lease.Lease``."""
+        self._heartbeat.stop()
+        slot = slot_of(self.token)
+        # A lease that stays behind does no harm: its process is about to be dead.
+        with contextlib.suppress(StorageError, UsageError), _locked(self._store, slot, fcntl.LOCK_EX):
+            current = _read(self._store, slot)
+            if current is not None and current.is_of(self.token):
+                self._store.remove(_file(slot))
+
+    def _renew(self) -> None:
+        with fenced(self._store, self.token):
+            os.utime(self._store.root / _file(slot_of(self.token)))
+
+
+class FileFence:
+    """Publishes under a lease's lock."""
+
+    def __init__(self, store: LocalStore, token: str) -> None:
+        self._store = store
+        self._token = token
+
+    def publish(self, name: str, data: bytes, *, stand_in: bytes) -> bool:
+        """See ``lease.Fence``."""
+        with fenced(self._store, self._token):
+            return self._store.publish(name, data)
+
+    def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
+        """See ``lease.Fence``."""
+        with fenced(self._store, self._token):
+            return self._store.replace(name, data, version=version)
+
+    def remove(self, name: str) -> None:
+        """See ``lease.Fence``."""
+        with fenced(self._store, self._token):
+            self._store.remove(name)
+
+
+@contextlib.contextmanager
+def fenced(store: LocalStore, token: str) -> Iterator[None]:
+    """While the body runs, the lease cannot change hands.
+
+    Raises:
+        LeaseLost: it already has.
+        StorageError: the store failed.
+    """
+    slot = slot_of(token)
+    with _locked(store, slot, fcntl.LOCK_SH):
+        current = _read(store, slot)
+        if current is None or not current.is_of(token):
+            raise lost(store.uri)
+        yield
+
+
+def check(store: LocalStore, *, shard: Shard) -> None:
+    """See ``backends.check``."""
+    for slot in _rivals(store, shard):
+        _refuse_living(store, slot, shard=shard)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A lease file: its holder, or ``None`` where it is damaged, and how long ago it was renewed.
+
+    The age is by the file's own clock, so that two machines whose clocks differ do not misjudge each other.
+    """
+
+    holder: Holder | None
+    age_s: float
+
+    @property
+    def where(self) -> str:
+        if self.holder is None:
+            return f"its lease is damaged, and runs out {RUNS_OUT_AFTER_S:.0f} s after it was last written"
+        return self.holder.where
+
+    def is_of(self, token: str) -> bool:
+        return self.holder is not None and self.holder.token == token
+
+
+def _rivals(store: LocalStore, shard: Shard) -> list[str]:
+    """The slots with a lease that cannot be held beside the shard's own, which is one of them."""
+    try:
+        names = store.list(LEASES)
+    except StorageError:
+        if not store.root.is_dir():  # a file where the dataset's folder should be: no lease, and no dataset
+            return []
+        raise
+    slots = [name.rpartition("/")[2].removesuffix(".json") for name in names if name.endswith(".json")]
+    return [slot for slot in slots if slot == shard.slot or not slot.endswith(f"-of-{shard.count}")]
+
+
+@contextlib.contextmanager
+def _free(store: LocalStore, slot: str, *, shard: Shard) -> Iterator[None]:
+    """While the body runs, the slot is nobody's, and nothing that its last holder published is in flight."""
+    with _locked(store, slot, fcntl.LOCK_EX):
+        _refuse_living(store, slot, shard=shard)
+        yield
+
+
+def _refuse_living(store: LocalStore, slot: str, *, shard: Shard) -> None:
+    current = _read(store, slot)
+    if current is None:
+        return
+    is_running = None if current.holder is None else current.holder.is_running()
+    if is_running or (is_running is None and current.age_s < RUNS_OUT_AFTER_S):
+        raise in_use(store.uri, where=current.where, slot=slot, shard=shard)
+
+
+def _read(store: LocalStore, slot: str) -> _Found | None:
+    name = _file(slot)
+    try:
+        data = store.read(name)
+        age_s = time.time() - (store.root / name).stat().st_mtime
+    except (MissingFile, FileNotFoundError):
+        return None
+    except OSError as error:
+        raise StorageError(f"{store.root / name}: {error.strerror}") from None
+    try:
+        holder = Holder.from_json(json.loads(data))
+    except ValueError:
+        holder = None
+    return _Found(holder=holder, age_s=age_s)
+
+
+def _file(slot: str) -> str:
+    return f"{LEASES}/{slot}.json"
+
+
+def _locked(store: LocalStore, name: str, operation: int) -> contextlib.AbstractContextManager[None]:
+    path = store.root / LEASES / f"{name}.lock"
+    return locked(path, operation, root=store.uri, who="a worker of an earlier run")

@@ -1,0 +1,122 @@
+"""Who holds a lease, whether that run still lives, and what is said to those who come second."""
+
+import os
+import socket
+import uuid
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.errors import RunError, UsageError
+from pipeline.records.shards import WHOLE, Shard
+
+LEASES = "_vidlake/leases"
+RENEWED_EVERY_S = 10.0
+RUNS_OUT_AFTER_S = 60.0
+
+
+class LeaseLost(RunError):
+    """Another run has taken the dataset over; what this one still holds must not be published."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds the lease of a shard: enough to tell, on the same machine, whether it still lives."""
+
+    token: str
+    """Of this one run, with its shard in front."""
+    host: str
+    boot_id: str
+    pid_namespace: str
+    pid: int
+    start_ticks: int
+    """Of the process, since boot: a number that a later process with the same pid cannot have, whatever the clock."""
+
+    @classmethod
+    def me(cls, shard: Shard) -> Self:
+        """A new lease for this process."""
+        return cls(
+            token=f"{shard.slot}.{uuid.uuid4().hex}",
+            host=socket.gethostname(),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            pid_namespace=os.readlink("/proc/self/ns/pid"),
+            pid=os.getpid(),
+            start_ticks=_state_of(os.getpid())[1],
+        )
+
+    @classmethod
+    def from_json(cls, document: Any) -> Self:
+        """The inverse of ``to_json``.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            values = {field.name: document[field.name] for field in fields(cls)}
+            holder = cls(**{**values, **{name: int(values[name]) for name in ("pid", "start_ticks")}})
+            shard_of(holder.token)
+        except (KeyError, TypeError, AttributeError, UsageError):
+            raise ValueError("no holder of a lease") from None
+        return holder
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @property
+    def where(self) -> str:
+        """Who that is, for messages."""
+        shard = shard_of(self.token)
+        part = f"shard {shard.index}/{shard.count}, " if shard.count > 1 else ""
+        return f"{part}process {self.pid} on {self.host}"
+
+    def is_running(self) -> bool | None:
+        """Whether its process lives; ``None``: that cannot be seen from here."""
+        here = Holder.me(WHOLE)
+        if (self.boot_id, self.pid_namespace) != (here.boot_id, here.pid_namespace):
+            return None
+        try:
+            state, start_ticks = _state_of(self.pid)
+        except (FileNotFoundError, ProcessLookupError):
+            # Under hidepid the processes of others have no folder, but do take signals.
+            return None if _exists(self.pid) else False
+        return start_ticks == self.start_ticks and state not in ("Z", "X")
+
+
+def slot_of(token: str) -> str:
+    """The ``Shard.slot`` that a token is for."""
+    return token.partition(".")[0]
+
+
+def shard_of(token: str) -> Shard:
+    """The shard that a token is for."""
+    return Shard.parse(slot_of(token).replace("-of-", "/"))
+
+
+def in_use(uri: str, *, where: str, slot: str, shard: Shard) -> UsageError:
+    """What to say to a run of ``shard`` while one of the ``slot`` lives."""
+    count = slot.rpartition("-of-")[2]
+    beside = f"start shards I/{count} beside it, or " if count not in ("1", str(shard.count)) else ""
+    return UsageError(f"{uri} is in use by another run ({where}): {beside}wait for it to end, or stop it")
+
+
+def lost(uri: str) -> LeaseLost:
+    """What to say to a run whose lease is another's."""
+    return LeaseLost(f"{uri} was taken over by another run, which goes on with the work: follow that one")
+
+
+def _state_of(pid: int) -> tuple[str, int]:
+    """A process's state letter and when it started, in clock ticks since boot."""
+    # The name, in parentheses, may hold spaces and parentheses itself.
+    words = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return words[0], int(words[19])
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

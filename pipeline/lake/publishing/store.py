@@ -1,0 +1,68 @@
+"""A dataset as a store of files: what every place that can hold one offers."""
+
+from typing import Protocol
+
+import pyarrow as pa
+
+from pipeline.errors import StorageError
+
+TEMPORARIES = "_vidlake/tmp"
+"""Where no reader's glob looks."""
+
+
+class MissingFile(StorageError):
+    """A file that was asked for by its name is not in the dataset."""
+
+
+class Store(Protocol):
+    """Where a dataset lies. Names are relative posix paths, such as ``features/part-00000.parquet``.
+
+    All methods raise ``StorageError`` where the store fails, after retries. A store survives pickling.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Of the dataset, canonical."""
+
+    def list(self, folder: str) -> list[str]:
+        """The sorted names of a folder's files, each relative to the root; none where there is no such folder."""
+
+    def versions(self, folder: str) -> dict[str, str]:
+        """The same names, each with what tells the file from its replacement."""
+
+    def version(self, name: str) -> str | None:
+        """What tells a file from its replacement; ``None``: there is none of that name."""
+
+    def read(self, name: str) -> bytes:
+        """A file's content.
+
+        Raises:
+            MissingFile: there is none of that name.
+        """
+
+    def open_input(self, name: str) -> pa.NativeFile:
+        """A file for random access, as Parquet readers like it. Raises as ``read`` does."""
+
+    def publish(self, name: str, data: bytes, *, overwrite: bool = False) -> bool:
+        """Make a file appear whole under its final name, durable when this returns.
+
+        Returns:
+            Whether ``data`` is what the name now stands for; False: the name was taken and ``overwrite`` not given.
+        """
+
+    def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
+        """Put a file in the place of the one of that ``version``; ``None``: where there is none yet.
+
+        Returns:
+            Whether that was done; False: it is no longer that version.
+        """
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is fine."""
+
+    def ensure_writable(self) -> None:
+        """Make sure that files can be published.
+
+        Raises:
+            UsageError: they cannot; what was made on the way is removed again.
+        """

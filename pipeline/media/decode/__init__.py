@@ -1,0 +1,1 @@
+"""The samples of a segment, decoded as a sequential pass decodes them."""

@@ -1,0 +1,132 @@
+"""One opened video, ready to be decoded segment by segment (runs in the decoder process)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import Corrupt, TooLarge
+from pipeline.media.container import PacketReader, Undecodable, best_stream, decode, open_container, open_decoder, seek
+from pipeline.media.sampling import SamplingRule, Succession, Tick, picker_for
+from pipeline.records.segments import FrameMark, Segment, TimeRange, VideoFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """A sample of segment ``segment``, still in the decoder's own format."""
+
+    segment: int
+    mark: FrameMark
+    frame: VideoFrame
+
+
+class OpenVideo:
+    """A container, its best stream, and what to keep of it."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        uri: str,
+        facts: VideoFacts,
+        rule: SamplingRule,
+        time_range: TimeRange,
+        max_pixels: int,
+    ) -> None:
+        """Open ``file`` and find in it the stream that the probe chose.
+
+        Raises:
+            InputError: as ``open_container`` and ``best_stream``.
+        """
+        self.uri = uri
+        self.facts = facts
+        self.max_pixels = max_pixels
+        self._file = file
+        self._rule = rule
+        self._time_range = time_range
+        self._open()
+
+    def _open(self) -> None:
+        self._file.seek(0)
+        self.container = open_container(self._file, uri=self.uri, max_pixels=self.max_pixels)
+        self.stream = best_stream(self.container, uri=self.uri, max_pixels=self.max_pixels)
+        self.codec = self.stream.codec_context
+        # dav1d takes skip_frame only as it is opened, and would drop samples that are no references.
+        self.codec.skip_frame = "DEFAULT"
+        open_decoder(self.codec, uri=self.uri)
+        self._is_at_start = True
+        if self.stream.index != self.facts.stream_index:
+            raise Corrupt(self.uri, f"its best stream is {self.stream.index}, and was {self.facts.stream_index}")
+
+    def pickers(self, segments: Sequence[Segment]) -> Succession:
+        """The sampling rule's decisions for consecutive segments."""
+        start, end = self._time_range.start, self._time_range.end
+        return Succession(
+            [
+                picker_for(self._rule, window=segment.window, targets=segment.targets, start=start, end=end)
+                for segment in segments
+            ]
+        )
+
+    def rewind(self, segment: Segment) -> PacketReader:
+        """The packets from the segment's start keyframe on, with the decoder as new.
+
+        Raises:
+            Corrupt: the keyframe is nowhere.
+        """
+        if segment.seek_to is None:
+            # Not every demuxer can seek to its first packet; every one starts there.
+            return self._from_start()
+        self.codec.flush_buffers()
+        self._is_at_start = False
+        if seek(self.container, self.stream, segment.seek_to):
+            reader = PacketReader(self.container, self.stream)
+            if reader.find_keyframe(segment.key_pts):
+                return reader
+        reader = self._from_start()
+        if not reader.find_keyframe(segment.key_pts):
+            raise Corrupt(self.uri, f"the keyframe at pts {segment.key_pts} is not where it was")
+        return reader
+
+    def _from_start(self) -> PacketReader:
+        if not self._is_at_start:
+            self.container.close()
+            self._open()
+        self._is_at_start = False
+        return PacketReader(self.container, self.stream)
+
+    def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
+        """The frames that ``packet`` brings out; ``None``: all that the decoder still holds.
+
+        Raises:
+            Undecodable: it is damaged.
+            TooLarge: it announces frames of more than ``max_pixels`` pixels.
+        """
+        try:
+            return decode(self.codec, packet)
+        except Undecodable:
+            self._require_size(self.codec.width, self.codec.height)
+            raise
+
+    def picked(self, segment: Segment, frame: VideoFrame, *, tick: Tick, epoch: int, pts: int) -> Picked:
+        """A sample, checked for its size.
+
+        Raises:
+            TooLarge: the frame has more than ``max_pixels`` pixels.
+        """
+        self._require_size(frame.width, frame.height)
+        mark = FrameMark(
+            epoch=epoch,
+            pts=pts,
+            time_s=float(tick.time),
+            is_keyframe=bool(frame.key_frame),
+            is_corrupt=bool(frame.is_corrupt),
+        )
+        return Picked(segment.index, mark, frame)
+
+    def _require_size(self, width: int, height: int) -> None:
+        if width * height > self.max_pixels:
+            raise TooLarge(self.uri, f"a frame of {width} x {height} is more than {self.max_pixels} pixels")

@@ -1,0 +1,203 @@
+"""A decoder process as its parent sees it: started, watched, and killed where it goes too far."""
+
+import fcntl
+import mmap
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Crashed, InputError, Killed, OutOfMemory, RunError, TimedOut
+from pipeline.media.process import wire
+from pipeline.media.process.byte_server import ByteServer
+from pipeline.records.resources import DecodeLimits
+
+_POLL_S = 0.1
+_START_S = 120.0
+# malloc asks for more than it uses: the hard limit lies above the one that is watched.
+_HEADROOM_BYTES = 256 << 20
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME", "VIRTUAL_ENV")
+
+
+class DecoderProcess:
+    """The living child, its connections and what it has used up.
+
+    A piece of work counts by the time that was spent waiting for it, storage and cores that others hold not counted, or
+    by the child's own CPU time if that is more: a child that floods its parent with messages keeps nobody waiting.
+    """
+
+    def __init__(self, entry: str, limits: DecodeLimits) -> None:
+        """Start it.
+
+        Raises:
+            RunError: it does not start, which is no video's fault.
+        """
+        self._limits = limits
+        control, child_control = socket.socketpair()
+        source, child_source = socket.socketpair()
+        lifeline, self._lifeline_fd = os.pipe()
+        frames_fd = _sealed_memory(wire.NUM_SLOTS * -(-3 * limits.max_pixels // mmap.PAGESIZE) * mmap.PAGESIZE)
+        self._shared = mmap.mmap(frames_fd, os.fstat(frames_fd).st_size)
+        self._last_words = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
+        fds = (child_control.fileno(), child_source.fileno(), frames_fd, lifeline)
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        environment["OPENBLAS_NUM_THREADS"] = "1"
+        hard_limit = str(limits.memory_bytes + _HEADROOM_BYTES)
+        self._forker_peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self._popen = subprocess.Popen(
+            [sys.executable, "-P", "-m", "pipeline.media.process.child", entry, hard_limit, *map(str, fds)],
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._last_words,
+            env=environment,
+        )
+        for end in (child_control, child_source):
+            end.close()
+        for fd in (lifeline, frames_fd):
+            os.close(fd)
+        self._control = wire.Channel(control)
+        self.source = ByteServer(wire.Channel(source))
+        self._memory_seen_at = 0.0
+        self.begin_piece()
+        self._await_start()
+
+    @property
+    def pid(self) -> int:
+        """Of the child."""
+        return self._popen.pid
+
+    def kill(self) -> None:
+        """End it, with all that belongs to it."""
+        self._popen.kill()
+        self._popen.wait()
+        self._control.close()
+        self.source.stop()
+        self._last_words.close()
+        os.close(self._lifeline_fd)
+
+    def begin_piece(self) -> None:
+        """Another piece of work begins."""
+        self._waited_s = 0.0
+        self._cpu_before_s = self._cpu_s()
+
+    def send(self, message: bytes, *, uri: str, timeout_s: float) -> None:
+        """Send a request or an acknowledgement.
+
+        Raises:
+            InputError: the child died, or does not listen.
+        """
+        try:
+            self._control.send(message, timeout_s=timeout_s)
+        except TimeoutError:
+            raise TimedOut(uri, "the decoder does not listen") from None
+        except wire.HungUp:
+            pass  # what it said before it died still counts; after that, ``receive`` tells of its death
+
+    def receive(self, *, uri: str, timeout_s: float) -> bytes:
+        """The next event of a piece of work that may take ``timeout_s`` in all.
+
+        Raises:
+            InputError: the child died, or used up its time or its memory.
+            Nonsense: what it says is no message.
+        """
+        while True:
+            began, storage_s = time.monotonic(), self.source.busy_s()
+            try:
+                message = self._control.receive(timeout_s=_POLL_S)
+            except wire.HungUp:
+                raise self._cause_of_death(uri) from None
+            if message is not None or not self._wants_to_run():
+                self._waited_s += time.monotonic() - began - (self.source.busy_s() - storage_s)
+            if max(self._waited_s, self._cpu_s() - self._cpu_before_s) > timeout_s:
+                raise TimedOut(uri, f"the decoder did not come back within {timeout_s:g} s")
+            if began - self._memory_seen_at > _POLL_S:
+                self._memory_seen_at = began
+                if self._used_bytes() > self._limits.memory_bytes:
+                    raise self._out_of_memory(uri)
+            if message is not None:
+                return message
+
+    def picture(self, shape: tuple[int, int, int], offset: int, *, whole_px: tuple[int, int]) -> NDArray[np.uint8]:
+        """A view of the shared memory, of a picture of ``whole_px`` or a part of it.
+
+        Raises:
+            Nonsense: no picture can lie there.
+        """
+        height, width, depth = shape
+        is_inside = 0 <= offset <= len(self._shared) - height * width * 3
+        is_part = 1 <= height <= whole_px[0] and 1 <= width <= whole_px[1]
+        if not is_part or depth != 3 or whole_px[0] * whole_px[1] > self._limits.max_pixels or not is_inside:
+            raise wire.Nonsense(f"a picture of {height} x {width} x {depth} at {offset}, of {whole_px}")
+        return np.frombuffer(self._shared, np.uint8, height * width * 3, offset).reshape(shape)
+
+    def _await_start(self) -> None:
+        try:
+            is_ready = self._control.receive(timeout_s=_START_S) is not None
+        except wire.HungUp:
+            is_ready = False
+        if not is_ready:
+            self._popen.kill()
+            words = self._final_line()
+            self.kill()
+            raise RunError(f"the decoder process does not start: {words}")
+        self.begin_piece()
+
+    def _wants_to_run(self) -> bool:
+        """Whether the child computes, which its CPU time tells of, or would if it had a core."""
+        return self._status().get("State", "").split()[:1] == ["R"]
+
+    def _cpu_s(self) -> float:
+        try:
+            return time.clock_gettime(~self.pid << 3 | 2)  # what clock_getcpuclockid(3) computes
+        except OSError:
+            return 0.0
+
+    def _used_bytes(self) -> int:
+        return int(self._status().get("VmData", "0 kB").split()[0]) * 1024
+
+    def _status(self) -> dict[str, str]:
+        """What the kernel tells of the child, by its names; nothing of one that is gone."""
+        try:
+            with open(f"/proc/{self.pid}/status") as status:
+                return dict(line.split(":", 1) for line in status)
+        except OSError:
+            return {}
+
+    def _cause_of_death(self, uri: str) -> InputError:
+        _, status, usage = os.wait4(self.pid, 0)
+        self._popen.returncode = code = os.waitstatus_to_exitcode(status)
+        # Many a decoder does not look at what malloc gives it. On Linux its peak begins with that of who forked it.
+        peak_bytes = usage.ru_maxrss * 1024
+        is_bloated = peak_bytes > max(self._limits.memory_bytes, self._forker_peak_bytes)
+        if code == wire.EXIT_OUT_OF_MEMORY or (code < 0 and is_bloated):
+            return self._out_of_memory(uri)
+        if code == -signal.SIGKILL:  # what we kill ourselves, we do not ask for the cause of
+            return Killed(uri, "the decoder was killed by SIGKILL, from outside")
+        if code < 0:
+            return Crashed(uri, f"the decoder was killed by {signal.Signals(-code).name}")
+        return Crashed(uri, f"the decoder ended with status {code}: {self._final_line()}")
+
+    def _out_of_memory(self, uri: str) -> OutOfMemory:
+        return OutOfMemory(uri, f"the decoder used more than {self._limits.memory_bytes} bytes")
+
+    def _final_line(self) -> str:
+        self._last_words.seek(0)
+        lines = self._last_words.read().decode(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else "no message"
+
+
+def _sealed_memory(num_bytes: int) -> int:
+    """Memory to share: it takes room only where it is written to, and neither side can shrink it under the other."""
+    fd = os.memfd_create("vidlake-frames", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    os.ftruncate(fd, num_bytes)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return fd

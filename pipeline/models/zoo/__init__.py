@@ -1,0 +1,1 @@
+"""Where networks come from, a library a file."""

@@ -1,0 +1,114 @@
+"""Networks that no library owns: ``video_cnn``, and the user's ``module:factory``."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from pipeline.errors import UsageError
+from pipeline.models.network import LoadedModel, classification_layer, cut_off, feature_dim, filled, seeded
+from pipeline.models.weights import (
+    DefaultWeights,
+    RandomWeights,
+    Weights,
+    WeightsFile,
+    fill,
+    read_state_dict,
+    weights_digest,
+    without_prefix,
+)
+from pipeline.models.zoo.video_cnn import PREPROCESSING, VideoCNN
+from pipeline.records.model_info import ModelInfo, Preprocessing
+
+VIDEO_CNN = "video_cnn"
+
+IMAGENET = Preprocessing(resize_px=256, crop_px=(224, 224))
+"""For a factory's network that does not say how its pictures are prepared."""
+
+
+def load_video_cnn(*, weights: Weights) -> LoadedModel:
+    """``VideoCNN``; its numbers come from a training run's file.
+
+    Raises:
+        UsageError: default weights, which it has none of, or a weights file that does not fit.
+    """
+    match weights:
+        case DefaultWeights():
+            raise UsageError(f"--model {VIDEO_CNN}: there are no weights for it; give --weights random:SEED or a file")
+        case RandomWeights(seed=seed):
+            whole = seeded(VideoCNN, seed=seed)
+        case WeightsFile():
+            whole = filled(
+                weights, construct=lambda num_classes, _: VideoCNN(num_classes), head_of=classification_layer
+            )
+    digest = weights_digest(whole)
+    head = cut_off(whole.eval(), name="classifier")
+    info = ModelInfo(name=VIDEO_CNN, dim=head.in_features, weights_digest=digest, preprocessing=PREPROCESSING)
+    return LoadedModel(info=info, backbone=whole, head=head, classes=())
+
+
+def load_from_factory(name: str, *, weights: Weights) -> LoadedModel:
+    """Import the user's ``module:factory``, also from the current folder, and call it.
+
+    The factory takes no arguments and returns a module from normalised ``float[B, 3, H, W]`` to ``float[B, D]``; its
+    attribute ``preprocessing``, a ``Preprocessing`` or a dictionary of the same fields, says how the pictures are
+    prepared (ImageNet's way without it). It is called under a fixed seed, so that what the factory leaves random is
+    the same in every worker.
+
+    Raises:
+        UsageError: no such factory, or what it returns is not such a module, or a weights file that does not fit.
+    """
+    factory = _factory(name)
+    whole = seeded(partial(_called, factory, name=name), seed=weights.seed if isinstance(weights, RandomWeights) else 0)
+    if isinstance(weights, WeightsFile):
+        state = without_prefix(read_state_dict(weights.location), names=set(whole.state_dict()))
+        fill(whole, state=state, source=f"--weights {weights.location}")
+    whole.eval().float()
+    preprocessing = _preprocessing(name, getattr(whole, "preprocessing", IMAGENET))
+    dim = feature_dim(whole, crop_px=preprocessing.crop_px)
+    if dim is None:
+        raise UsageError(f"--model {name}: must map float[B, 3, H, W] to float[B, D], and returns another shape")
+    info = ModelInfo(name=name, dim=dim, weights_digest=weights_digest(whole), preprocessing=preprocessing)
+    return LoadedModel(info=info, backbone=whole, head=None, classes=())
+
+
+def _factory(name: str) -> Callable[[], object]:
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(f"--model {name}: give both sides of the colon, as in my_package.my_module:make_model")
+    if os.getcwd() not in sys.path:  # an installed command does not look there by itself
+        sys.path.append(os.getcwd())
+    try:
+        factory: object = getattr(importlib.import_module(module_name), attribute, None)
+    except (ImportError, SyntaxError) as error:
+        raise UsageError(
+            f"--model {name}: cannot import {module_name}: {error}; check the name and PYTHONPATH"
+        ) from error
+    if not callable(factory):
+        raise UsageError(f"--model {name}: {module_name} has no function {attribute}")
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise UsageError(f"--model {name}: must be callable without arguments ({error})") from error
+    return factory
+
+
+def _called(factory: Callable[[], object], *, name: str) -> nn.Module:
+    whole = factory()
+    if not isinstance(whole, nn.Module):
+        raise UsageError(f"--model {name}: must return a torch.nn.Module, not a {type(whole).__name__}")
+    return whole
+
+
+def _preprocessing(name: str, given: Preprocessing | Mapping[str, Any]) -> Preprocessing:
+    if isinstance(given, Preprocessing):
+        return given
+    try:
+        return Preprocessing.from_json(dict(given))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--model {name}: its preprocessing is wrong: {error}") from error

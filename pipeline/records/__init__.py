@@ -1,0 +1,1 @@
+"""Plain values that pass between wings, and their Arrow columns. Nothing here reads or writes."""

@@ -1,0 +1,79 @@
+"""What is known of a model without holding it: plain values, free of torch."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+Precision = Literal["fp32", "fp16", "bf16"]
+FeatureType = Literal["float32", "float16"]
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """From an upright RGB picture to the model's input, as the weights prescribe it.
+
+    ``resize_px`` is the length of the shorter side, or ``(height, width)``; then the centre ``crop_px``
+    (height, width) is cut out. Both happen on ``uint8``; scaling to 0..1 and ``(x - mean) / std`` happen on the
+    model's device.
+    """
+
+    resize_px: int | tuple[int, int]
+    crop_px: tuple[int, int]
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        sizes = [*self.crop_px, *(self.resize_px if isinstance(self.resize_px, tuple) else (self.resize_px,))]
+        if min(sizes) < 1:
+            raise ValueError(f"sizes must be at least one pixel: resize {self.resize_px}, crop {self.crop_px}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive: {self.std}")
+
+    @property
+    def sample_bytes(self) -> int:
+        """Size of one model input, ``uint8[H, W, 3]``."""
+        return self.crop_px[0] * self.crop_px[1] * 3
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON document that ``from_json`` reads back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        listed: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+        }
+        return cls(**listed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """A loaded model's identity: enough to fingerprint a dataset and to decode for it."""
+
+    name: str
+    dim: int
+    """Length of a feature vector: the input of the classification layer."""
+    weights_digest: str
+    """``sha256:`` over the names, shapes and bytes of the state dict."""
+    preprocessing: Preprocessing
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON document that ``from_json`` reads back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        return cls(**{**document, "preprocessing": Preprocessing.from_json(document["preprocessing"])})
+
+
+def feature_fingerprint(model: ModelInfo, precision: Precision) -> str:
+    """16 hexadecimal digits that features made in one way share, whether batch or live, whatever was sampled."""
+    document = {"model": model.to_json(), "precision": precision}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,110 @@
+"""Values to rows of Arrow tables, and back: the only row codecs (the schemas: ``schemas.py``)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.records.schemas import EMBEDDED, MARKS, SAMPLES, SETTLED
+from pipeline.records.segments import OK, SegmentSamples
+
+
+def samples_row(task: dict[str, Any], decoded: SegmentSamples) -> pa.Table:
+    """The one-row ``SAMPLES`` table of a decoded segment; ``task`` is its row of ``TASKS``."""
+    marks, failure = decoded.marks, decoded.failure
+    row = {
+        "video_id": [task["video_id"]],
+        "segment": [decoded.segment.index],
+        "attempt": [task["attempt"]],
+        "outcome": [OK if failure is None else failure.reason],
+        "detail": [None if failure is None else failure.detail],
+        "start_s": [decoded.segment.start_s if failure is None else failure.start_s],
+        "end_s": [decoded.segment.end_s if failure is None else failure.end_s],
+        "num_samples": [len(marks)],
+        "num_corrupt": [sum(mark.is_corrupt for mark in marks)],
+        "video_s": [max(0.0, decoded.segment.end_s - decoded.segment.start_s)],
+        "uri": [task["uri"]],
+        "time_base": [task["facts"]["time_base"]],
+        **{name: [[getattr(mark, name) for mark in marks]] for name, _ in MARKS},
+    }
+    pixels = np.ascontiguousarray(decoded.pixels)
+    offsets = pa.py_buffer(np.array([0, pixels.nbytes], np.int64))
+    binary = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(pixels)])
+    columns = [pa.array(row[field.name], field.type) for field in SAMPLES if field.name != "pixels"]
+    return pa.Table.from_arrays([*columns, binary], schema=SAMPLES)
+
+
+def pixels_of(samples: pa.Table, *, height: int, width: int) -> list[NDArray[np.uint8]]:
+    """The pictures of each row, ``uint8[T, H, W, 3]``, without a copy."""
+    buffers = _buffers(samples["pixels"])
+    return [np.frombuffer(buffer, np.uint8).reshape(-1, height, width, 3) for buffer in buffers]
+
+
+def embedded_rows(samples: pa.Table, features: NDArray[np.float32]) -> pa.Table:
+    """``SAMPLES`` rows with their pictures replaced by ``float32[sum T, D]`` features, without a copy."""
+    counts = samples["num_samples"].to_numpy()
+    if features.dtype != np.float32 or features.ndim != 2 or len(features) != counts.sum():
+        raise ValueError(f"{features.dtype}{features.shape} are not the features of {counts.sum()} samples")
+    data = pa.py_buffer(np.ascontiguousarray(features))
+    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64) * features.shape[1] * features.itemsize
+    column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(counts), [None, pa.py_buffer(ends), data])
+    return samples.drop_columns(["pixels"]).append_column(EMBEDDED.field("features"), column).cast(EMBEDDED)
+
+
+def last_attempts(embedded: pa.Table) -> pa.Table:
+    """``EMBEDDED`` or ``SETTLED`` rows sorted by video and segment, each once: the last attempt."""
+    keys = [("video_id", "ascending"), ("segment", "ascending"), ("attempt", "ascending")]
+    order = pc.sort_indices(embedded, sort_keys=keys).to_numpy()
+    names = (
+        embedded["video_id"].take(pa.array(order)).to_pylist(),
+        embedded["segment"].take(pa.array(order)).to_pylist(),
+    )
+    rows = list(zip(*names, strict=True))
+    last = [row for at, row in enumerate(order) if at + 1 == len(rows) or rows[at] != rows[at + 1]]
+    return embedded if last == list(range(len(embedded))) else embedded.take(pa.array(last, pa.int64()))
+
+
+def feature_table(embedded: pa.Table, *, schema: pa.Schema) -> pa.Table:
+    """A row a sample, of ``EMBEDDED`` rows, in their order; the features are copied once."""
+    kind = schema.field("feature").type
+    counts = embedded["num_samples"].to_numpy()
+    owner = pa.array(np.repeat(np.arange(len(counts)), counts))
+    values = [np.frombuffer(buffer, np.float32) for buffer in _buffers(embedded["features"])]
+    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite, as it should
+        flat = np.concatenate(values or [np.empty(0, np.float32)], dtype=kind.value_type.to_pandas_dtype())
+    columns = {
+        "feature": pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size),
+        **{name: embedded[name].take(owner) for name in ("video_id", "uri", "segment", "time_base")},
+        **{name: pc.list_flatten(embedded[name]) for name, _ in MARKS},
+    }
+    return pa.Table.from_arrays([columns[field.name] for field in schema], schema=schema)
+
+
+def settled_entries(embedded: pa.Table) -> list[dict[str, Any]]:
+    """The footer's entries for ``EMBEDDED`` (or ``SETTLED``) rows."""
+    entries: list[dict[str, Any]] = embedded.select(SETTLED.names).to_pylist()
+    return entries
+
+
+def table_of(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table; keys that are no column are left out."""
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """One table of many, or an empty one."""
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _buffers(column: pa.ChunkedArray) -> Iterator[pa.Buffer]:
+    """Each value of a ``large_binary`` column, without a copy: Arrow's own scalars make one."""
+    for chunk in column.chunks:
+        if len(chunk):
+            _, offsets, data = chunk.buffers()
+            ends = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1].tolist()
+            data = pa.py_buffer(b"") if data is None else data
+            yield from (data.slice(first, last - first) for first, last in pairwise(ends))

@@ -1,0 +1,162 @@
+"""The Arrow schemas of what passes between Ray operators and of what lies on disk."""
+
+import pyarrow as pa
+
+from pipeline.records.model_info import FeatureType
+
+_SEGMENT = pa.struct(
+    [
+        ("index", pa.int32()),
+        ("seek_to", pa.int64()),
+        ("key_pts", pa.int64()),
+        ("window_first", pa.int64()),
+        ("window_end", pa.int64()),
+        ("targets", pa.list_(pa.int64())),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("num_samples", pa.int32()),
+        ("cost_s", pa.float64()),
+        ("missing_from_s", pa.float64()),
+    ]
+)
+_FACTS = pa.struct(
+    [
+        ("stream_index", pa.int32()),
+        ("time_base", pa.string()),
+        ("origin_pts", pa.int64()),
+        ("start_pts", pa.int64()),
+        ("is_sequential", pa.bool_()),
+        ("frame_rate_hz", pa.string()),
+        ("container", pa.string()),
+        ("codec", pa.string()),
+        ("pix_fmt", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("rotation", pa.int32()),
+        ("duration_s", pa.float64()),
+        ("creation_time", pa.string()),
+    ]
+)
+_IDENTITY = [
+    ("video_id", pa.string()),
+    ("uri", pa.string()),
+    ("size_bytes", pa.int64()),
+    ("etag", pa.string()),
+    ("mtime_ns", pa.int64()),
+    ("range_start", pa.string()),
+    ("range_end", pa.string()),
+]
+
+SOURCES = pa.schema([*_IDENTITY, ("locator", pa.string()), ("attempt", pa.int32())])
+"""A row a video to plan. ``locator`` opens it, may hold a signature and never reaches the disk."""
+
+PLAN = pa.schema(
+    [
+        *_IDENTITY,
+        ("attempt", pa.int32()),
+        ("facts", _FACTS),
+        ("segments", pa.list_(_SEGMENT)),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""A row a planned video: what it is and where it is cut, or the reason that it cannot be."""
+
+TASKS = pa.schema(
+    [*_IDENTITY, ("locator", pa.string()), ("attempt", pa.int32()), ("facts", _FACTS), ("segment", _SEGMENT)]
+)
+"""A row a segment to decode; a block of them is one task."""
+
+_SETTLED = [
+    ("video_id", pa.string()),
+    ("segment", pa.int32()),
+    ("attempt", pa.int32()),
+    ("outcome", pa.string()),
+    ("detail", pa.string()),
+    ("start_s", pa.float64()),
+    ("end_s", pa.float64()),
+    ("num_samples", pa.int32()),
+    ("num_corrupt", pa.int32()),
+]
+
+SETTLED = pa.schema(_SETTLED)
+"""A row a segment, or with ``segment`` null a whole video: how it ended, and from when to when something is missing.
+
+The entries of a features file's footer.
+"""
+
+MARKS = [
+    ("epoch", pa.list_(pa.int32())),
+    ("pts", pa.list_(pa.int64())),
+    ("time_s", pa.list_(pa.float64())),
+    ("is_keyframe", pa.list_(pa.bool_())),
+    ("is_corrupt", pa.list_(pa.bool_())),
+]
+_DONE = [*_SETTLED, ("video_s", pa.float64()), ("uri", pa.string()), ("time_base", pa.string()), *MARKS]
+
+SAMPLES = pa.schema([*_DONE, ("pixels", pa.large_binary())])
+"""A row a decoded segment of ``video_s`` seconds; ``pixels`` is ``uint8[T, H, W, 3]``.
+
+Bytes travel without a copy, whatever their shape.
+"""
+
+EMBEDDED = pa.schema([*_DONE, ("features", pa.large_binary())])
+"""A row a segment with its features, ``float32[T, D]``."""
+
+QUARANTINE = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("segment", pa.int32()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("attempts", pa.int32()),
+    ]
+)
+
+VIDEOS = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("etag", pa.string()),
+        ("mtime", pa.timestamp("us", tz="UTC")),
+        ("stream_index", pa.int32()),
+        ("start_pts", pa.int64()),
+        ("creation_time", pa.string()),
+        ("is_current", pa.bool_()),
+        ("container", pa.string()),
+        ("codec", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("rotation", pa.int32()),
+        ("pix_fmt", pa.string()),
+        ("fps", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("num_segments", pa.int32()),
+        ("num_samples", pa.int32()),
+        ("status", pa.string()),
+    ]
+)
+
+
+def features_schema(dim: int, *, dtype: FeatureType, metadata: dict[bytes, bytes] | None = None) -> pa.Schema:
+    """The ``features`` table: a row a sample."""
+    value = pa.float16() if dtype == "float16" else pa.float32()
+    fields = [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("segment", pa.int32()),
+        ("epoch", pa.int32()),
+        ("pts", pa.int64()),
+        ("time_base", pa.string()),
+        ("time_s", pa.float64()),
+        ("is_keyframe", pa.bool_()),
+        ("is_corrupt", pa.bool_()),
+        ("feature", pa.list_(value, dim)),
+    ]
+    return pa.schema(fields, metadata=metadata)

@@ -1,0 +1,1 @@
+"""What happens to one video, free of Ray: batch and live call it."""

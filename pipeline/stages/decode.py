@@ -1,0 +1,176 @@
+"""The stages behind the plan, free of Ray: segment -> samples -> features. Batch and live use them."""
+
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+from itertools import groupby
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.errors import Changed, Crashed, InputError, Killed, OutOfMemory, Unreadable
+from pipeline.inputs.sources import identity_of
+from pipeline.media.process.messages import Dropped, Ended
+from pipeline.media.process.sandbox import Job, Picture, Sandbox
+from pipeline.media.sampling import SamplingRule
+from pipeline.models.preprocess import prepare_part
+from pipeline.records.model_info import ModelInfo, Preprocessing
+from pipeline.records.rows import pixels_of, samples_row
+from pipeline.records.segments import KEEPING_ROWS, FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts
+from pipeline.stages.plan import MAX_SEGMENT_BYTES, job_of
+from pipeline.storage.reader import Reader
+from pipeline.storage.schemes import open_reader
+
+_MOST_BYTES = 8 * MAX_SEGMENT_BYTES
+"""Where a segment turns out to hold many more samples than planned, memory ends before patience does."""
+
+
+class SampleBuffer:
+    """The samples of one segment as they come, in one array that is sized by the plan."""
+
+    def __init__(self, segment: Segment, *, preprocessing: Preprocessing) -> None:
+        self._segment = segment
+        self._preprocessing = preprocessing
+        # Takes memory only where it is written to, so a plan that estimates too many samples costs nothing.
+        self._pixels = np.empty((max(1, segment.num_samples), *preprocessing.crop_px, 3), np.uint8)
+        self._marks: list[FrameMark] = []
+
+    def add(self, picture: Picture, *, uri: str) -> None:
+        """Keep one picture, of which the part that the model's input is made of has come, as the model wants it.
+
+        Raises:
+            OutOfMemory: there are far more than any plan gives a segment.
+        """
+        count = len(self._marks)
+        if count == len(self._pixels):
+            if self._pixels.nbytes > _MOST_BYTES:
+                raise OutOfMemory(uri, f"more than {count} samples, where {self._segment.num_samples} were expected")
+            self._pixels = np.concatenate([self._pixels, np.empty_like(self._pixels)])
+        prepare_part(
+            picture.pixels, whole_px=picture.whole_px, preprocessing=self._preprocessing, into=self._pixels[count]
+        )
+        self._marks.append(picture.mark)
+
+    def clear(self) -> None:
+        """Forget what came so far."""
+        self._marks.clear()
+
+    def close(self, failure: Quarantined | None) -> SegmentSamples:
+        """The finished segment; one that failed in a way that keeps no rows has none."""
+        if failure is not None and failure.reason not in KEEPING_ROWS:
+            self.clear()
+        count = len(self._marks)
+        return SegmentSamples(
+            segment=self._segment, marks=tuple(self._marks), pixels=self._pixels[:count], failure=failure
+        )
+
+
+def decode_video(
+    sandbox: Sandbox,
+    reader: Reader,
+    job: Job,
+    *,
+    facts: VideoFacts,
+    segments: Sequence[Segment],
+    preprocessing: Preprocessing,
+) -> Iterator[SegmentSamples]:
+    """Decode segments of one video to model input, each to its end or to what cut it short, in their order.
+
+    A decoder that somebody killed is given a second chance at the segment, in a process of its own.
+
+    Raises:
+        StorageError: the store failed. Retry; never quarantine.
+    """
+    left = list(segments)
+    was_killed = False
+    while left:
+        try:
+            for samples in _decode_on(sandbox, reader, job, facts=facts, segments=left, preprocessing=preprocessing):
+                yield samples
+                del left[0]
+                was_killed = False
+        except InputError as error:
+            if isinstance(error, Killed) and not was_killed:
+                was_killed = True
+                continue
+            # Without the object, or with another in its place, no later segment fares better.
+            num_lost = len(left) if isinstance(error, Changed | Unreadable) else 1
+            for segment in left[:num_lost]:
+                yield _lost(segment, error, preprocessing=preprocessing)
+            del left[:num_lost]
+            was_killed = False
+
+
+def _decode_on(
+    sandbox: Sandbox,
+    reader: Reader,
+    job: Job,
+    *,
+    facts: VideoFacts,
+    segments: Sequence[Segment],
+    preprocessing: Preprocessing,
+) -> Iterator[SegmentSamples]:
+    """Decode until all have ended.
+
+    Raises:
+        InputError: the first segment that was not yielded is lost, for this reason.
+    """
+    waiting = list(segments)
+    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting), preprocessing=preprocessing)
+    with contextlib.closing(cast("Generator[Picture | Dropped | Ended, None, None]", decoded)) as events:
+        while waiting:
+            segment = waiting.pop(0)
+            buffer = SampleBuffer(segment, preprocessing=preprocessing)
+            for event in events:
+                if event.segment != segment.index:
+                    if isinstance(event, Dropped):
+                        continue  # of a later segment, of which nothing came yet
+                    raise Crashed(job.uri, f"the decoder went on to segment {event.segment} before it ended this one")
+                if isinstance(event, Picture):
+                    buffer.add(event, uri=job.uri)
+                elif isinstance(event, Dropped):
+                    buffer.clear()
+                else:
+                    reader.check_unchanged()
+                    yield buffer.close(event.failure)
+                    break
+            else:
+                raise Crashed(job.uri, "the decoder stopped before the segment did")
+        for _ in events:  # to its very end, or the decoder is taken for a broken one
+            raise Crashed(job.uri, "the decoder went on after the last segment")
+
+
+def _lost(segment: Segment, error: InputError, *, preprocessing: Preprocessing) -> SegmentSamples:
+    return SampleBuffer(segment, preprocessing=preprocessing).close(Quarantined.of(error, segment=segment))
+
+
+def decode_tasks(
+    tasks: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, preprocessing: Preprocessing
+) -> Iterator[pa.Table]:
+    """Decode a block of ``TASKS`` rows; yields a one-row ``SAMPLES`` table for each, in their order.
+
+    Raises:
+        StorageError: a store failed.
+    """
+    for _, group in groupby(tasks.to_pylist(), key=lambda row: (row["video_id"], row["attempt"])):
+        rows = list(group)
+        left = [Segment.from_json(row["segment"]) for row in rows]
+        facts = VideoFacts.from_json(rows[0]["facts"])
+        try:
+            with open_reader(rows[0]["locator"], expected=identity_of(rows[0])) as reader:
+                found = decode_video(
+                    sandbox, reader, job_of(rows[0], rule), facts=facts, segments=left, preprocessing=preprocessing
+                )
+                for samples in found:
+                    yield samples_row(rows.pop(0), samples)
+        except InputError as error:  # it cannot even be opened: absent, forbidden or replaced since it was planned
+            for row in rows:
+                segment = Segment.from_json(row["segment"])
+                yield samples_row(row, _lost(segment, error, preprocessing=preprocessing))
+
+
+def samples_for_model(samples: pa.Table, model: ModelInfo) -> list[NDArray[np.uint8]]:
+    """The pictures of ``SAMPLES`` rows as the model's ``Embedder`` takes them, one ``uint8[T, H, W, 3]`` a row."""
+    height, width = model.preprocessing.crop_px
+    return pixels_of(samples, height=height, width=width)

@@ -1,0 +1,1 @@
+"""Objects by address, whatever the store: list, identify, read, try again."""

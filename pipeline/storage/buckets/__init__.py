@@ -1,0 +1,1 @@
+"""S3, Azure and Google Cloud Storage: the sole home of obstore."""

@@ -1,0 +1,123 @@
+"""Files of this machine's file system, network mounts included."""
+
+import errno
+import os
+import stat as file_mode
+from functools import partial
+
+from pipeline.errors import Changed, Unreadable
+from pipeline.storage.reader import Gone, Identity, Reader
+from pipeline.storage.retry import RetryPolicy, Transient, persistently
+
+
+class LocalReader(Reader):
+    """A file of this machine's file system, network mounts included."""
+
+    def __init__(self, path: str, *, expected: Identity | None, retry: RetryPolicy) -> None:
+        self.uri = path
+        self._retry = retry
+        self._fd = persistently(lambda: _open_file(path), uri=path, retry=retry)
+        try:
+            found = _file_identity(os.fstat(self._fd))
+            self._expected = found if expected is None else expected
+            self._compare(found)
+            self.size_bytes = found.size_bytes or 0
+            if self.size_bytes == 0:
+                raise Unreadable(path, "empty")
+        except BaseException:
+            self.close()
+            raise
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See ``Reader``."""
+        end = min(offset + length, self.size_bytes)
+        if not 0 <= offset < end:
+            return b""
+        parts: list[bytes] = []
+        while offset < end:
+            part = persistently(partial(self._pread, end - offset, offset), uri=self.uri, retry=self._retry)
+            if not part:
+                raise Changed(self.uri, "shorter than when it was listed")
+            parts.append(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """See ``Reader``."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _identities(self) -> list[Identity]:
+        by_name = persistently(lambda: stat_file(self.uri), uri=self.uri, retry=self._retry)
+        return [by_name, _file_identity(os.fstat(self._fd))]
+
+    def _pread(self, length: int, offset: int) -> bytes:
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as error:
+            if error.errno == errno.ESTALE:
+                # NFS: the handle is dead for good, the name may not be.
+                fresh = _open_file(self.uri)
+                os.dup2(fresh, self._fd, inheritable=False)
+                os.close(fresh)
+                self._compare(_file_identity(os.fstat(self._fd)))
+            raise Transient(error.strerror or type(error).__name__) from None
+
+
+_FINAL_ERRNO = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist (a part of its path is not a folder)",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EISDIR: "is a folder",
+    errno.ELOOP: "a symbolic link that leads nowhere",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+def _open_file(path: str) -> int:
+    """A descriptor of a regular file; without O_NONBLOCK, a named pipe would be waited for."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise verdict(error, uri=path) from None
+    except ValueError:
+        raise Unreadable(path, "not a valid path") from None
+    try:
+        _require_regular(os.fstat(fd), path)
+    except Unreadable:
+        os.close(fd)
+        raise
+    return fd
+
+
+def stat_file(path: str) -> Identity:
+    """Who the file is, without reading it; raises what ``verdict`` makes of an error."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise verdict(error, uri=path) from None
+    except ValueError:
+        raise Unreadable(path, "not a valid path") from None
+    _require_regular(found, path)
+    return _file_identity(found)
+
+
+def _require_regular(found: os.stat_result, path: str) -> None:
+    if file_mode.S_ISDIR(found.st_mode):
+        raise Unreadable(path, "is a folder")
+    if not file_mode.S_ISREG(found.st_mode):
+        raise Unreadable(path, "not a regular file")
+
+
+def _file_identity(found: os.stat_result) -> Identity:
+    return Identity(size_bytes=found.st_size, mtime_ns=found.st_mtime_ns)
+
+
+def verdict(error: OSError, *, uri: str) -> Unreadable | Transient:
+    """The file system's answer: about this one object, or about nothing but the moment."""
+    detail = _FINAL_ERRNO.get(error.errno or 0)
+    if detail is None:
+        return Transient(error.strerror or type(error).__name__)
+    return Gone(uri, detail) if error.errno in (errno.ENOENT, errno.ENOTDIR) else Unreadable(uri, detail)

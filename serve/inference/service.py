@@ -1,0 +1,255 @@
+"""Pictures and videos to features, live: the batch job's ``Embedder``, decoding and preprocessing behind one queue."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError, UsageError
+from pipeline.media.sampling import SamplingRule
+from pipeline.models.embedder import Embedder
+from pipeline.models.preprocess import prepare, use_one_thread
+from pipeline.models.registry import load_model
+from pipeline.records.model_info import ModelInfo, Precision, feature_fingerprint
+from pipeline.records.segments import FrameMark, Quarantined
+from serve.inference.batching import Batcher, Features, Pictures
+from serve.inference.lanes import Lanes
+from serve.inference.stills import decode_still
+from serve.inference.videos import PostedFile, VideoDecoders
+from serve.metrics import Metrics
+from serve.problems import BadInput, Busy, NotFound, TooLong
+from serve.settings import ModelSettings, Settings
+
+Result = TypeVar("Result")
+POSTED = "the posted picture"
+_GPU_BATCH, _CPU_BATCH = 32, 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """The features ``float32[T, D]`` of a video's samples, when they were shown, and what could not be decoded."""
+
+    marks: tuple[FrameMark, ...]
+    features: Features
+    missing: tuple[Quarantined, ...]
+
+
+class FeatureService:
+    """One replica's model, with all that feeds it."""
+
+    def __init__(self, settings: Settings, *, metrics: Metrics) -> None:
+        """Load the model and try it out.
+
+        Raises:
+            UsageError: no such model or weights, or not the weights that the settings ask for.
+        """
+        self.limits = settings.limits
+        self.draining = asyncio.Event()
+        """Set once the server is about to stop: what runs is finished, and nothing more is taken."""
+        self._metrics = metrics
+        self._num_requests = 0
+        self._num_sockets = 0
+        self._lanes = Lanes(partial(_embedder, settings))
+        self._embedder = self._lanes.embedder
+        self._threads = ThreadPoolExecutor(
+            len(os.sched_getaffinity(0)), thread_name_prefix="still", initializer=use_one_thread
+        )
+        self._videos = VideoDecoders(settings.limits, preprocessing=self.info.preprocessing)
+        self._batcher = Batcher(
+            self._lanes.embed,
+            batch_size=self._embedder.batch_shapes[-1],
+            num_lanes=self._lanes.num_lanes,
+            on_batch=metrics.batch,
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model."""
+        return self._embedder.info
+
+    @property
+    def precision(self) -> Precision:
+        """What it computes in."""
+        return self._embedder.precision
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal to a dataset's where its features can be compared with ours."""
+        return feature_fingerprint(self.info, self.precision)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, numbers where the weights do not say; empty: the model does not classify."""
+        return self._embedder.classes or tuple(map(str, range(self._embedder.num_classes)))
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server is about to stop."""
+        return self.draining.is_set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request and no socket is open."""
+        return not self._num_requests and not self._num_sockets
+
+    def require_classes(self) -> None:
+        """Make sure that the model classifies.
+
+        Raises:
+            NotFound: it does not.
+        """
+        if not self.classes:
+            raise NotFound(f"{self.info.name} has no classes")
+
+    @contextlib.contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Room for one request, from before its body is read until its answer is there.
+
+        Raises:
+            Busy: there is none.
+        """
+        if self.is_draining:
+            raise Busy("the server is about to stop")
+        if self._num_requests >= self.limits.queue:
+            raise Busy(f"{self._num_requests} requests are waiting already")
+        self._count_requests(1)
+        try:
+            yield
+        finally:
+            self._count_requests(-1)
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[None]:
+        """Room for one WebSocket.
+
+        Raises:
+            Busy: there is none.
+        """
+        if self.is_draining:
+            raise Busy("the server is about to stop")
+        if self._num_sockets >= self.limits.sockets:
+            raise Busy(f"{self._num_sockets} sockets are open already")
+        self._count_sockets(1)
+        try:
+            yield
+        finally:
+            self._count_sockets(-1)
+
+    async def still(self, data: bytes) -> Features:
+        """The feature ``float32[1, D]`` of an encoded picture.
+
+        Raises:
+            BadInput: it does not decode, or is too large.
+        """
+        return await self.picture(partial(decode_still, data, uri=POSTED, max_pixels=self.limits.max_pixels))
+
+    async def picture(self, decode: Callable[[], NDArray[np.uint8]]) -> Features:
+        """The feature ``float32[1, D]`` of the RGB picture ``uint8[h, w, 3]`` that a call makes, off the event loop.
+
+        Raises:
+            BadInput: the call raised an ``InputError``.
+        """
+        try:
+            with self._batcher.coming():
+                picture = await self._in_thread(partial(self._prepared, decode))
+            return await self._batcher.embed(picture)
+        except InputError as error:
+            self._metrics.failed(error.reason)
+            raise BadInput.of(error) from None
+
+    async def stills(self, encoded: Sequence[bytes]) -> Features:
+        """The features ``float32[T, D]`` of several encoded pictures, T at least 1; raises as ``still`` does."""
+        return np.concatenate(await asyncio.gather(*map(self.still, encoded)))
+
+    async def prepared(self, pictures: Pictures) -> Features:
+        """The features ``float32[T, D]`` of model inputs ``uint8[T, H, W, 3]``, T at least 1."""
+        return await self._batcher.embed(pictures)
+
+    async def video(self, file: IO[bytes], *, size_bytes: int, rule: SamplingRule) -> Moments:
+        """The features of a video's samples, as the batch job picks, decodes and embeds them.
+
+        Raises:
+            BadInput: nothing of it can be used.
+            TooLong: it lasts longer, or has more samples, than one request may have.
+        """
+        marks: list[FrameMark] = []
+        features: list[Features] = [np.empty((0, self.info.dim), np.float32)]
+        missing: list[Quarantined] = []
+        try:
+            async with self._videos.decoding(PostedFile(file, size_bytes=size_bytes), rule) as decoding:
+                async for samples in decoding.segments:
+                    marks += samples.marks
+                    if len(marks) > self.limits.max_samples:
+                        raise TooLong(f"the video has more than {self.limits.max_samples} samples")
+                    if samples.marks:
+                        features.append(await self._batcher.embed(samples.pixels))
+                    if samples.failure is not None:
+                        missing.append(samples.failure)
+                        self._metrics.failed(samples.failure.reason)
+        except InputError as error:
+            self._metrics.failed(error.reason)
+            raise BadInput.of(error) from None
+        if missing and not marks:
+            raise BadInput(missing[0].reason, missing[0].detail)
+        return Moments(marks=tuple(marks), features=np.concatenate(features), missing=tuple(missing))
+
+    async def probabilities(self, features: Features) -> Features:
+        """What the model's own classification layer makes of features: ``float32[T, classes]``.
+
+        Raises:
+            NotFound: it has none.
+        """
+        self.require_classes()
+        return await self._in_thread(partial(self._embedder.probabilities, features))
+
+    def dropped(self, num_pictures: int) -> None:
+        """A WebSocket's client outran the model."""
+        self._metrics.dropped(num_pictures)
+
+    def close(self) -> None:
+        """End the decoder processes, and the threads once they are done."""
+        self._videos.close()
+        self._lanes.close()
+        self._threads.shutdown(wait=False)
+
+    def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
+        return prepare(decode(), preprocessing=self.info.preprocessing)[None]
+
+    async def _in_thread(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def _count_requests(self, more: int) -> None:
+        self._num_requests += more
+        self._metrics.queue(self._num_requests)
+
+    def _count_sockets(self, more: int) -> None:
+        self._num_sockets += more
+        self._metrics.sockets(self._num_sockets)
+
+
+def _embedder(settings: Settings) -> Embedder:
+    asked = settings.model
+    model = load_model(asked.name, weights=asked.weights)
+    _require_digest(model.info, asked)
+    return Embedder(
+        model,
+        precision=asked.precision or ("fp16" if settings.num_gpus else "fp32"),
+        compile=asked.compile,
+        batch_size=asked.batch_size or (_GPU_BATCH if settings.num_gpus else _CPU_BATCH),
+        num_threads=asked.num_threads,
+    )
+
+
+def _require_digest(found: ModelInfo, asked: ModelSettings) -> None:
+    if asked.weights_digest not in (None, found.weights_digest):
+        raise UsageError(
+            f"--weights {asked.weights}: their digest is {found.weights_digest}, and not {asked.weights_digest} "
+            "as in the dataset; give those that it was made with"
+        )

@@ -1,0 +1,98 @@
+"""A request's body as a file, whatever way it was sent, and what it holds."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from serve.inference.stills import is_still
+from serve.problems import BadInput, Problem, UnsupportedType
+
+STILL_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp")
+_MULTIPART = "multipart/form-data"
+_IN_MEMORY_BYTES = 1 << 20
+_HEAD_BYTES = 16
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {
+    "schema": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": {"type": "string", "format": "binary"}},
+    }
+}
+OPENAPI_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A picture, a video, or a form with one of them as `file`. What it is, its content tells.",
+        "content": {**dict.fromkeys((*STILL_TYPES, "video/*"), _BINARY), _MULTIPART: _FORM},
+    }
+}
+"""How ``posted`` describes itself in ``/openapi.json``: FastAPI does not see a body that is read as a stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """A picture or a video, in memory or, if it is large, in a file without a name."""
+
+    file: IO[bytes]
+    size_bytes: int
+    is_still: bool
+
+    def read(self) -> bytes:
+        """All of it."""
+        self.file.seek(0)
+        return self.file.read()
+
+
+@asynccontextmanager
+async def posted(request: Request) -> AsyncIterator[Posted]:
+    """The picture or video that a request brings.
+
+    Raises:
+        UnsupportedType: its type is neither a picture's nor a video's nor a form's.
+        BadInput: it is empty.
+        Problem: a form without a ``file``.
+    """
+    kind = content_type(request)
+    if kind == _MULTIPART:
+        async with _form_file(request) as file:
+            yield _posted(file)
+    elif kind in STILL_TYPES or kind == "image/gif" or kind.startswith("video/"):
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spooled:
+            async for chunk in request.stream():
+                spooled.write(chunk)
+            yield _posted(spooled)
+    else:
+        raise UnsupportedType(f"send {', '.join(STILL_TYPES)}, video/* or {_MULTIPART}, not {kind or 'no type'}")
+
+
+def content_type(request: Request) -> str:
+    """The type that the header names, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@asynccontextmanager
+async def _form_file(request: Request) -> AsyncIterator[Any]:
+    try:
+        async with request.form(max_files=1, max_fields=16) as form:
+            part = form.get("file")
+            if not isinstance(part, UploadFile):
+                raise Problem("the form has no file named 'file'")
+            yield part.file
+    except HTTPException as error:  # what Starlette makes of a form that does not parse
+        raise Problem(str(error.detail)) from None
+
+
+def _posted(file: IO[bytes]) -> Posted:
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    size_bytes = file.seek(0, 2)
+    if not size_bytes:
+        raise BadInput("unreadable", "the body is empty")
+    return Posted(file=file, size_bytes=size_bytes, is_still=is_still(head))

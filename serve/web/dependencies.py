@@ -1,0 +1,40 @@
+"""What a route asks for: the replica's service, or room in it."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from pipeline.errors import UsageError
+from pipeline.media.sampling import SamplingRule
+from serve.inference.service import FeatureService
+from serve.problems import Problem
+
+
+async def service_of(connection: HTTPConnection) -> FeatureService:
+    """The replica's service."""
+    return cast(FeatureService, connection.app.state.service)
+
+
+Service = Annotated[FeatureService, Depends(service_of)]
+
+
+async def _admitted(service: Service) -> AsyncIterator[FeatureService]:
+    with service.admitted():
+        yield service
+
+
+Admitted = Annotated[FeatureService, Depends(_admitted)]
+"""The service with room for this request: without it, the answer is 503 before the body is read."""
+
+
+async def _rule_of(sample: str = "fps:1") -> SamplingRule:
+    """Which frames of a video: ``fps:R``, ``every:N``, ``all``, ``keyframes`` or ``uniform:N``."""
+    try:
+        return SamplingRule.parse(sample)
+    except UsageError as error:
+        raise Problem(str(error)) from None
+
+
+Rule = Annotated[SamplingRule, Depends(_rule_of)]

@@ -1,0 +1,160 @@
+"""What every request passes, whatever its contract: a name, the guard, a time limit, a line in the log."""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.metrics import Metrics
+from serve.problems import BodyTooLarge, Problem, TookTooLong, document_of, headers_of, status_of
+from serve.web.replies import json_reply
+from serve.web.security import Guard
+
+# Serve's own log, which Ray keeps with the others of the session; `app.py` has it written as JSON.
+_LOG = logging.getLogger("ray.serve")
+_CLOSED_BY_POLICY = 1008
+_CLIENT_IS_GONE = 499
+
+
+def problem_response(problem: Problem, *, path: str) -> Response:
+    """The answer to what cannot be answered, in the words of the contract that the path belongs to."""
+    is_kserve = path == "/v2" or path.startswith("/v2/")
+    document = {"error": problem.message} if is_kserve else document_of(problem)
+    answer = json_reply(document, status=status_of(problem))
+    answer.headers.update(headers_of(problem))
+    return answer
+
+
+class Observed:
+    """Names each request, and writes one line about it when it is over: no body, no query, no header's value."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        told = Headers(scope=scope).get("x-request-id")
+        request_id = told if told and re.fullmatch(r"[\w.:-]{1,100}", told, re.ASCII) else uuid.uuid4().hex
+        exchange = _Exchange(receive, send, request_id=None if told else request_id)
+        began = time.monotonic()
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            exchange.status = exchange.status or _CLIENT_IS_GONE
+            raise
+        finally:
+            self._note(scope, exchange, request_id=request_id, seconds=time.monotonic() - began)
+
+    def _note(self, scope: Scope, exchange: "_Exchange", *, request_id: str, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope.get("method", "WEBSOCKET")
+        status = exchange.status or (101 if scope["type"] == "websocket" else 500)
+        self._metrics.answered(route=route, method=method, status=status, seconds=seconds)
+        facts = {
+            "request_id": request_id,
+            "method": method,
+            "endpoint": route,  # "route" is Serve's own word, for the application's prefix
+            "status": status,
+            "seconds": round(seconds, 6),
+            "bytes_in": exchange.bytes_in,
+            "bytes_out": exchange.bytes_out,
+        }
+        _LOG.info("request", extra=facts)
+
+
+class _Exchange:
+    """Counts what passes, and puts the request's name on the answer, unless who came before us (Ray's proxy) does."""
+
+    def __init__(self, receive: Receive, send: Send, *, request_id: str | None) -> None:
+        self._receive = receive
+        self._send = send
+        self._request_id = request_id
+        self.status: int | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.bytes_in += len(message.get("body") or message.get("bytes") or b"")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self._request_id is not None:
+                MutableHeaders(scope=message)["x-request-id"] = self._request_id
+        elif message["type"] == "websocket.close" and self.status is None:
+            self.status = message.get("code", 1000)
+        self.bytes_out += len(message.get("body") or message.get("text") or b"")
+        await self._send(message)
+
+
+class Guarded:
+    """Turns away who may not ask, stops bodies that grow past the limit, and ends what takes too long."""
+
+    def __init__(self, app: ASGIApp, *, guard: Guard, max_body_bytes: int, max_seconds: float) -> None:
+        self._app = app
+        self._guard = guard
+        self._max_body_bytes = max_body_bytes
+        self._max_seconds = max_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._guard.check(scope["path"], Headers(scope=scope), scope.get("subprotocols", ()))
+        except Problem as problem:
+            await self._refuse(problem, scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        await self._in_time(scope, receive, send)
+
+    async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self._max_seconds):
+                await self._app(scope, self._bounded(receive), noting)
+        except TimeoutError:
+            if has_begun:
+                raise
+            await self._refuse(TookTooLong(f"more than {self._max_seconds:g} s"), scope, receive, send)
+
+    def _bounded(self, receive: Receive) -> Receive:
+        num_bytes = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self._max_body_bytes:
+                raise BodyTooLarge(f"a body may have {self._max_body_bytes} bytes")
+            return message
+
+        return receive_bounded
+
+    async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            closed: dict[str, Any] = {"type": "websocket.close", "code": _CLOSED_BY_POLICY, "reason": problem.message}
+            await send(closed)  # before it is accepted: the client sees status 403
+            return
+        await problem_response(problem, path=scope["path"])(scope, receive, send)

@@ -1,0 +1,116 @@
+"""Shards side by side, and runs into a bucket that die or whose store does: end to end on a real Ray."""
+
+import os
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import ClipFactory
+from lakes import MODEL, assert_same, features, kill, started, statuses, table, vidlake
+from other_runs import HOLD, line, process
+from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
+
+from pipeline.lake.publishing.backends import store_at
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+
+WORDS = [*MODEL, "--sample", "fps:5", "--segment-seconds", "1", "--rows-per-file", "10"]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, clips: ClipFactory) -> Path:
+    """Eight videos of 4 s, and one that is none."""
+    folder = tmp_path_factory.mktemp("archive")
+    for index in range(8):
+        os.link(clips(num_frames=100, gop=25, seed=index), folder / f"{index}.mp4")
+    (folder / "noise.mp4").write_bytes(bytes(range(256)) * 100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one run makes of it that nothing happens to."""
+    out = tmp_path_factory.mktemp("calm") / "lake"
+    vidlake("extract", archive, "--out", out, *WORDS)
+    return out
+
+
+def copied(place: str, folder: Path) -> Path:
+    """The dataset's tables in a folder, wherever it lies."""
+    store = store_at(place)
+    for name in [name for part in ("features", "videos", "quarantine") for name in store.list(part)]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(store.read(name))
+    return folder
+
+
+def test_two_shards_at_once_make_the_dataset_of_one_run(archive: Path, calm: Path, place: str, tmp_path: Path) -> None:
+    runs = [started("extract", archive, "--out", place, *WORDS, "--shard", f"{part}/2") for part in (1, 2)]
+    assert [run.wait(timeout=240) for run in runs] == [0, 0]
+    out = copied(place, tmp_path / "copy")
+    assert_same(features(out), features(calm))
+    assert statuses(out) == statuses(calm)
+    assert Counter(statuses(out).values()) == {"ok": 8, "failed": 1}
+    assert all(table(out, "videos")["is_current"].to_pylist())
+    assert table(out, "quarantine")["reason"].to_pylist() == ["not_video"]
+    assert "8 ok, 0 partial, 1 failed" in vidlake("status", place).stdout
+    before = store_at(place).versions("features")
+    vidlake("extract", archive, "--out", place, *WORDS)
+    assert store_at(place).versions("features") == before, "the whole finds all that the shards have done"
+    assert statuses(copied(place, tmp_path / "again")) == statuses(calm)
+
+
+def test_while_a_shard_lives_the_whole_and_other_numbers_are_refused(archive: Path, place: str) -> None:
+    vidlake("extract", archive, "--out", place, *WORDS, "--limit", "1")
+    with process(HOLD, place, "1/2") as held:
+        assert line(held).startswith("1-of-2.")
+        for words in (
+            ["extract", archive, "--out", place, *WORDS],
+            ["extract", archive, "--out", place, *WORDS, "--shard", "2/3"],
+            ["extract", archive, "--out", place, *WORDS, "--shard", "1/2"],
+            ["retry", place],
+        ):
+            done = vidlake(*words, status=2)
+            assert "shard 1/2" in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+        vidlake("extract", archive, "--out", place, *WORDS, "--shard", "2/2")
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "the driver alone"])
+def test_run_into_a_bucket_that_was_killed_resumes_without_duplicates(
+    archive: Path, calm: Path, bucket_place: str, tmp_path: Path, whole: bool
+) -> None:
+    run = started("extract", archive, "--out", bucket_place, *WORDS)
+    store = store_at(bucket_place)
+    while run.poll() is None and not store.list("features"):
+        time.sleep(0.1)
+    assert run.poll() is None, "nothing was interrupted"
+    kill(run, whole=whole)
+    vidlake("extract", archive, "--out", bucket_place, *WORDS)
+    out = copied(bucket_place, tmp_path / "copy")
+    assert_same(features(out), features(calm))
+    assert len(table(out, "videos")) == 9
+
+
+def test_store_that_fails_for_good_fails_the_run_which_resumes(
+    archive: Path, calm: Path, store: ObjectStore, bucket_place: str, tmp_path: Path
+) -> None:
+    files = store_at(bucket_place)
+    with proxy_before(store) as proxy, only_variables(store.environment(url=proxy.url)):
+        run = started("extract", archive, "--out", bucket_place, *WORDS, stderr=subprocess.PIPE)
+        while run.poll() is None and not proxy.outage:
+            time.sleep(0.1)
+            proxy.outage = "503" if any("features" in each.path for each in proxy.passed) else None
+        _, said = run.communicate(timeout=400)
+    assert run.returncode == 1, said[-2000:]
+    last = said.splitlines()[-1]
+    assert "run the same command again" in last
+    assert not any(secret in said for secret in ("s3cr3t", ACCOUNT_KEY))
+    assert "Traceback" not in said
+    assert files.list("quarantine") == []
+    vidlake("extract", archive, "--out", bucket_place, *WORDS)
+    out = copied(bucket_place, tmp_path / "copy")
+    assert_same(features(out), features(calm))
+    assert statuses(out) == statuses(calm)

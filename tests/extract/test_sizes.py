@@ -1,0 +1,98 @@
+"""Sizes for any cluster: never more than it has, and never such that Ray runs two stages as one."""
+
+from fractions import Fraction
+
+import pytest
+
+from pipeline.extract.request import RunOptions
+from pipeline.extract.sizes import Sizes, Work, choose_sizes
+from pipeline.records.resources import Hardware
+
+NOTHING = Work(num_segments=0, num_samples=0, cost_s=0)
+HOUR = Work(num_segments=120, num_samples=3600, cost_s=200)
+ARCHIVE = Work(num_segments=1_000_000, num_samples=36_000_000, cost_s=2_000_000)
+MACHINES = [
+    pytest.param(Hardware(num_cpus=1, num_gpus=0, num_nodes=1), id="one-cpu"),
+    pytest.param(Hardware(num_cpus=2, num_gpus=0, num_nodes=1), id="two-cpus"),
+    pytest.param(Hardware(num_cpus=4, num_gpus=1, num_nodes=1), id="one-gpu"),
+    pytest.param(Hardware(num_cpus=64, num_gpus=8, num_nodes=1), id="eight-gpus"),
+    pytest.param(Hardware(num_cpus=96, num_gpus=0, num_nodes=12), id="twelve-nodes"),
+]
+OPTIONS = [
+    pytest.param(RunOptions(), id="chosen"),
+    pytest.param(RunOptions(decode_workers=1, gpu_actors=1, batch_size=1, rows_per_file=1), id="least"),
+    pytest.param(RunOptions(decode_workers=10**6, gpu_actors=500, batch_size=10**6, rows_per_file=10**9), id="huge"),
+    pytest.param(RunOptions(decode_workers=3, gpu_actors=7), id="odd"),
+]
+
+
+@pytest.mark.parametrize("work", [NOTHING, HOUR, ARCHIVE], ids=["nothing", "hour", "archive"])
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("hardware", MACHINES)
+def test_a_run_never_asks_for_more_than_there_is(hardware: Hardware, options: RunOptions, work: Work) -> None:
+    sizes = choose_sizes(hardware, work, options)
+    cpus = sizes.decode_workers * exact(sizes.decode_cpus) + sizes.num_actors * exact(sizes.actor_cpus)
+    assert cpus + exact(sizes.commit_cpus) <= hardware.num_cpus
+    assert sizes.decode_cpus > 0
+    assert len({sizes.decode_cpus, sizes.actor_cpus, sizes.commit_cpus}) == 3, "equal requests would be fused"
+    if hardware.num_gpus:
+        assert 0 < sizes.actor_gpus <= 1
+        assert sizes.num_actors <= hardware.num_gpus * int(1 / exact(sizes.actor_gpus))
+    assert min(sizes.decode_workers, sizes.num_actors, sizes.batch_size) >= 1
+    assert 1 <= sizes.segments_per_call <= 4096
+    assert 1 <= sizes.segments_per_file <= 4096
+    assert 2 <= sizes.task_s <= 180
+
+
+def exact(share: float) -> Fraction:
+    assert round(share, 4) == share, "Ray knows ten-thousandths"
+    return Fraction(round(share * 10_000), 10_000)
+
+
+def on_two_cpus(work: Work, options: RunOptions = RunOptions()) -> Sizes:  # noqa: B008 (frozen)
+    return choose_sizes(Hardware(num_cpus=2, num_gpus=0, num_nodes=1), work, options)
+
+
+def test_options_win() -> None:
+    options = RunOptions(decode_workers=1, gpu_actors=2, batch_size=8, rows_per_file=300)
+    sizes = on_two_cpus(HOUR, options)
+    assert (sizes.decode_workers, sizes.num_actors, sizes.batch_size, sizes.segments_per_file) == (1, 2, 8, 10)
+
+
+def test_a_file_holds_some_seconds_of_work_and_never_too_many_rows() -> None:
+    two_hours = Work(num_segments=240, num_samples=7200, cost_s=400)
+    assert on_two_cpus(two_hours).segments_per_file == 24  # 20 s of two workers, at 400 s for 240 segments
+    assert on_two_cpus(Work(num_segments=10**6, num_samples=36 * 10**6, cost_s=10**4)).segments_per_file == 455
+    assert on_two_cpus(Work(num_segments=100, num_samples=0, cost_s=1000)).segments_per_file == 4
+
+
+def test_the_first_rows_of_a_small_job_do_not_wait_for_its_last() -> None:
+    assert on_two_cpus(HOUR).segments_per_file == 15
+    assert on_two_cpus(Work(num_segments=12, num_samples=360, cost_s=20)).segments_per_file == 2
+    assert on_two_cpus(Work(num_segments=1, num_samples=360, cost_s=20)).segments_per_file == 1
+
+
+def test_a_small_job_is_not_left_to_a_single_call_at_its_end() -> None:
+    assert on_two_cpus(Work(num_segments=12, num_samples=120, cost_s=10)).segments_per_call == 4
+    assert on_two_cpus(Work(num_segments=600, num_samples=6_000, cost_s=500)).segments_per_call == 13
+
+
+def test_a_large_job_is_handed_over_in_large_calls() -> None:
+    work = Work(num_segments=100_000, num_samples=20_000_000, cost_s=800_000)
+    assert on_two_cpus(work).segments_per_call == 10
+    assert choose_sizes(Hardware(num_cpus=64, num_gpus=8, num_nodes=1), work, RunOptions()).segments_per_call == 10
+    few = Work(num_segments=200, num_samples=40_000, cost_s=1_600)
+    assert on_two_cpus(few).segments_per_call == 3
+
+
+def test_tasks_grow_with_the_archive_and_none_is_so_long_that_all_wait_for_it() -> None:
+    assert on_two_cpus(Work(num_segments=10, num_samples=300, cost_s=8)).task_s == 2
+    assert on_two_cpus(HOUR).task_s == 12.5
+    assert on_two_cpus(Work(num_segments=1_000, num_samples=200_000, cost_s=8_000)).task_s == 62.5
+    assert on_two_cpus(ARCHIVE).task_s == 180
+
+
+def test_gpus_are_shared_where_more_actors_are_asked_for() -> None:
+    hardware = Hardware(num_cpus=64, num_gpus=8, num_nodes=1)
+    assert choose_sizes(hardware, HOUR, RunOptions()).actor_gpus == 1
+    assert choose_sizes(hardware, HOUR, RunOptions(gpu_actors=12)).actor_gpus == 0.5

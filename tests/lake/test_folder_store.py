@@ -1,0 +1,118 @@
+"""Publishing: a file is whole under its final name, or not there."""
+
+import os
+import pickle
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import StorageError, UsageError
+from pipeline.lake.publishing.folder_store import LocalStore
+from pipeline.lake.publishing.store import MissingFile
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_published_files_are_listed_read_and_removed(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path / "new" / "out"))
+    assert not store.exists()
+    store.ensure_writable()
+    assert store.exists()
+    assert store.list("features") == []
+    assert store.publish("features/b.parquet", b"bb")
+    assert store.publish("features/a.parquet", b"aa")
+    assert store.list("features") == ["features/a.parquet", "features/b.parquet"]
+    assert store.read("features/a.parquet") == b"aa"
+    assert store.open_input("features/b.parquet").read() == b"bb"
+    store.remove("features/a.parquet")
+    store.remove("features/a.parquet")
+    assert files_below(tmp_path) == ["new/out/features/b.parquet"]
+
+
+def test_a_name_is_taken_once_unless_overwritten(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    assert store.publish("lease", b"first")
+    assert not store.publish("lease", b"second")
+    assert store.read("lease") == b"first"
+    assert store.publish("lease", b"third", overwrite=True)
+    assert store.read("lease") == b"third"
+    assert files_below(tmp_path) == ["lease"]
+
+
+def test_of_many_publishers_one_wins(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    won: list[int] = []
+
+    def publish(index: int) -> None:
+        if store.publish("lease", str(index).encode()):
+            won.append(index)
+
+    threads = [threading.Thread(target=publish, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.read("lease")] == [str(index).encode() for index in won]
+
+
+def test_published_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    LocalStore(str(tmp_path)).publish("published", b"x")
+    assert (tmp_path / "published").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_missing_files_are_storage_errors_of_their_own(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    for attempt in (store.read, store.open_input):
+        with pytest.raises(MissingFile, match=r"config\.json"):
+            attempt("_vidlake/config.json")
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "", "a/../../b"])
+def test_names_stay_inside_the_dataset(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="inside"):
+        LocalStore(str(tmp_path)).publish(name, b"")
+
+
+def test_folder_that_cannot_be_made_is_a_usage_error_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="part of the path is a file"):
+        LocalStore(str(tmp_path / "file" / "out")).ensure_writable()
+    with pytest.raises(UsageError, match="too long"):
+        LocalStore(str(tmp_path / "new" / ("n" * 300))).ensure_writable()
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "none", disk], check=False).returncode:
+        pytest.skip("no file systems can be mounted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_full_disk_is_a_storage_error_that_says_what_to_do(small_disk: Path) -> None:
+    store = LocalStore(str(small_disk))
+    with pytest.raises(StorageError, match="no space left: free some"):
+        store.publish("features/a.parquet", bytes(100_000))
+    assert files_below(small_disk) == []
+
+
+def test_read_only_disk_is_a_usage_error_that_says_what_to_do(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(UsageError, match="read-only"):
+        LocalStore(str(small_disk / "out")).ensure_writable()
+
+
+def test_missing_file_survives_pickling() -> None:
+    error = MissingFile("a: not there")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -1,0 +1,209 @@
+"""One run a shard at a time, wherever the dataset lies: who may take a lease, and what a lost one still allows."""
+
+import contextlib
+import json
+import os
+import threading
+from typing import Any
+
+import pytest
+from other_runs import HOLD, PUBLISH, kill, line, process, stop, tell
+
+from pipeline.errors import UsageError
+from pipeline.lake.publishing import backends, bucket_lease
+from pipeline.lake.publishing.backends import store_at
+from pipeline.lake.publishing.bucket_store import BucketStore
+from pipeline.lake.publishing.holders import LeaseLost
+from pipeline.lake.publishing.store import Store
+from pipeline.records.shards import WHOLE, Shard
+
+FIRST, SECOND = Shard(index=1, count=2), Shard(index=2, count=2)
+
+
+@pytest.fixture
+def lake(place: str) -> Store:
+    """A dataset that exists, in a folder or in a bucket."""
+    lake = store_at(place)
+    lake.ensure_writable()
+    return lake
+
+
+def edit(lake: Store, slot: str, **values: Any) -> None:
+    """Make a lease another holder's."""
+    is_register = isinstance(lake, BucketStore)
+    name = bucket_lease.REGISTER if is_register else f"_vidlake/leases/{slot}.json"
+    document = json.loads(lake.read(name))
+    holder = document["holders"][slot] if is_register else document
+    holder.update(values)
+    lake.publish(name, json.dumps(document).encode(), overwrite=True)
+
+
+def test_second_run_is_refused_while_the_first_lives(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
+        line(first)
+        for refused in (backends.acquire, backends.check):
+            with pytest.raises(UsageError, match=f"in use by another run .process {first.pid} on .*wait for it to end"):
+                refused(lake, shard=WHOLE)
+
+
+def test_second_run_in_the_same_process_is_refused(lake: Store) -> None:
+    held = backends.acquire(lake, shard=WHOLE)
+    with pytest.raises(UsageError, match="in use"):
+        backends.acquire(lake, shard=WHOLE)
+    held.release()
+    backends.acquire(lake, shard=WHOLE).release()
+
+
+def test_a_dead_run_does_not_block(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
+        token = line(first)
+        kill(first)
+        backends.check(lake, shard=WHOLE)
+        held = backends.acquire(lake, shard=WHOLE)
+    assert held.token != token
+    held.release()
+    with pytest.raises(LeaseLost):
+        backends.fence(lake, token=held.token).remove("x")
+
+
+def test_a_run_that_nobody_has_waited_for_does_not_block(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
+        line(first)
+        first.kill()
+        os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
+        backends.acquire(lake, shard=WHOLE).release()
+
+
+def test_another_process_under_a_dead_runs_pid_does_not_block(lake: Store) -> None:
+    backends.acquire(lake, shard=WHOLE)
+    edit(lake, "1-of-1", start_ticks=1)
+    backends.acquire(lake, shard=WHOLE).release()
+
+
+def test_a_run_that_is_stopped_is_not_dead(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
+        line(first)
+        stop(first)
+        with pytest.raises(UsageError, match="in use"):
+            backends.acquire(lake, shard=WHOLE)
+
+
+def test_stale_worker_cannot_publish_after_takeover(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
+        token = line(first)
+        with process(PUBLISH, lake.uri, token) as worker:
+            assert line(worker) == "ready"
+            kill(first)
+            held = backends.acquire(lake, shard=WHOLE)
+            tell(worker)
+            assert line(worker) == "refused"
+    assert lake.list("features") == []
+    held.release()
+
+
+def test_a_stale_token_changes_nothing(lake: Store) -> None:
+    stale = backends.fence(lake, token=backends.acquire(lake, shard=WHOLE).token)
+    edit(lake, "1-of-1", start_ticks=1)
+    lake.publish("videos/x", b"old")
+    version = lake.version("videos/x")
+    backends.acquire(lake, shard=WHOLE)
+    for change in (
+        lambda: stale.publish("features/x", b"rows", stand_in=b"none"),
+        lambda: stale.replace("videos/x", b"new", version=version),
+        lambda: stale.remove("videos/x"),
+    ):
+        with pytest.raises(LeaseLost, match="taken over by another run"):
+            change()
+    assert (lake.list("features"), lake.read("videos/x")) == ([], b"old")
+
+
+def test_shards_of_one_number_go_on_side_by_side(lake: Store) -> None:
+    first, second = (backends.acquire(lake, shard=shard) for shard in (FIRST, SECOND))
+    for held in (first, second):
+        assert backends.fence(lake, token=held.token).publish(f"features/{held.token}", b"rows", stand_in=b"none")
+    with pytest.raises(UsageError, match=r"in use by another run .shard 2/2, process"):
+        backends.acquire(lake, shard=SECOND)
+    first.release()
+    backends.acquire(lake, shard=FIRST).release()
+    assert backends.fence(lake, token=second.token).publish("features/x", b"rows", stand_in=b"none")
+
+
+@pytest.mark.parametrize(
+    ("shard", "advice"),
+    [
+        pytest.param(WHOLE, "start shards I/2 beside it, or wait", id="the-whole"),
+        pytest.param(Shard(index=2, count=3), "start shards I/2 beside it, or wait", id="another-number"),
+    ],
+)
+def test_another_number_of_shards_is_refused_while_one_lives(lake: Store, shard: Shard, advice: str) -> None:
+    held = backends.acquire(lake, shard=SECOND)
+    for refused in (backends.check, backends.acquire):
+        with pytest.raises(UsageError, match=rf"shard 2/2, process .*{advice}"):
+            refused(lake, shard=shard)
+    held.release()
+    other = backends.acquire(lake, shard=shard)
+    with pytest.raises(UsageError, match="in use"):
+        backends.acquire(lake, shard=SECOND)
+    other.release()
+
+
+def test_dead_shards_of_another_number_publish_nothing_more(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/2") as one, process(HOLD, lake.uri, "2/2") as other:
+        tokens = line(one), line(other)
+        kill(one)
+        kill(other)
+        backends.acquire(lake, shard=WHOLE).release()
+    for token in tokens:
+        with pytest.raises(LeaseLost):
+            backends.fence(lake, token=token).publish("features/x", b"rows", stand_in=b"none")
+
+
+def test_the_other_shards_worker_goes_on_after_its_driver_died(lake: Store) -> None:
+    """It belongs to no other run yet, and what it publishes counts."""
+    with process(HOLD, lake.uri, "1/2") as first:
+        token = line(first)
+        kill(first)
+    backends.acquire(lake, shard=SECOND)
+    assert backends.fence(lake, token=token).publish("features/x", b"rows", stand_in=b"none")
+
+
+def test_of_many_that_start_at_once_the_winners_fit_together(lake: Store) -> None:
+    shards = ["1/1", "1/1", "1/2", "2/2", "2/2", "1/3", "3/3"]
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(process(HOLD, lake.uri, shard)) for shard in shards]
+        answers = [line(run) for run in started]
+        won = [shard for shard, answer in zip(shards, answers, strict=True) if not answer.startswith("refused")]
+        assert len({shard.partition("/")[2] for shard in won}) == 1
+        assert len(set(won)) == len(won) > 0
+
+
+def test_of_two_that_take_over_at_once_one_wins(lake: Store) -> None:
+    with process(HOLD, lake.uri, "1/1") as first:
+        line(first)
+        kill(first)
+    for _ in range(5):
+        tokens: list[str] = []
+
+        def take(tokens: list[str] = tokens) -> None:
+            with contextlib.suppress(UsageError):
+                tokens.append(backends.acquire(lake, shard=WHOLE).token)
+
+        takers = [threading.Thread(target=take) for _ in range(4)]
+        for taker in takers:
+            taker.start()
+        for taker in takers:
+            taker.join()
+        assert len(tokens) == 1
+        edit(lake, "1-of-1", start_ticks=1)
+
+
+def test_release_leaves_the_lease_of_another_run_alone(lake: Store) -> None:
+    held = backends.acquire(lake, shard=WHOLE)
+    edit(lake, "1-of-1", token="1-of-1.another")
+    held.release()
+    assert backends.fence(lake, token="1-of-1.another").publish("features/x", b"rows", stand_in=b"none")
+
+
+def test_checking_where_there_is_no_dataset_finds_no_lease_and_writes_nothing(place: str) -> None:
+    backends.check(store_at(place), shard=WHOLE)
+    assert store_at(place).list("_vidlake/leases") == []

@@ -1,0 +1,166 @@
+"""Which frames a rule picks: exact, free of drift, and the same however the video is cut."""
+
+import random
+from fractions import Fraction
+
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.media.sampling import (
+    SamplingRule,
+    Succession,
+    Tick,
+    first_slot_from,
+    picker_for,
+    slot_of,
+    uniform_targets,
+)
+from pipeline.records.segments import Window
+
+EVERYTHING = Window(first=0, end=None)
+
+
+def ticks(times: list[float | Fraction], *, keyframes: frozenset[int] = frozenset()) -> list[Tick]:
+    return [
+        Tick(time=Fraction(time).limit_denominator(10**6), position=place, is_keyframe=place in keyframes)
+        for place, time in enumerate(times)
+    ]
+
+
+def picked(rule: str, frames: list[Tick], *, window: Window = EVERYTHING, **options: object) -> list[int]:
+    picker = picker_for(SamplingRule.parse(rule), window=window, **options)  # type: ignore[arg-type]
+    return [tick.position for tick in frames if picker.wants(tick)]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "number"),
+    [
+        pytest.param("fps:1", "fps", Fraction(1), id="whole-rate"),
+        pytest.param("fps:0.2", "fps", Fraction(1, 5), id="decimal-rate-is-exact"),
+        pytest.param("fps:30000/1001", "fps", Fraction(30000, 1001), id="ntsc-rate"),
+        pytest.param("every:7", "every", Fraction(7), id="every"),
+        pytest.param("all", "all", Fraction(1), id="all"),
+        pytest.param("keyframes", "keyframes", Fraction(1), id="keyframes"),
+        pytest.param("uniform:9", "uniform", Fraction(9), id="uniform"),
+    ],
+)
+def test_rule_is_read_and_written_back(text: str, kind: str, number: Fraction) -> None:
+    rule = SamplingRule.parse(text)
+    assert (rule.kind, rule.number) == (kind, number)
+    assert SamplingRule.parse(str(rule)) == rule
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "fps", "fps:", "fps:0", "fps:-1", "fps:1/0", "fps:1e3", "fps:nan", "every:0", "every:1.5", "every:x", "all:1",
+     "keyframes:2", "uniform:0", "uniform:1/2", "fps:1 ", "FPS:1", "fps:²", "every:10000000"],
+)  # fmt: skip
+def test_bad_rule_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match="bad sampling rule") as caught:
+        SamplingRule.parse(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        pytest.param([0, 0.5, 1, 1.5, 2], [0, 2, 4], id="on-the-slot"),
+        pytest.param([0, 0.9, 1.1, 1.9, 2.1], [0, 2, 4], id="first-frame-after-the-slot"),
+        pytest.param([0, 0.1, 5.5, 5.6, 5.7, 6], [0, 2, 5], id="gap-does-not-burst"),
+        pytest.param([0], [0], id="single-frame"),
+        pytest.param([0, 3, 6, 9], [0, 1, 2, 3], id="slower-than-the-rate"),
+    ],
+)
+def test_fps_takes_the_first_frame_of_each_slot(times: list[float | Fraction], expected: list[int]) -> None:
+    assert picked("fps:1", ticks(times)) == expected
+
+
+def test_fps_does_not_drift_over_ten_hours() -> None:
+    frame = Fraction(1001, 30000)
+    for number in (0, 1, 29, 30, 31, 1_078_920, 1_078_921):
+        rate = Fraction(30000, 1001)
+        assert slot_of(number * frame, rate_hz=rate) == number
+        assert first_slot_from(number * frame, rate_hz=rate) == number
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        pytest.param("every:3", [0, 3, 6, 9], id="every"),
+        pytest.param("all", list(range(10)), id="all"),
+        pytest.param("keyframes", [0, 4, 8], id="keyframes"),
+    ],
+)
+def test_counting_rules(rule: str, expected: list[int]) -> None:
+    assert picked(rule, ticks(list(range(10)), keyframes=frozenset({0, 4, 8}))) == expected
+
+
+@pytest.mark.parametrize(
+    ("positions", "count", "expected"),
+    [
+        pytest.param(range(0, 101, 10), 2, [30, 80], id="middles-of-halves"),
+        pytest.param(range(0, 101, 10), 1, [50], id="middle"),
+        pytest.param([5], 9, [5], id="one-frame-once"),
+        pytest.param([0, 1, 2], 9, [1, 2], id="equal-picks-merge"),
+        pytest.param([-100, -50, 0, 50], 3, [-50, 0, 50], id="negative-positions"),
+        pytest.param([], 3, [], id="nothing"),
+    ],
+)
+def test_uniform_takes_the_first_frame_at_or_after_each_middle(
+    positions: list[int], count: int, expected: list[int]
+) -> None:
+    assert uniform_targets(positions, count=count) == expected
+
+
+def test_targets_are_the_first_frames_at_or_after_them() -> None:
+    frames = ticks([0, 1, 2, 3, 4, 5])
+    assert picked("every:2", frames, targets=(0, 2, 4)) == [0, 2, 4]
+    assert picked("every:2", frames[1:], targets=(0, 1)) == [1]
+
+
+def test_range_keeps_the_picks_that_the_whole_video_has() -> None:
+    frames = ticks([Fraction(n, 10) for n in range(60)])
+    whole = picked("fps:1", frames)
+    part = picked("fps:1", frames, start=Fraction(5, 2), end=Fraction(5))
+    assert part == [place for place in whole if 25 <= place < 50]
+
+
+@pytest.mark.parametrize("rule", ["fps:1", "fps:3", "fps:0.2", "fps:17/5", "every:7", "all", "keyframes"])
+@pytest.mark.parametrize("seed", range(8))
+def test_picks_do_not_depend_on_the_cut(rule: str, seed: int) -> None:
+    rng = random.Random(seed)
+    times, now = [], Fraction(0)
+    for _ in range(300):
+        times.append(now)
+        now += Fraction(rng.choice([1, 3, 3, 3, 40, 700]), 90)
+    keyframes = frozenset({0, *rng.sample(range(300), 40)})
+    frames = ticks(list(times), keyframes=keyframes)
+    parsed = SamplingRule.parse(rule)
+    cuts = sorted(rng.sample(sorted(keyframes - {0}), 5))
+    starts = [0, *cuts]
+    if parsed.kind == "fps":
+        starts = [first_slot_from(frames[cut].time, rate_hz=parsed.number) for cut in starts]
+    windows = [Window(first=start, end=end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
+
+    together: list[int] = []
+    for window, first_frame in zip(windows, [0, *cuts], strict=True):
+        together += picked(rule, frames[first_frame:], window=window)
+    assert together == picked(rule, frames)
+
+    in_one_pass = Succession([picker_for(parsed, window=window) for window in windows])
+    assert [tick.position for tick in frames if in_one_pass.offer(tick) is not None] == together
+
+
+@pytest.mark.parametrize("rule", ["fps:2", "every:3", "all", "keyframes"])
+def test_picker_is_past_only_when_nothing_more_can_be_picked(rule: str) -> None:
+    frames = ticks([Fraction(n, 7) for n in range(100)], keyframes=frozenset(range(0, 100, 9)))
+    parsed = SamplingRule.parse(rule)
+    for end in (1, 5, 20):
+        picker = picker_for(parsed, window=Window(first=0, end=end))
+        wanted_after_past = False
+        is_past = False
+        for tick in frames:
+            is_past = is_past or picker.is_past(tick)
+            wanted_after_past = wanted_after_past or (picker.wants(tick) and is_past)
+        assert is_past
+        assert not wanted_after_past

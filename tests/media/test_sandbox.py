@@ -1,0 +1,383 @@
+"""A decoder may die, hang, swell or lie: its parent gets a reason, and the next video decodes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import psutil
+import pytest
+from videos import sequential, video_bytes
+
+from pipeline.errors import (
+    Changed,
+    Crashed,
+    InputError,
+    Killed,
+    OutOfMemory,
+    PipelineError,
+    RunError,
+    StorageError,
+    TimedOut,
+    Unreadable,
+)
+from pipeline.media.process.messages import Ended
+from pipeline.media.process.sandbox import Job, Picture, Sandbox
+from pipeline.media.sampling import SamplingRule
+from pipeline.models.preprocess import prepare, prepare_part
+from pipeline.records.model_info import Preprocessing
+from pipeline.records.resources import DecodeLimits
+from pipeline.records.segments import TimeRange
+from pipeline.storage.reader import Reader
+
+TIGHT = DecodeLimits(timeout_s=1.5, memory_bytes=400 << 20, max_pixels=1_000_000)
+HANDS = "hostile_decoders"
+BUSY = "while True: pass"
+
+
+class BytesReader(Reader):
+    """A video in memory, on a store that may be slow or fail."""
+
+    def __init__(self, content: bytes, *, delay_s: float = 0.0, fault: PipelineError | None = None) -> None:
+        self.uri = "memory.mp4"
+        self.size_bytes = len(content)
+        self.content = content
+        self.delay_s = delay_s
+        self.fault = fault
+        self.fails_from = 0
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        time.sleep(self.delay_s)
+        if self.fault is not None and offset + length > self.fails_from:
+            raise self.fault
+        return self.content[offset : offset + length]
+
+    def close(self) -> None:
+        pass
+
+    def _identities(self) -> list[object]:  # type: ignore[override]
+        return []
+
+
+@dataclass
+class Outcome:
+    pictures: dict[int, list[np.ndarray]]
+    ended: list[Ended]
+
+
+VIDEO = video_bytes(num_frames=60)
+
+
+def job(rule: str = "fps:5") -> Job:
+    return Job(uri="memory.mp4", rule=SamplingRule.parse(rule), time_range=TimeRange())
+
+
+def extract(sandbox: Sandbox, reader: Reader, rule: str = "fps:5") -> Outcome:
+    plan = sandbox.plan(reader, job(rule), sizing={"duration_s": 0.8})
+    outcome = Outcome({segment.index: [] for segment in plan.segments}, [])
+    for event in sandbox.decode(reader, job(rule), facts=plan.facts, segments=plan.segments):
+        if isinstance(event, Picture):
+            outcome.pictures[event.segment].append(event.pixels.copy())
+        elif isinstance(event, Ended):
+            outcome.ended.append(event)
+    assert [ended.segment for ended in outcome.ended] == [segment.index for segment in plan.segments]
+    return outcome
+
+
+@pytest.mark.parametrize("resize_px", [pytest.param(48, id="shorter side"), pytest.param((64, 50), id="both sides")])
+@pytest.mark.parametrize(
+    ("size", "rotation"),
+    [
+        pytest.param((160, 90), None, id="16:9"),
+        pytest.param((160, 90), 90, id="turned"),
+        pytest.param((160, 90), 180, id="upside-down"),
+        pytest.param((98, 62), None, id="odd ratio"),
+        pytest.param((32, 32), None, id="smaller than the crop"),
+    ],
+)
+def test_the_part_that_travels_gives_the_same_input_as_the_whole(
+    size: tuple[int, int], rotation: int | None, resize_px: int | tuple[int, int]
+) -> None:
+    video = video_bytes(num_frames=30, size=size, rotation=rotation)
+    wanted = Preprocessing(resize_px=resize_px, crop_px=(40, 40))
+    with Sandbox(DecodeLimits()) as sandbox:
+        plan = sandbox.plan(BytesReader(video), job(), sizing={})
+        wholes, parts = (
+            [
+                (event.pixels.copy(), event.whole_px)
+                for event in sandbox.decode(
+                    BytesReader(video), job(), facts=plan.facts, segments=plan.segments, preprocessing=preprocessing
+                )
+                if isinstance(event, Picture)
+            ]
+            for preprocessing in (None, wanted)
+        )
+
+    assert len(parts) == len(wholes) == 6
+    for (part, whole_px), (whole, _) in zip(parts, wholes, strict=True):
+        assert whole_px == whole.shape[:2]
+        assert part.size <= whole.size
+        made = np.empty((*wanted.crop_px, 3), np.uint8)
+        prepare_part(part, whole_px=whole_px, preprocessing=wanted, into=made)
+        assert np.array_equal(made, prepare(whole, preprocessing=wanted))
+
+
+@pytest.fixture(scope="module")
+def plan_of_video():  # type: ignore[no-untyped-def]
+    with Sandbox(DecodeLimits()) as sandbox:
+        return sandbox.plan(BytesReader(VIDEO), job(), sizing={})
+
+
+def provoke(entry: str, plan, limits: DecodeLimits = TIGHT) -> InputError:  # type: ignore[no-untyped-def]
+    with Sandbox(limits, entry=f"{HANDS}:{entry}") as sandbox, pytest.raises(InputError) as caught:
+        list(sandbox.decode(BytesReader(VIDEO), job(), facts=plan.facts, segments=plan.segments))
+    return caught.value
+
+
+def open_fds() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def data_bytes(pid: int) -> int:
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmData")]
+    return int(line.split()[1]) * 1024
+
+
+def test_pictures_of_a_sound_video_arrive_in_order() -> None:
+    with Sandbox(DecodeLimits()) as sandbox:
+        outcome = extract(sandbox, BytesReader(VIDEO), "every:7")
+    expected = [pixels for _, _, pixels in sequential(VIDEO)][::7]
+    got = [pixels for pictures in outcome.pictures.values() for pixels in pictures]
+    assert len(outcome.pictures) > 1
+    assert np.array_equal(got, expected)
+    assert [ended.failure for ended in outcome.ended] == [None] * len(outcome.ended)
+
+
+@pytest.mark.parametrize(
+    ("entry", "error", "words"),
+    [
+        pytest.param("segfault", Crashed, "SIGSEGV", id="segfaults"),
+        pytest.param("abort", Crashed, "SIGABRT", id="aborts"),
+        pytest.param("leave", Crashed, "status 0", id="leaves-quietly"),
+        pytest.param("raise_error", Crashed, "a bug in the decoder", id="raises"),
+        pytest.param("kill_itself", Killed, "from outside", id="is-killed"),
+        pytest.param("hang_in_c", TimedOut, "", id="hangs-in-c-holding-the-gil"),
+        pytest.param("hang_in_python", TimedOut, "", id="hangs-in-python"),
+        pytest.param("never_listen", TimedOut, "", id="never-listens"),
+        pytest.param("stall_half_way", TimedOut, "", id="stalls-in-a-message"),
+        pytest.param("talk_for_ever", TimedOut, "", id="talks-for-ever"),
+        pytest.param("paint_for_ever", TimedOut, "", id="paints-for-ever"),
+        pytest.param("balloon_in_python", OutOfMemory, "", id="balloons-in-python"),
+        pytest.param("balloon_in_c", OutOfMemory, "", id="balloons-in-c"),
+        pytest.param("balloon_slowly", OutOfMemory, "", id="balloons-slowly"),
+        pytest.param("say_garbage", Crashed, "nonsense", id="says-garbage"),
+        pytest.param("say_list", Crashed, "nonsense", id="says-a-list"),
+        pytest.param("say_unknown_event", Crashed, "nonsense", id="says-an-unknown-event"),
+        pytest.param("say_unknown_reason", Crashed, "nonsense", id="gives-an-unknown-reason"),
+        pytest.param("say_deep_nesting", Crashed, "nonsense", id="nests-a-million-deep"),
+        pytest.param("promise_too_much", Crashed, "nonsense", id="promises-4-gib"),
+        pytest.param("paint_outside", Crashed, "nonsense", id="paints-beyond-the-shared-memory"),
+        pytest.param("paint_before", Crashed, "nonsense", id="paints-before-the-shared-memory"),
+        pytest.param("paint_hugely", Crashed, "nonsense", id="paints-hugely"),
+        pytest.param("paint_a_part", Crashed, "nonsense", id="paints-less-than-was-asked-for"),
+        pytest.param("paint_of_a_giant", Crashed, "nonsense", id="paints-of-a-picture-beyond-all-limits"),
+        pytest.param("paint_backwards", Crashed, "nonsense", id="paints-negative-sizes"),
+        pytest.param("paint_for_another_segment", Crashed, "nonsense", id="paints-for-another-segment"),
+        pytest.param("mark_with_text", Crashed, "nonsense", id="marks-with-text"),
+        pytest.param("mark_beyond_64_bits", Crashed, "nonsense", id="marks-beyond-64-bits"),
+        pytest.param("finish_without_segments", Crashed, "nonsense", id="is-done-too-early"),
+        pytest.param("end_twice", Crashed, "nonsense", id="ends-a-segment-twice"),
+        pytest.param("ask_for_nonsense", Crashed, "", id="asks-for-nonsense"),
+        pytest.param("write_for_ever", Crashed, "status", id="writes-for-ever"),
+    ],
+)
+def test_decoder_that(entry: str, error: type[InputError], words: str, plan_of_video) -> None:  # type: ignore[no-untyped-def]
+    began = time.monotonic()
+    limits = replace(TIGHT, timeout_s=20) if error is OutOfMemory else TIGHT
+    caught = provoke(entry, plan_of_video, limits)
+    assert type(caught) is error
+    assert words in caught.detail
+    assert time.monotonic() - began < 30
+
+
+def test_decoder_that_crashes_costs_one_video_and_leaves_nothing_behind(plan_of_video) -> None:  # type: ignore[no-untyped-def]
+    with Sandbox(TIGHT, entry=f"{HANDS}:segfault") as sandbox:
+        num_fds = open_fds()
+        for _ in range(12):
+            with pytest.raises(Crashed):
+                list(
+                    sandbox.decode(
+                        BytesReader(VIDEO), job(), facts=plan_of_video.facts, segments=plan_of_video.segments
+                    )
+                )
+            assert sandbox.pid is None
+        # Other tests' servers live on beside this one, and their connections come and go.
+        assert open_fds() < num_fds + 12
+    assert not [child for child in psutil.Process().children() if "pipeline.media.process.child" in child.cmdline()]
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
+    """Looking at a frame's side data keeps its memory until the cycle collector comes: 200 MB in 80 frames of 720p."""
+    long = video_bytes("mpeg4", {"g": "12"}, num_frames=60, size=(1280, 720))
+    with Sandbox(DecodeLimits()) as sandbox:
+        extract(sandbox, BytesReader(VIDEO))
+        before = data_bytes(sandbox.pid or 0)
+        extract(sandbox, BytesReader(long), "all")
+        assert data_bytes(sandbox.pid or 0) - before < 60 << 20
+
+
+def test_video_after_a_killed_decoder_decodes() -> None:
+    with Sandbox(DecodeLimits()) as sandbox:
+        whole = extract(sandbox, BytesReader(VIDEO))
+        os.kill(sandbox.pid or 0, signal.SIGKILL)
+        with pytest.raises(Crashed):
+            extract(sandbox, BytesReader(VIDEO))
+        again = extract(sandbox, BytesReader(VIDEO))
+    assert [len(p) for p in again.pictures.values()] == [len(p) for p in whole.pictures.values()]
+
+
+def test_listener_that_stops_half_way_gets_a_new_decoder() -> None:
+    with Sandbox(DecodeLimits()) as sandbox:
+        reader = BytesReader(VIDEO)
+        plan = sandbox.plan(reader, job(), sizing={})
+        first = sandbox.pid
+        events = sandbox.decode(reader, job(), facts=plan.facts, segments=plan.segments)
+        next(events)
+        cast(Generator[object, None, None], events).close()
+        extract(sandbox, reader)
+        assert sandbox.pid != first
+
+
+def test_verdict_on_a_bad_video_keeps_the_decoder() -> None:
+    with Sandbox(DecodeLimits()) as sandbox:
+        extract(sandbox, BytesReader(VIDEO))
+        first = sandbox.pid
+        with pytest.raises(InputError):
+            extract(sandbox, BytesReader(b"no video at all" * 100))
+        extract(sandbox, BytesReader(VIDEO))
+        assert sandbox.pid == first
+
+
+def test_shared_memory_cannot_shrink_under_the_parent(plan_of_video) -> None:  # type: ignore[no-untyped-def]
+    assert "refused" in provoke("shrink_the_pictures", plan_of_video).detail
+
+
+def test_decoder_can_open_no_file_and_no_socket_even_if_asked(plan_of_video) -> None:  # type: ignore[no-untyped-def]
+    assert provoke("open_something", plan_of_video).detail == "opened []"
+
+
+def test_decoder_that_does_not_start_is_no_videos_fault(plan_of_video) -> None:  # type: ignore[no-untyped-def]
+    with Sandbox(TIGHT, entry="no_such_module:serve") as sandbox, pytest.raises(RunError, match="no_such_module"):
+        sandbox.plan(BytesReader(VIDEO), job(), sizing={})
+
+
+def test_storage_slower_than_the_timeout_does_not_count() -> None:
+    with Sandbox(DecodeLimits(timeout_s=1.0)) as sandbox:
+        outcome = extract(sandbox, BytesReader(VIDEO, delay_s=0.3))
+    assert all(ended.failure is None for ended in outcome.ended)
+
+
+def test_core_that_other_work_holds_does_not_count() -> None:
+    core = min(os.sched_getaffinity(0))
+    with Sandbox(DecodeLimits(timeout_s=0.5)) as sandbox, subprocess.Popen([sys.executable, "-c", BUSY]) as busy:
+        try:
+            extract(sandbox, BytesReader(VIDEO))
+            assert sandbox.pid is not None
+            for pid in (sandbox.pid, busy.pid):
+                os.sched_setaffinity(pid, {core})
+                os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+            os.setpriority(os.PRIO_PROCESS, sandbox.pid, 19)
+            began = time.monotonic()
+            outcome = extract(sandbox, BytesReader(VIDEO))
+            took_s = time.monotonic() - began
+        finally:
+            busy.kill()
+    assert took_s > 0.5, "the decoder was not held up, and nothing was tested"
+    assert all(ended.failure is None for ended in outcome.ended)
+
+
+def test_listener_slower_than_the_timeout_does_not_count() -> None:
+    with Sandbox(DecodeLimits(timeout_s=0.5)) as sandbox:
+        reader = BytesReader(VIDEO)
+        plan = sandbox.plan(reader, job(), sizing={"duration_s": 0.8})
+        for event in sandbox.decode(reader, job(), facts=plan.facts, segments=plan.segments):
+            time.sleep(0.2)
+            assert not isinstance(event, Ended) or event.failure is None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [StorageError("the store is down"), Changed("memory.mp4", "replaced"), Unreadable("memory.mp4", "forbidden")],
+    ids=["store-down", "replaced", "forbidden"],
+)
+@pytest.mark.parametrize("fails_from", [0, 2_000, 10_000], ids=["at-once", "early", "late"])
+def test_storage_fault_is_raised_as_itself(fault: PipelineError, fails_from: int) -> None:
+    with Sandbox(DecodeLimits()) as sandbox:
+        reader = BytesReader(VIDEO)
+        plan = sandbox.plan(reader, job("all"), sizing={})
+        reader.fault, reader.fails_from = fault, fails_from
+        with pytest.raises(type(fault)) as caught:
+            list(sandbox.decode(reader, job("all"), facts=plan.facts, segments=plan.segments))
+        assert caught.value is fault
+        with pytest.raises(type(fault)):
+            sandbox.plan(reader, job("all"), sizing={})
+        assert extract(sandbox, BytesReader(VIDEO)).ended
+
+
+def test_bug_in_a_reader_is_not_a_bad_video() -> None:
+    reader = BytesReader(VIDEO)
+    reader.fault = KeyError("bug")  # type: ignore[assignment]
+    with Sandbox(DecodeLimits()) as sandbox, pytest.raises(KeyError, match="bug"):
+        sandbox.plan(reader, job(), sizing={})
+
+
+def test_frame_that_is_too_large_is_refused_before_it_is_decoded() -> None:
+    with Sandbox(DecodeLimits(max_pixels=1000)) as sandbox, pytest.raises(InputError) as caught:
+        extract(sandbox, BytesReader(VIDEO))
+    assert caught.value.reason == "too_large"
+
+
+@pytest.fixture
+def orphan(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A parent with a decoder that hangs, and the decoder's process id."""
+    script = f"""
+import sys, threading, time
+from pipeline.media.process import DecoderProcess
+from pipeline.records import DecodeLimits
+def run():
+    process = DecoderProcess({HANDS + ":hang_in_python"!r}, DecodeLimits())
+    process.send(b"{{}}", uri="x", timeout_s=1)
+    print(process.pid, flush=True)
+    time.sleep(3600)
+threading.Thread(target=run).start()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    yield parent, int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+
+
+def test_decoder_does_not_outlive_its_parent(orphan: tuple[subprocess.Popen[str], int]) -> None:
+    parent, child = orphan
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while _is_running(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
