@@ -109,13 +109,13 @@ class Ours:
     def inputs(self, path: Path, rule: str) -> Iterator[Picture]:
         """Plan and decode."""
         from pipeline.media.process.sandbox import Job
-        from pipeline.media.sampling import SamplingRule
+        from pipeline.media.sampling.rules import parse_rule
         from pipeline.records.segments import TimeRange
         from pipeline.stages.decode import decode_video
         from pipeline.stages.plan import sizing_for
         from pipeline.storage.schemes import open_reader
 
-        job = Job(uri=str(path), rule=SamplingRule.parse(rule), time_range=TimeRange())
+        job = Job(uri=str(path), rule=parse_rule(rule), time_range=TimeRange())
         with open_reader(str(path)) as reader:
             plan = self._sandbox.plan(reader, job, sizing=sizing_for(self._preprocessing))
             found = decode_video(

@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.errors import UsageError
 from pipeline.extract.request import ExtractRequest, RunOptions
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.model_info import FeatureType, Precision
 from pipeline.records.resources import DecodeLimits, parse_size
 from pipeline.records.shards import Shard
@@ -104,7 +104,7 @@ def request_of(words: dict[str, Any]) -> ExtractRequest:
         out=words["out"] or "",
         model=words["model"],
         weights=weights if scheme_of(weights) == "file" else canonical_uri(weights),
-        rule=SamplingRule.parse(str(words["sample"])),
+        rule=parse_rule(str(words["sample"])),
         precision=words["precision"],
         dtype=words["dtype"],
         run=run_options_of(words),

@@ -25,10 +25,12 @@ from pipeline.extract.sizes import Sizes
 from pipeline.extract.tally import StageName, Tally, Worked, private_bytes, this_worker
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.media.process.sandbox import Sandbox
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.rows import embedded_rows, table_of
 from pipeline.records.schemas import EMBEDDED
+from pipeline.records.segments import Sizing
 from pipeline.stages.plan import plan_sources
 
 _PLAN_VIDEOS_PER_FILE = 5_000
@@ -67,7 +69,7 @@ def run_plan(
     *,
     dataset: Dataset,
     rule: SamplingRule,
-    sizing: dict[str, Any],
+    sizing: Sizing,
     schema: pa.Schema,
     limits: DecodeLimits,
     sizes: Sizes,
@@ -162,7 +164,7 @@ def _plan(
     sources: pa.Table,
     *,
     rule: SamplingRule,
-    sizing: dict[str, Any],
+    sizing: Sizing,
     schema: pa.Schema,
     limits: DecodeLimits,
     tally: SharedTally,
@@ -180,8 +182,9 @@ def _decode(tasks: pa.Table, *, info: DatasetInfo, limits: DecodeLimits, tally: 
     use_one_thread()
     sandbox = _sandbox(limits)
     config = info.config
+    rule = parse_rule(config.sample)
     began = time.time()
-    decoded = decode_tasks(tasks, sandbox=sandbox, rule=config.rule, preprocessing=config.model.preprocessing)
+    decoded = decode_tasks(tasks, sandbox=sandbox, rule=rule, preprocessing=config.model.preprocessing)
     for samples in decoded:
         tally.add(
             "decode",

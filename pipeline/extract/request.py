@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.model_info import FeatureType, Precision
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.shards import WHOLE, Shard

@@ -23,6 +23,7 @@ from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
 from pipeline.lake.planned import Planned, publish_listed
 from pipeline.lake.tables import derive
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.resources import Hardware
 from pipeline.records.rows import table_of
 from pipeline.records.schemas import PLAN, SOURCES
@@ -131,7 +132,7 @@ class Run:
         dataflow.run_plan(
             [table_of(some, sources) for some in _batched(iter(present), size)],
             dataset=self._dataset,
-            rule=self._info.config.rule,
+            rule=parse_rule(self._info.config.sample),
             sizing=sizing_for(self._info.config.model.preprocessing, duration_s=self._options.segment_seconds),
             schema=schema,
             limits=self._options.limits,

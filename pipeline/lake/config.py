@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
-from pipeline.media.sampling import SamplingRule
 from pipeline.records.model_info import FeatureType, ModelInfo, Precision, feature_fingerprint
 
 
@@ -15,11 +14,6 @@ class DatasetConfig:
     sample: str
     precision: Precision
     dtype: FeatureType
-
-    @property
-    def rule(self) -> SamplingRule:
-        """The parsed ``sample``."""
-        return SamplingRule.parse(self.sample)
 
     @property
     def fingerprint(self) -> str:

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from pipeline.media.sampling import Tick
+from pipeline.media.sampling.pickers import Tick
 from pipeline.records.segments import VideoFacts
 
 JUMP_S = 10

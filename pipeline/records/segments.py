@@ -32,6 +32,17 @@ KEEPING_ROWS = frozenset({OK, "corrupt", "truncated"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """How large a segment should become."""
+
+    max_samples: int = MAX_SAMPLES
+    duration_s: float | None = None
+    """Target length; ``None``: cut by ``cost_s``."""
+    cost_s: float = 8.0
+    """Target decoding time, on one core."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimeRange:
     """The part of a video that a manifest asks for, in seconds from its first frame; ``None``: open."""
 

@@ -13,7 +13,7 @@ from pipeline.errors import Changed, Crashed, InputError, Killed, OutOfMemory, U
 from pipeline.inputs.sources import identity_of
 from pipeline.media.process.messages import Dropped, Ended
 from pipeline.media.process.sandbox import Job, Picture, Sandbox
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
 from pipeline.models.preprocess import prepare_part
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.rows import pixels_of, samples_row

@@ -8,9 +8,9 @@ import pyarrow as pa
 from pipeline.errors import InputError, Killed
 from pipeline.inputs.sources import identity_of
 from pipeline.media.process.sandbox import Job, Sandbox
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.model_info import Preprocessing
-from pipeline.records.segments import MAX_SAMPLES, TimeRange, VideoPlan
+from pipeline.records.segments import MAX_SAMPLES, Sizing, TimeRange, VideoPlan
 from pipeline.storage.reader import Reader
 from pipeline.storage.schemes import open_reader
 
@@ -18,15 +18,13 @@ MAX_SEGMENT_BYTES = 80_000_000
 """Of model input that one segment may hold: a row between operators is a whole segment."""
 
 
-def sizing_for(preprocessing: Preprocessing, *, duration_s: float | None = None) -> dict[str, Any]:
-    """How to cut a video for this model: see ``media.probe.cuts.Sizing``."""
+def sizing_for(preprocessing: Preprocessing, *, duration_s: float | None = None) -> Sizing:
+    """How to cut a video for this model."""
     max_samples = max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // preprocessing.sample_bytes))
-    return {"max_samples": max_samples, "duration_s": duration_s}
+    return Sizing(max_samples=max_samples, duration_s=duration_s)
 
 
-def plan_sources(
-    sources: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, sizing: dict[str, Any]
-) -> list[dict[str, Any]]:
+def plan_sources(sources: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, sizing: Sizing) -> list[dict[str, Any]]:
     """Probe each video of a ``SOURCES`` table and cut it into segments; returns the rows of ``PLAN``.
 
     Raises:
@@ -47,7 +45,7 @@ def plan_sources(
     return planned
 
 
-def _plan(sandbox: Sandbox, reader: Reader, job: Job, *, sizing: dict[str, Any]) -> VideoPlan:
+def _plan(sandbox: Sandbox, reader: Reader, job: Job, *, sizing: Sizing) -> VideoPlan:
     try:
         return sandbox.plan(reader, job, sizing=sizing)
     except Killed:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, UsageError
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocess import prepare, use_one_thread
 from pipeline.models.registry import load_model

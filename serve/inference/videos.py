@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from pipeline.media.process.sandbox import Job, Sandbox
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
 from pipeline.models.preprocess import use_one_thread
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.segments import SegmentSamples, TimeRange, VideoPlan
+from pipeline.records.segments import SegmentSamples, Sizing, TimeRange, VideoPlan
 from pipeline.stages.decode import decode_video
 from pipeline.storage.reader import Identity, Reader
 from serve.problems import TooLong
@@ -21,7 +21,7 @@ from serve.settings import Limits
 
 POSTED = "the posted video"
 # A segment's samples reach the model together: few, so that the first are embedded while the next are decoded.
-_SIZING = {"max_samples": 32, "duration_s": None}
+_SIZING = Sizing(max_samples=32)
 
 Result = TypeVar("Result")
 

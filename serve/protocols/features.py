@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.segments import FrameMark
 from serve.inference.labels import Label, best_labels
 from serve.inference.service import FeatureService, Moments

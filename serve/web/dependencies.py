@@ -7,7 +7,8 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from pipeline.errors import UsageError
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from serve.inference.service import FeatureService
 from serve.problems import Problem
 
@@ -32,7 +33,7 @@ Admitted = Annotated[FeatureService, Depends(_admitted)]
 async def _rule_of(sample: str = "fps:1") -> SamplingRule:
     """Which frames of a video: ``fps:R``, ``every:N``, ``all``, ``keyframes`` or ``uniform:N``."""
     try:
-        return SamplingRule.parse(sample)
+        return parse_rule(sample)
     except UsageError as error:
         raise Problem(str(error)) from None
 

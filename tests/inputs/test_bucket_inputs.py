@@ -23,11 +23,13 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import Source, source_row
 from pipeline.media.process.sandbox import Sandbox
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.models.registry import load_model
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.rows import pixels_of, table_of
 from pipeline.records.schemas import SOURCES, TASKS
+from pipeline.records.segments import Sizing
 from pipeline.stages.decode import decode_tasks
 from pipeline.stages.plan import plan_sources
 from pipeline.storage.buckets.bucket import Bucket
@@ -250,7 +252,7 @@ def decoded(uri: str, *, rule: SamplingRule) -> tuple[pa.Table, list[Any]]:
     [source] = Inputs([uri])
     rows = table_of([source_row(source, attempt=1)], SOURCES)
     with Sandbox(DecodeLimits()) as sandbox:
-        sizing = {"max_samples": 10, "duration_s": 0.4}
+        sizing = Sizing(max_samples=10, duration_s=0.4)
         [planned] = plan_sources(rows, sandbox=sandbox, rule=rule, sizing=sizing)
         assert planned["reason"] is None
         tasks = table_of([planned | {"segment": each} for each in planned["segments"]], TASKS)
@@ -261,7 +263,7 @@ def decoded(uri: str, *, rule: SamplingRule) -> tuple[pa.Table, list[Any]]:
 def test_a_video_in_a_bucket_decodes_as_it_does_on_a_disk(store: ObjectStore, bucket: str, clips: ClipFactory) -> None:
     path = clips(gop=10, num_frames=50)
     store.put(f"{bucket}/in/clip.mp4", path.read_bytes())
-    rule = SamplingRule.parse("all")
+    rule = parse_rule("all")
     with proxy_before(store) as proxy, only_variables(store.environment(url=proxy.url)):
         proxy.faults.extend(["503", "reset"])
         there, pictures = decoded(f"{bucket}/in/clip.mp4", rule=rule)
@@ -281,10 +283,10 @@ def test_a_segment_in_the_middle_costs_its_own_bytes(s3_store: ObjectStore, clip
         s3_store.put(f"{place}/long.mp4", path.read_bytes())
         [source] = Inputs([f"{place}/long.mp4"])
         rows = table_of([source_row(source, attempt=1)], SOURCES)
-        rule = SamplingRule.parse("fps:1")
+        rule = parse_rule("fps:1")
         with Sandbox(DecodeLimits()) as sandbox:
             proxy.passed.clear()
-            [planned] = plan_sources(rows, sandbox=sandbox, rule=rule, sizing={"max_samples": 64, "duration_s": 6.0})
+            [planned] = plan_sources(rows, sandbox=sandbox, rule=rule, sizing=Sizing(max_samples=64, duration_s=6.0))
             planning_bytes = proxy.num_bytes
             middle = planned["segments"][len(planned["segments"]) // 2]
             tasks = table_of([planned | {"segment": middle}], TASKS)

@@ -14,9 +14,9 @@ from videos import X264, remuxed, sequential, video_bytes, written
 from pipeline.errors import InputError
 from pipeline.media.process.messages import Dropped, Ended
 from pipeline.media.process.sandbox import Job, Picture, Sandbox
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.segments import TimeRange
+from pipeline.records.segments import Sizing, TimeRange
 from pipeline.storage.schemes import open_reader
 
 CLIPS = Path("/work/shared/media/clips")
@@ -181,9 +181,9 @@ def mutant(data: bytes, rng: random.Random) -> bytes:
 def outcome_of(sandbox: Sandbox, path: str, rule: str) -> set[str]:
     """The reasons that one video met; each segment must have ended once."""
     with open_reader(path) as reader:
-        job = Job(uri=path, rule=SamplingRule.parse(rule), time_range=TimeRange())
+        job = Job(uri=path, rule=parse_rule(rule), time_range=TimeRange())
         try:
-            planned = sandbox.plan(reader, job, sizing={"duration_s": 0.8})
+            planned = sandbox.plan(reader, job, sizing=Sizing(duration_s=0.8))
             ended: list[Ended] = []
             held: dict[int, int] = {segment.index: 0 for segment in planned.segments}
             for event in sandbox.decode(reader, job, facts=planned.facts, segments=planned.segments):

@@ -11,7 +11,9 @@ import pytest
 from media import decode, extract, plan
 from videos import X264, X265, remuxed, sequential, video_bytes
 
-from pipeline.media.sampling import SamplingRule, slot_of, uniform_targets
+from pipeline.media.sampling.footage import uniform_targets
+from pipeline.media.sampling.fps import FpsRule, slot_of
+from pipeline.media.sampling.rules import EveryRule, KeyframesRule, UniformRule, parse_rule
 
 RULES = ["fps:1", "fps:3", "fps:0.2", "every:7", "all", "keyframes", "uniform:9"]
 OPEN_GOP = {**X264, "x264-params": "open-gop=1:keyint=24:min-keyint=24:scenecut=0"}
@@ -98,15 +100,15 @@ def expected(name: str, rule: str, *, time_base: Fraction, is_counted: bool) -> 
     """Which frames of the reference the rule names, said another way than the product does."""
     frames = reference(name)
     pts = [ordinal if is_counted else int(frame[0] or 0) for ordinal, frame in enumerate(frames)]
-    parsed = SamplingRule.parse(rule)
-    if parsed.kind == "keyframes":
+    parsed = parse_rule(rule)
+    if isinstance(parsed, KeyframesRule):
         return [place for place, frame in enumerate(frames) if frame[1]]
-    if parsed.kind == "uniform":
-        return [pts.index(at) for at in uniform_targets(sorted(pts), count=int(parsed.number))]
-    if parsed.kind == "fps":
-        slots = [slot_of((at - pts[0]) * time_base, rate_hz=parsed.number) for at in pts]
+    if isinstance(parsed, UniformRule):
+        return [pts.index(at) for at in uniform_targets(sorted(pts), count=parsed.count)]
+    if isinstance(parsed, FpsRule):
+        slots = [slot_of((at - pts[0]) * time_base, rate_hz=parsed.rate_hz) for at in pts]
         return [place for place, slot in enumerate(slots) if slot not in slots[:place]]
-    return list(range(0, len(frames), int(parsed.number)))
+    return list(range(0, len(frames), parsed.stride if isinstance(parsed, EveryRule) else 1))
 
 
 def check(name: str, rule: str, *, segment_s: float, max_samples: int) -> None:

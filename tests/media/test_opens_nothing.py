@@ -13,9 +13,9 @@ from videos import video_bytes, written
 
 from pipeline.errors import InputError
 from pipeline.media.process.sandbox import Job, Sandbox
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.segments import TimeRange
+from pipeline.records.segments import Sizing, TimeRange
 from pipeline.storage.schemes import open_reader
 
 
@@ -98,8 +98,8 @@ def test_external_media_of_an_mp4_is_not_opened(trap: Trap, tmp_path: Path) -> N
         at = changed.index(box) - 4
         changed[at : at + 4] = struct.pack(">I", struct.unpack(">I", changed[at : at + 4])[0] + growth)
     with Sandbox(DecodeLimits()) as sandbox, open_reader(written(tmp_path, "outer.mp4", bytes(changed))) as reader:
-        job = Job(uri="outer.mp4", rule=SamplingRule.parse("all"), time_range=TimeRange())
-        planned = sandbox.plan(reader, job, sizing={})
+        job = Job(uri="outer.mp4", rule=parse_rule("all"), time_range=TimeRange())
+        planned = sandbox.plan(reader, job, sizing=Sizing())
         events = list(sandbox.decode(reader, job, facts=planned.facts, segments=planned.segments))
     assert len(events) == 31  # its own 30 pictures and the segment's end: the reference was not followed
 

@@ -29,11 +29,11 @@ from pipeline.errors import (
 )
 from pipeline.media.process.messages import Ended
 from pipeline.media.process.sandbox import Job, Picture, Sandbox
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.models.preprocess import prepare, prepare_part
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.segments import TimeRange
+from pipeline.records.segments import Sizing, TimeRange
 from pipeline.storage.reader import Reader
 
 TIGHT = DecodeLimits(timeout_s=1.5, memory_bytes=400 << 20, max_pixels=1_000_000)
@@ -75,11 +75,11 @@ VIDEO = video_bytes(num_frames=60)
 
 
 def job(rule: str = "fps:5") -> Job:
-    return Job(uri="memory.mp4", rule=SamplingRule.parse(rule), time_range=TimeRange())
+    return Job(uri="memory.mp4", rule=parse_rule(rule), time_range=TimeRange())
 
 
 def extract(sandbox: Sandbox, reader: Reader, rule: str = "fps:5") -> Outcome:
-    plan = sandbox.plan(reader, job(rule), sizing={"duration_s": 0.8})
+    plan = sandbox.plan(reader, job(rule), sizing=Sizing(duration_s=0.8))
     outcome = Outcome({segment.index: [] for segment in plan.segments}, [])
     for event in sandbox.decode(reader, job(rule), facts=plan.facts, segments=plan.segments):
         if isinstance(event, Picture):
@@ -107,7 +107,7 @@ def test_the_part_that_travels_gives_the_same_input_as_the_whole(
     video = video_bytes(num_frames=30, size=size, rotation=rotation)
     wanted = Preprocessing(resize_px=resize_px, crop_px=(40, 40))
     with Sandbox(DecodeLimits()) as sandbox:
-        plan = sandbox.plan(BytesReader(video), job(), sizing={})
+        plan = sandbox.plan(BytesReader(video), job(), sizing=Sizing())
         wholes, parts = (
             [
                 (event.pixels.copy(), event.whole_px)
@@ -131,7 +131,7 @@ def test_the_part_that_travels_gives_the_same_input_as_the_whole(
 @pytest.fixture(scope="module")
 def plan_of_video():  # type: ignore[no-untyped-def]
     with Sandbox(DecodeLimits()) as sandbox:
-        return sandbox.plan(BytesReader(VIDEO), job(), sizing={})
+        return sandbox.plan(BytesReader(VIDEO), job(), sizing=Sizing())
 
 
 def provoke(entry: str, plan, limits: DecodeLimits = TIGHT) -> InputError:  # type: ignore[no-untyped-def]
@@ -245,7 +245,7 @@ def test_video_after_a_killed_decoder_decodes() -> None:
 def test_listener_that_stops_half_way_gets_a_new_decoder() -> None:
     with Sandbox(DecodeLimits()) as sandbox:
         reader = BytesReader(VIDEO)
-        plan = sandbox.plan(reader, job(), sizing={})
+        plan = sandbox.plan(reader, job(), sizing=Sizing())
         first = sandbox.pid
         events = sandbox.decode(reader, job(), facts=plan.facts, segments=plan.segments)
         next(events)
@@ -274,7 +274,7 @@ def test_decoder_can_open_no_file_and_no_socket_even_if_asked(plan_of_video) -> 
 
 def test_decoder_that_does_not_start_is_no_videos_fault(plan_of_video) -> None:  # type: ignore[no-untyped-def]
     with Sandbox(TIGHT, entry="no_such_module:serve") as sandbox, pytest.raises(RunError, match="no_such_module"):
-        sandbox.plan(BytesReader(VIDEO), job(), sizing={})
+        sandbox.plan(BytesReader(VIDEO), job(), sizing=Sizing())
 
 
 def test_storage_slower_than_the_timeout_does_not_count() -> None:
@@ -305,7 +305,7 @@ def test_core_that_other_work_holds_does_not_count() -> None:
 def test_listener_slower_than_the_timeout_does_not_count() -> None:
     with Sandbox(DecodeLimits(timeout_s=0.5)) as sandbox:
         reader = BytesReader(VIDEO)
-        plan = sandbox.plan(reader, job(), sizing={"duration_s": 0.8})
+        plan = sandbox.plan(reader, job(), sizing=Sizing(duration_s=0.8))
         for event in sandbox.decode(reader, job(), facts=plan.facts, segments=plan.segments):
             time.sleep(0.2)
             assert not isinstance(event, Ended) or event.failure is None
@@ -320,13 +320,13 @@ def test_listener_slower_than_the_timeout_does_not_count() -> None:
 def test_storage_fault_is_raised_as_itself(fault: PipelineError, fails_from: int) -> None:
     with Sandbox(DecodeLimits()) as sandbox:
         reader = BytesReader(VIDEO)
-        plan = sandbox.plan(reader, job("all"), sizing={})
+        plan = sandbox.plan(reader, job("all"), sizing=Sizing())
         reader.fault, reader.fails_from = fault, fails_from
         with pytest.raises(type(fault)) as caught:
             list(sandbox.decode(reader, job("all"), facts=plan.facts, segments=plan.segments))
         assert caught.value is fault
         with pytest.raises(type(fault)):
-            sandbox.plan(reader, job("all"), sizing={})
+            sandbox.plan(reader, job("all"), sizing=Sizing())
         assert extract(sandbox, BytesReader(VIDEO)).ended
 
 
@@ -334,7 +334,7 @@ def test_bug_in_a_reader_is_not_a_bad_video() -> None:
     reader = BytesReader(VIDEO)
     reader.fault = KeyError("bug")  # type: ignore[assignment]
     with Sandbox(DecodeLimits()) as sandbox, pytest.raises(KeyError, match="bug"):
-        sandbox.plan(reader, job(), sizing={})
+        sandbox.plan(reader, job(), sizing=Sizing())
 
 
 def test_frame_that_is_too_large_is_refused_before_it_is_decoded() -> None:

@@ -15,11 +15,11 @@ from rows import TINY
 
 from pipeline.errors import StorageError
 from pipeline.media.process.sandbox import Job, Sandbox
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.rows import pixels_of, table_of
 from pipeline.records.schemas import PLAN, SAMPLES, SOURCES, TASKS
-from pipeline.records.segments import Segment, TimeRange, VideoFacts
+from pipeline.records.segments import Segment, Sizing, TimeRange, VideoFacts
 from pipeline.stages import decode as stages
 from pipeline.stages import plan as planning
 from pipeline.stages.decode import decode_tasks, decode_video
@@ -30,7 +30,7 @@ from pipeline.storage.reader import video_id
 from pipeline.storage.retry import DEFAULT_RETRY
 from pipeline.storage.schemes import stat
 
-RULE = SamplingRule.parse("all")
+RULE = parse_rule("all")
 LIMITS = DecodeLimits()
 
 
@@ -58,7 +58,7 @@ def source_of(path: Path) -> dict[str, Any]:
 
 def plan_of(sandbox: Sandbox, *sources: dict[str, Any]) -> list[dict[str, Any]]:
     table = table_of(sources, SOURCES)
-    return plan_sources(table, sandbox=sandbox, rule=RULE, sizing={"max_samples": 10, "duration_s": 0.4})
+    return plan_sources(table, sandbox=sandbox, rule=RULE, sizing=Sizing(max_samples=10, duration_s=0.4))
 
 
 def tasks_of(sandbox: Sandbox, path: Path) -> pa.Table:

@@ -10,7 +10,8 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import Corrupt, TooLarge
 from pipeline.media.container import PacketReader, Undecodable, best_stream, decode, open_container, open_decoder, seek
-from pipeline.media.sampling import SamplingRule, Succession, Tick, picker_for
+from pipeline.media.sampling.pickers import Succession, Tick
+from pipeline.media.sampling.rule import SamplingRule, picker_for
 from pipeline.records.segments import FrameMark, Segment, TimeRange, VideoFacts
 
 

@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from pipeline.media.clock import Clock
 from pipeline.media.container import PacketReader, Undecodable
 from pipeline.media.decode.open_video import OpenVideo, Picked
-from pipeline.media.sampling import Tick
+from pipeline.media.sampling.pickers import Tick
 from pipeline.records.segments import Segment
 
 # Decoders reorder by at most 16 pictures; with twice that read ahead, nothing that is shown earlier can still come.

@@ -6,8 +6,9 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from pipeline.media.container import PacketReader, Undecodable, best_stream, decode, open_container, seek
-from pipeline.media.probe.cuts import Cut, Footage
+from pipeline.media.probe.cuts import Cut
 from pipeline.media.probe.packet_index import Keyframe
+from pipeline.media.sampling.footage import Footage
 
 # Where no seek lands on a keyframe itself, so many packets before it may be read and thrown away each time.
 _MAX_PASSED = 600

@@ -1,6 +1,5 @@
 """What a container says of its packets, without decoding them (runs in the decoder process)."""
 
-import bisect
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from pipeline.media.clock import JUMP_S, JUMPING_CONTAINERS
 
 _NO_TIMESTAMP = -(1 << 63)
-_FAR = float(1 << 62)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +82,10 @@ class PacketIndex:
         steps = np.diff(self._known_dts())
         return int(steps[(steps > 0) & (steps <= _leap(time_base, container))].sum())
 
-    def filled_slots(self, *, origin_pts: int, time_base: Fraction, rate_hz: Fraction) -> "array[int]":
-        """The slots of ``fps:R`` that hold a frame, for estimates: floats, and dts where pts are unknown."""
+    def ticks(self, *, origin_pts: int) -> NDArray[np.int64]:
+        """Every frame's time from the first, in the time base: as frames are decoded where pts are unknown."""
         stamps = _numbers(self.ordered_pts()) if self.has_pts else self._known_dts()
-        origin = origin_pts if self.has_pts else int(stamps[0]) if len(stamps) else 0
-        slots = np.floor((stamps.astype(np.float64) - origin) * float(time_base * rate_hz) + 1e-6)
-        return _array(np.unique(slots.clip(0, _FAR).astype(np.int64)))
+        return stamps - (origin_pts if self.has_pts else stamps[:1].sum())
 
     def _known_dts(self) -> NDArray[np.int64]:
         dts = _numbers(self.dts)
@@ -118,13 +114,9 @@ class Keyframes(Sequence[Keyframe]):
         at = index.keys[place]
         return Keyframe(num_before=at, pts=_known(index.pts[at]) if index.has_pts else None, dts=_known(index.dts[at]))
 
-    def num_between(self, first: int, end: int) -> int:
-        """How many of the frames ``first`` up to ``end``, in decoding order, are keyframes."""
-        return bisect.bisect_left(self._index.keys, end) - bisect.bisect_left(self._index.keys, first)
-
-    def ordered_pts(self) -> "array[int]":
-        """Their pts in presentation order; empty where only the header's index was read."""
-        return array("q", sorted(self._index.pts[at] for at in self._index.keys)) if self._index.has_pts else array("q")
+    def ordered_pts(self) -> "array[int] | None":
+        """Their pts in presentation order; ``None`` where only the header's index was read."""
+        return array("q", sorted(self._index.pts[at] for at in self._index.keys)) if self._index.has_pts else None
 
 
 def read_header_index(stream: VideoStream, *, file_bytes: int) -> PacketIndex | None:

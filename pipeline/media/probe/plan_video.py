@@ -3,7 +3,7 @@
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
@@ -17,11 +17,12 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import Corrupt
 from pipeline.media.container import PacketReader, Undecodable, best_stream, decode, open_container, time_base_of
-from pipeline.media.probe.cuts import Footage, Sizing, choose_cuts, segments_between, sequential_segments
+from pipeline.media.probe.cuts import START, choose_cuts, segments_between
 from pipeline.media.probe.keyframe_trial import Prover
 from pipeline.media.probe.packet_index import PacketIndex, read_header_index
-from pipeline.media.sampling import SamplingRule, first_slot_from
-from pipeline.records.segments import Segment, TimeRange, VideoFacts, VideoPlan
+from pipeline.media.sampling.footage import Footage
+from pipeline.media.sampling.rule import SamplingRule
+from pipeline.records.segments import Segment, Sizing, TimeRange, VideoFacts, VideoPlan
 
 _DEFAULT_RATE_HZ = Fraction(25)
 _HEAD_FRAMES = 4
@@ -63,37 +64,24 @@ def plan_video(file: BinaryIO, request: PlanRequest) -> VideoPlan:
     head = _Head.read(packets, index, stream.codec_context, uri=request.uri)
     header = read_header_index(stream, file_bytes=request.size_bytes)
     num_lost = 0 if header is None else header.num_lost
-    needs_pts = request.rule.kind not in ("fps", "keyframes")
-    if header is None or needs_pts or not head.is_ordered or not header.num_frames:
+    if header is None or request.rule.needs_pts or not head.is_ordered or not header.num_frames:
         for packet in packets:
             index.add(packet)
     else:
         index = header
     facts = _facts(container, stream, head, index)
-    footage = _footage(facts, index, request.rule)
+    footage = _footage(facts, index)
     promised_s = _promised_end_s(stream, facts)
-    if facts.is_sequential:
-        segments = sequential_segments(
-            footage=footage,
-            frame_rate_hz=facts.frame_rate_hz,
-            rule=request.rule,
-            sizing=request.sizing,
-            time_range=request.time_range,
-        )
-    else:
+    cuts = [START]
+    if not facts.is_sequential:
         container.close()
         with Prover(file, uri=request.uri, max_pixels=request.max_pixels, footage=footage) as prover:
             cuts = choose_cuts(
                 index.keyframes(), footage=footage, rule=request.rule, sizing=request.sizing, prove=prover.prove
             )
-        segments = segments_between(
-            cuts,
-            index.keyframes(),
-            footage=footage,
-            rule=request.rule,
-            sizing=request.sizing,
-            time_range=request.time_range,
-        )
+    segments = segments_between(
+        cuts, footage=footage, rule=request.rule, sizing=request.sizing, time_range=request.time_range
+    )
     marked = _marked_truncated(segments, footage, promised_s, request.time_range, is_cut=num_lost > 0)
     return VideoPlan(facts=facts, segments=marked)
 
@@ -191,24 +179,22 @@ def _end_of(index: PacketIndex, *, origin_pts: int, rate: Fraction, time_base: F
     return (index.dts[-1] - index.dts[0]) * time_base + 1 / rate
 
 
-def _footage(facts: VideoFacts, index: PacketIndex, rule: SamplingRule) -> Footage:
-    origin_pts = facts.origin_pts or 0
-    positions = index.ordered_pts() if index.has_pts and not facts.is_sequential else array("q")
-    if rule.kind != "fps":
-        slots = array("q")
-    elif facts.is_sequential:
-        num_slots = first_slot_from(Fraction(facts.duration_s), rate_hz=rule.number)
-        slots = array("q", range(min(index.num_frames, num_slots)))
-    else:
-        slots = index.filled_slots(origin_pts=origin_pts, time_base=facts.time_base, rate_hz=rule.number)
+def _footage(facts: VideoFacts, index: PacketIndex) -> Footage:
+    num_frames = max(1, index.num_frames)
+    positions: Sequence[int] = index.ordered_pts() if index.has_pts else array("q")
+    origin_pts, time_base = facts.origin_pts or 0, facts.time_base
+    if facts.is_sequential:
+        positions, origin_pts, time_base = range(num_frames), 0, 1 / facts.frame_rate_hz
     return Footage(
-        num_frames=max(1, index.num_frames),
-        num_keyframes=len(index.keys),
+        is_sequential=facts.is_sequential,
+        num_frames=num_frames,
         origin_pts=origin_pts,
-        time_base=facts.time_base,
+        time_base=time_base,
         end_s=Fraction(facts.duration_s),
         positions=positions[bisect_left(positions, origin_pts) :],
-        slots=slots,
+        ticks=index.ticks(origin_pts=origin_pts),
+        keyframes=index.keys,
+        keyframe_positions=index.keyframes().ordered_pts(),
         cost_per_frame_s=max(1, facts.width * facts.height) * _COST_PER_PIXEL_S * _CODEC_COSTS.get(facts.codec, 1.0),
     )
 

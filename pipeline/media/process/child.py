@@ -24,7 +24,6 @@ from pipeline.errors import InputError
 from pipeline.media.decode.open_video import OpenVideo, Picked
 from pipeline.media.decode.pixels import Painter
 from pipeline.media.decode.segments import Restarted, decode_segments
-from pipeline.media.probe.cuts import Sizing
 from pipeline.media.probe.plan_video import PlanRequest, plan_video
 from pipeline.media.process.wire import (
     EXIT_OUT_OF_MEMORY,
@@ -36,10 +35,10 @@ from pipeline.media.process.wire import (
     receive_request,
     send_json,
 )
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.crops import part_of
 from pipeline.records.model_info import Preprocessing
-from pipeline.records.segments import FrameMark, Segment, TimeRange, VideoFacts
+from pipeline.records.segments import FrameMark, Segment, Sizing, TimeRange, VideoFacts
 
 # asdict copies deeply, for every picture.
 _MARK = tuple(field.name for field in fields(FrameMark))
@@ -168,7 +167,7 @@ def _plan(control: Channel, file: BinaryIO, request: dict[str, Any]) -> None:
         PlanRequest(
             uri=request["uri"],
             size_bytes=request["size_bytes"],
-            rule=SamplingRule.parse(request["rule"]),
+            rule=parse_rule(request["rule"]),
             time_range=_time_range(request),
             sizing=Sizing(**request["sizing"]),
             max_pixels=request["max_pixels"],
@@ -183,7 +182,7 @@ def _decode(control: Channel, file: BinaryIO, request: dict[str, Any], slots: _S
         file,
         uri=request["uri"],
         facts=VideoFacts.from_json(request["facts"]),
-        rule=SamplingRule.parse(request["rule"]),
+        rule=parse_rule(request["rule"]),
         time_range=_time_range(request),
         max_pixels=request["max_pixels"],
     )

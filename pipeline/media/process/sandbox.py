@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,11 +13,11 @@ from pipeline.errors import INPUT_ERRORS, Crashed, StorageError
 from pipeline.media.process.decoder_process import DecoderProcess
 from pipeline.media.process.messages import Done, Dropped, Ended, Event, Failed, Painted, Planned, read_event
 from pipeline.media.process.wire import Nonsense
-from pipeline.media.sampling import SamplingRule
+from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.crops import part_of
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.segments import FrameMark, Segment, TimeRange, VideoFacts, VideoPlan
+from pipeline.records.segments import FrameMark, Segment, Sizing, TimeRange, VideoFacts, VideoPlan
 from pipeline.storage.reader import Reader
 
 __all__ = ["Dropped", "Ended", "Job", "Picture", "Sandbox"]
@@ -80,7 +80,7 @@ class Sandbox:
         """Of the living decoder process, if any."""
         return None if self._process is None else self._process.pid
 
-    def plan(self, reader: Reader, job: Job, *, sizing: dict[str, Any]) -> VideoPlan:
+    def plan(self, reader: Reader, job: Job, *, sizing: Sizing) -> VideoPlan:
         """Probe a video and cut it into segments.
 
         Raises:
@@ -88,7 +88,7 @@ class Sandbox:
             StorageError: the store failed.
             RunError: no decoder process starts.
         """
-        request = {**job.to_json(), "op": "plan", "sizing": sizing}
+        request = {**job.to_json(), "op": "plan", "sizing": asdict(sizing)}
         timeout_s = self._limits.timeout_for(0) + reader.size_bytes / _PLAN_BYTES_PER_S
         conversation = _Conversation([], [timeout_s])
         for event in self._ask(reader, job, request, conversation):

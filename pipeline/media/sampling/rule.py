@@ -1,0 +1,82 @@
+"""What the planner and the decoder ask of a sampling rule."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Self
+
+from pipeline.media.sampling.footage import Footage
+from pipeline.media.sampling.pickers import ListPicker, Picker, RangePicker
+from pipeline.records.segments import TimeRange, Window
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingRule(ABC):
+    """A parsed ``--sample``: what the planner and the decoder ask about it.
+
+    The *axis* of a rule is what a video's segments divide among themselves: their windows are disjoint, and together
+    they are all of it. The answers here are those of a rule whose axis is the frames' positions.
+    """
+
+    name: ClassVar[str]
+    """What its text begins with, up to the colon."""
+    needs_pts: ClassVar[bool] = True
+    """Whether every frame's pts must be known to plan; otherwise the index in an MP4's header is enough."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, argument: str | None) -> Self | None:
+        """The rule with what stands behind the colon (``None``: no colon); ``None`` where it does not fit."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The text that ``parse_rule`` reads back; the child process and the dataset's configuration keep this."""
+
+    @abstractmethod
+    def estimate(self, footage: Footage, frames: range) -> int:
+        """About how many samples are among these ``frames``, which are counted in decoding order."""
+
+    def targets(self, footage: Footage, time_range: TimeRange) -> Sequence[int] | None:
+        """The positions of all samples, where they can only be chosen with the whole video in view."""
+        return None
+
+    def places(self, footage: Footage) -> Sequence[int] | None:
+        """Where on the rule's axis samples lie, increasing; in a sequential video, wherever one could lie.
+
+        ``None`` where that is not known; ``estimate`` then tells how many they are.
+        """
+        return footage.positions
+
+    def first_place(self, footage: Footage, start_pts: int | None) -> int:
+        """Where a segment's window begins; ``None`` for its keyframe's pts: it is decoded from the first frame."""
+        return footage.first_position if start_pts is None else start_pts
+
+    def time_of(self, footage: Footage, place: int) -> Fraction:
+        """When a place of the rule's axis begins, in seconds from the first frame."""
+        return footage.time_of(place)
+
+    @abstractmethod
+    def picker(self, window: Window) -> Picker:
+        """Picks the samples in a segment's ``window``, where ``targets`` did not choose them."""
+
+
+def picker_for(
+    rule: SamplingRule,
+    *,
+    window: Window,
+    targets: Sequence[int] | None = None,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+) -> Picker:
+    """The picker of one segment.
+
+    Args:
+        rule: the dataset's sampling rule.
+        window: the stretch of the rule's axis that the segment owns.
+        targets: positions that the planner chose.
+        start: begin of the video's range, in seconds from its first frame.
+        end: end of that range.
+    """
+    picker = rule.picker(window) if targets is None else ListPicker(targets)
+    return picker if start is None and end is None else RangePicker(picker, start=start, end=end)

@@ -1,0 +1,175 @@
+"""The sampling rules. A new one is a class, an entry in ``_RULES``, and its test.
+
+===========  ==============================================  =======================================
+rule         picks                                           axis of a segment's window
+===========  ==============================================  =======================================
+fps:R        the first frame at or after each k/R seconds    slots k
+every:N      every N-th frame, from the first                position
+all          every frame                                     position
+keyframes    every keyframe                                  position
+uniform:N    N frames spread over the video                  position
+===========  ==============================================  =======================================
+"""
+
+import bisect
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.errors import UsageError
+from pipeline.media.sampling.footage import Footage, uniform_targets
+from pipeline.media.sampling.fps import FpsRule
+from pipeline.media.sampling.pickers import ListPicker, Picker, StridePicker
+from pipeline.media.sampling.rule import SamplingRule
+from pipeline.records.segments import TimeRange, Window
+
+_MOST_FRAMES = 10**6
+"""Of ``every:N`` and ``uniform:N``: more than anybody has use for."""
+
+
+@dataclass(frozen=True, slots=True)
+class EveryRule(SamplingRule):
+    """``every:N``: every N-th frame, from the first."""
+
+    stride: int
+
+    name = "every"
+
+    @classmethod
+    def read(cls, argument: str | None) -> Self | None:
+        """A number of frames."""
+        stride = _count(argument)
+        return None if stride is None else cls(stride)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.stride}"
+
+    def estimate(self, footage: Footage, frames: range) -> int:
+        """One of ``stride`` frames."""
+        return math.ceil(len(frames) / self.stride)
+
+    def targets(self, footage: Footage, time_range: TimeRange) -> Sequence[int] | None:
+        """Every N-th pts; in a sequential video the decoder counts."""
+        return None if footage.is_sequential else footage.positions[:: self.stride]
+
+    def places(self, footage: Footage) -> Sequence[int]:
+        """Every N-th position."""
+        return footage.positions[:: self.stride]
+
+    def picker(self, window: Window) -> Picker:
+        """Counts the frames of a sequential video."""
+        return StridePicker(window=window, stride=self.stride)
+
+
+@dataclass(frozen=True, slots=True)
+class AllRule(SamplingRule):
+    """``all``: every frame."""
+
+    name = "all"
+
+    @classmethod
+    def read(cls, argument: str | None) -> Self | None:
+        """Nothing may stand behind it."""
+        return cls() if argument is None else None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def estimate(self, footage: Footage, frames: range) -> int:
+        """Each of them."""
+        return len(frames)
+
+    def picker(self, window: Window) -> Picker:
+        """Keeps every frame."""
+        return StridePicker(window=window)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyframesRule(SamplingRule):
+    """``keyframes``: every keyframe."""
+
+    name = "keyframes"
+    needs_pts = False
+
+    @classmethod
+    def read(cls, argument: str | None) -> Self | None:
+        """Nothing may stand behind it."""
+        return cls() if argument is None else None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def estimate(self, footage: Footage, frames: range) -> int:
+        """The keyframes among them."""
+        keyframes = footage.keyframes
+        return bisect.bisect_left(keyframes, frames.stop) - bisect.bisect_left(keyframes, frames.start)
+
+    def places(self, footage: Footage) -> Sequence[int] | None:
+        """The keyframes; in a sequential video any frame may turn out to be one."""
+        return footage.positions if footage.is_sequential else footage.keyframe_positions
+
+    def picker(self, window: Window) -> Picker:
+        """Keeps what the decoder says is a keyframe."""
+        return StridePicker(window=window, keyframes_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class UniformRule(SamplingRule):
+    """``uniform:N``: N frames spread over the video, or over the range of it that a manifest asks for."""
+
+    count: int
+
+    name = "uniform"
+
+    @classmethod
+    def read(cls, argument: str | None) -> Self | None:
+        """A number of frames."""
+        count = _count(argument)
+        return None if count is None else cls(count)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.count}"
+
+    def estimate(self, footage: Footage, frames: range) -> int:
+        """Of a whole video, N."""
+        return min(self.count, len(frames))
+
+    def targets(self, footage: Footage, time_range: TimeRange) -> Sequence[int]:
+        """The first frame at or after the middle of each N-th of the range."""
+        positions, start, end = footage.positions, time_range.start, time_range.end
+        if footage.is_sequential:
+            return uniform_targets(positions, count=self.count)
+        low = 0 if start is None else bisect.bisect_left(positions, footage.first_position_from(start))
+        high = len(positions) if end is None else bisect.bisect_left(positions, footage.first_position_from(end))
+        return uniform_targets(positions[low:high], count=self.count)
+
+    def picker(self, window: Window) -> Picker:
+        """Nothing: what is not among the targets is no sample."""
+        return ListPicker(())
+
+
+def _count(argument: str | None) -> int | None:
+    if argument is None or not re.fullmatch(r"\d{1,18}", argument, re.ASCII):
+        return None
+    return int(argument) if 0 < int(argument) <= _MOST_FRAMES else None
+
+
+_RULES: dict[str, type[SamplingRule]] = {
+    rule.name: rule for rule in (FpsRule, EveryRule, AllRule, KeyframesRule, UniformRule)
+}
+
+
+def parse_rule(text: str) -> SamplingRule:
+    """Read ``fps:2``, ``fps:30000/1001``, ``every:7``, ``all``, ``keyframes`` or ``uniform:9``.
+
+    Raises:
+        UsageError: the text is none of these.
+    """
+    name, colon, argument = text.partition(":")
+    kind = _RULES.get(name)
+    rule = None if kind is None else kind.read(argument if colon else None)
+    if rule is None:
+        raise UsageError(f"bad sampling rule {text!r}: use fps:R, every:N, all, keyframes or uniform:N with R, N > 0")
+    return rule
