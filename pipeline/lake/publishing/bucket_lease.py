@@ -23,10 +23,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from typing_extensions import override
+
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing.bucket_store import BucketStore
 from pipeline.lake.publishing.heartbeat import Heartbeat
 from pipeline.lake.publishing.holders import LEASES, RUNS_OUT_AFTER_S, Holder, LeaseLost, in_use, lost, slot_of
+from pipeline.lake.publishing.lease import Fence, Lease
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.shards import Shard
 from pipeline.storage.retry import RetryPolicy
@@ -37,7 +40,7 @@ _AGAIN_AFTER_S = 0.2
 _HASTE = RetryPolicy(attempts=3, timeout_s=5.0)
 
 
-class BucketLease:
+class BucketLease(Lease):
     """A held lease, renewed in the background until released."""
 
     def __init__(self, store: BucketStore, holder: Holder) -> None:
@@ -67,12 +70,12 @@ class BucketLease:
         return lease
 
     @property
+    @override
     def token(self) -> str:
-        """See ``lease.Lease``."""
         return self._holder.token
 
+    @override
     def release(self) -> None:
-        """See ``lease.Lease``."""
         self._heartbeat.stop()
         # A lease that stays behind does no harm: its process is about to be dead. So not much patience is due.
         with contextlib.suppress(StorageError, UsageError):
@@ -86,15 +89,15 @@ class BucketLease:
         self._store.publish(_beat(self.token), b"", overwrite=True)
 
 
-class BucketFence:
+class BucketFence(Fence):
     """Publishes what has been announced, while the register holds the token."""
 
     def __init__(self, store: BucketStore, token: str) -> None:
         self._store = store
         self._token = token
 
+    @override
     def publish(self, name: str, data: bytes, *, stand_in: bytes) -> bool:
-        """See ``lease.Fence``."""
         name = _marked(name, token=self._token)
         intent = f"{INTENTS}/{self._token}.{uuid.uuid4().hex}.json"
         document = {"name": name, "stand_in": base64.b64encode(stand_in).decode()}
@@ -110,13 +113,13 @@ class BucketFence:
         self._store.remove(intent)
         return is_published
 
+    @override
     def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
-        """See ``lease.Fence``."""
         self._check()
         return self._store.replace(name, data, version=version)
 
+    @override
     def remove(self, name: str) -> None:
-        """See ``lease.Fence``."""
         self._check()
         self._store.remove(name)
 

@@ -18,18 +18,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing.folder_locks import locked, refused
 from pipeline.lake.publishing.folder_store import LocalStore
 from pipeline.lake.publishing.heartbeat import Heartbeat
 from pipeline.lake.publishing.holders import LEASES, RUNS_OUT_AFTER_S, Holder, in_use, lost, slot_of
+from pipeline.lake.publishing.lease import Fence, Lease
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.shards import Shard
 
 _HANDOVER = "handover"
 
 
-class FileLease:
+class FileLease(Lease):
     """A held lease, renewed in the background until released."""
 
     def __init__(self, store: LocalStore, holder: Holder) -> None:
@@ -56,12 +59,12 @@ class FileLease:
         return cls(store, holder)
 
     @property
+    @override
     def token(self) -> str:
-        """See ``lease.Lease``."""
         return self._holder.token
 
+    @override
     def release(self) -> None:
-        """See ``lease.Lease``."""
         self._heartbeat.stop()
         slot = slot_of(self.token)
         # A lease that stays behind does no harm: its process is about to be dead.
@@ -75,25 +78,25 @@ class FileLease:
             os.utime(self._store.root / _file(slot_of(self.token)))
 
 
-class FileFence:
+class FileFence(Fence):
     """Publishes under a lease's lock."""
 
     def __init__(self, store: LocalStore, token: str) -> None:
         self._store = store
         self._token = token
 
+    @override
     def publish(self, name: str, data: bytes, *, stand_in: bytes) -> bool:
-        """See ``lease.Fence``."""
         with fenced(self._store, self._token):
             return self._store.publish(name, data)
 
+    @override
     def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
-        """See ``lease.Fence``."""
         with fenced(self._store, self._token):
             return self._store.replace(name, data, version=version)
 
+    @override
     def remove(self, name: str) -> None:
-        """See ``lease.Fence``."""
         with fenced(self._store, self._token):
             self._store.remove(name)
 
