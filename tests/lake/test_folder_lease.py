@@ -19,8 +19,8 @@ from other_runs import HOLD, kill, line, process, stop, tell, worker_inside
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing import folder_lease, folder_locks, heartbeat
-from pipeline.lake.publishing.folder_lease import FileLease, fenced
-from pipeline.lake.publishing.folder_store import LocalStore
+from pipeline.lake.publishing.folder_lease import FolderLease, fenced
+from pipeline.lake.publishing.folder_store import FolderStore
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.records.shards import WHOLE
 
@@ -33,12 +33,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def acquire(root: Path) -> FileLease:
-    return FileLease.acquire(LocalStore(str(root)), shard=WHOLE)
+def acquire(root: Path) -> FolderLease:
+    return FolderLease.acquire(FolderStore(str(root)), shard=WHOLE)
 
 
 def check(root: Path) -> None:
-    folder_lease.check(LocalStore(str(root)), shard=WHOLE)
+    folder_lease.check(FolderStore(str(root)), shard=WHOLE)
 
 
 def edit(root: Path, *, age_s: float = 0.0, **values: Any) -> None:
@@ -81,7 +81,7 @@ def test_damaged_lease_is_respected_for_a_minute(root: Path, content: bytes) -> 
     (root / LEASE).write_bytes(content)
     with pytest.raises(UsageError, match="its lease is damaged"):
         acquire(root)
-    with pytest.raises(LeaseLost), fenced(LocalStore(str(root)), "1-of-1.abc"):
+    with pytest.raises(LeaseLost), fenced(FolderStore(str(root)), "1-of-1.abc"):
         pass
     os.utime(root / LEASE, (0, 0))
     acquire(root).release()

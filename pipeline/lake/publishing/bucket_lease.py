@@ -29,10 +29,10 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing.bucket_store import BucketStore
 from pipeline.lake.publishing.heartbeat import Heartbeat
 from pipeline.lake.publishing.holders import LEASES, RUNS_OUT_AFTER_S, Holder, LeaseLost, in_use, lost, slot_of
-from pipeline.lake.publishing.lease import Fence, Lease
+from pipeline.lake.publishing.lease import Backend, Fence, Lease
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.shards import Shard
-from pipeline.storage.retry import RetryPolicy
+from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 
 REGISTER = f"{LEASES}/register.json"
 INTENTS = f"{LEASES}/intents"
@@ -50,7 +50,7 @@ class BucketLease(Lease):
 
     @classmethod
     def acquire(cls, store: BucketStore, *, shard: Shard) -> "BucketLease":
-        """See ``backends.acquire``."""
+        """As ``Backend.acquire``."""
         holder = Holder.me(shard)
         store.publish(_beat(holder.token), b"", overwrite=True)
         try:
@@ -87,6 +87,30 @@ class BucketLease(Lease):
         if not _read(self._store).holds(self.token):
             raise lost(self._store.uri)
         self._store.publish(_beat(self.token), b"", overwrite=True)
+
+
+class BucketBackend(Backend):
+    """A dataset in an object store."""
+
+    def __init__(self, uri: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> None:
+        self._store = BucketStore(uri, retry=retry)
+
+    @property
+    @override
+    def store(self) -> BucketStore:
+        return self._store
+
+    @override
+    def acquire(self, *, shard: Shard) -> BucketLease:
+        return BucketLease.acquire(self._store, shard=shard)
+
+    @override
+    def check(self, *, shard: Shard) -> None:
+        check(self._store, shard=shard)
+
+    @override
+    def fence(self, *, token: str) -> "BucketFence":
+        return BucketFence(self._store, token)
 
 
 class BucketFence(Fence):
@@ -129,7 +153,7 @@ class BucketFence(Fence):
 
 
 def check(store: BucketStore, *, shard: Shard) -> None:
-    """See ``backends.check``."""
+    """As ``Backend.check``."""
     # By this machine's clock, which is good enough for what is looked at once more when the lease is taken.
     _read(store).refuse_living(store, shard=shard, now_s=time.time(), is_sure=False)
 

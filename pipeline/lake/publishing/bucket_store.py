@@ -11,7 +11,7 @@ import pyarrow as pa
 from typing_extensions import override
 
 from pipeline.errors import Changed, StorageError, Unreadable, UsageError
-from pipeline.lake.publishing.store import TEMPORARIES, MissingFile, Store
+from pipeline.lake.publishing.store import TEMPORARIES, MissingFile, Store, StoreRefused
 from pipeline.storage.addresses import canonical_uri
 from pipeline.storage.buckets.bucket import Bucket
 from pipeline.storage.buckets.errors import BucketRefused
@@ -25,7 +25,7 @@ _AHEAD_BYTES = 1 << 20
 
 
 class BucketStore(Store):
-    """A folder's name in a bucket. See ``publish.Store``."""
+    """A folder's name in a bucket."""
 
     def __init__(self, root_uri: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> None:
         """Raises ``UsageError``: no driver, no account or no credentials."""
@@ -149,5 +149,7 @@ class BucketStore(Store):
             raise MissingFile(f"{self._uri}/{name}: not in the dataset") from None
         except Changed:
             raise
+        except BucketRefused as error:
+            raise StoreRefused(str(error)) from None
         except Unreadable as error:
             raise StorageError(f"{error.uri}: {error.detail}") from None

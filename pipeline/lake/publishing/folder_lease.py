@@ -22,27 +22,28 @@ from typing_extensions import override
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing.folder_locks import locked, refused
-from pipeline.lake.publishing.folder_store import LocalStore
+from pipeline.lake.publishing.folder_store import FolderStore
 from pipeline.lake.publishing.heartbeat import Heartbeat
 from pipeline.lake.publishing.holders import LEASES, RUNS_OUT_AFTER_S, Holder, in_use, lost, slot_of
-from pipeline.lake.publishing.lease import Fence, Lease
+from pipeline.lake.publishing.lease import Backend, Fence, Lease
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.shards import Shard
+from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 
 _HANDOVER = "handover"
 
 
-class FileLease(Lease):
+class FolderLease(Lease):
     """A held lease, renewed in the background until released."""
 
-    def __init__(self, store: LocalStore, holder: Holder) -> None:
+    def __init__(self, store: FolderStore, holder: Holder) -> None:
         self._store = store
         self._holder = holder
         self._heartbeat = Heartbeat(self._renew)
 
     @classmethod
-    def acquire(cls, store: LocalStore, *, shard: Shard) -> "FileLease":
-        """See ``backends.acquire``."""
+    def acquire(cls, store: FolderStore, *, shard: Shard) -> "FolderLease":
+        """As ``Backend.acquire``."""
         holder = Holder.me(shard)
         try:
             (store.root / LEASES).mkdir(exist_ok=True)
@@ -78,10 +79,34 @@ class FileLease(Lease):
             os.utime(self._store.root / _file(slot_of(self.token)))
 
 
-class FileFence(Fence):
+class FolderBackend(Backend):
+    """A dataset in a folder."""
+
+    def __init__(self, uri: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> None:
+        self._store = FolderStore(uri, retry=retry)
+
+    @property
+    @override
+    def store(self) -> FolderStore:
+        return self._store
+
+    @override
+    def acquire(self, *, shard: Shard) -> FolderLease:
+        return FolderLease.acquire(self._store, shard=shard)
+
+    @override
+    def check(self, *, shard: Shard) -> None:
+        check(self._store, shard=shard)
+
+    @override
+    def fence(self, *, token: str) -> "FolderFence":
+        return FolderFence(self._store, token)
+
+
+class FolderFence(Fence):
     """Publishes under a lease's lock."""
 
-    def __init__(self, store: LocalStore, token: str) -> None:
+    def __init__(self, store: FolderStore, token: str) -> None:
         self._store = store
         self._token = token
 
@@ -102,7 +127,7 @@ class FileFence(Fence):
 
 
 @contextlib.contextmanager
-def fenced(store: LocalStore, token: str) -> Iterator[None]:
+def fenced(store: FolderStore, token: str) -> Iterator[None]:
     """While the body runs, the lease cannot change hands.
 
     Raises:
@@ -117,8 +142,8 @@ def fenced(store: LocalStore, token: str) -> Iterator[None]:
         yield
 
 
-def check(store: LocalStore, *, shard: Shard) -> None:
-    """See ``backends.check``."""
+def check(store: FolderStore, *, shard: Shard) -> None:
+    """As ``Backend.check``."""
     for slot in _rivals(store, shard):
         _refuse_living(store, slot, shard=shard)
 
@@ -143,7 +168,7 @@ class _Found:
         return self.holder is not None and self.holder.token == token
 
 
-def _rivals(store: LocalStore, shard: Shard) -> list[str]:
+def _rivals(store: FolderStore, shard: Shard) -> list[str]:
     """The slots with a lease that cannot be held beside the shard's own, which is one of them."""
     try:
         names = store.list(LEASES)
@@ -156,14 +181,14 @@ def _rivals(store: LocalStore, shard: Shard) -> list[str]:
 
 
 @contextlib.contextmanager
-def _free(store: LocalStore, slot: str, *, shard: Shard) -> Iterator[None]:
+def _free(store: FolderStore, slot: str, *, shard: Shard) -> Iterator[None]:
     """While the body runs, the slot is nobody's, and nothing that its last holder published is in flight."""
     with _locked(store, slot, fcntl.LOCK_EX):
         _refuse_living(store, slot, shard=shard)
         yield
 
 
-def _refuse_living(store: LocalStore, slot: str, *, shard: Shard) -> None:
+def _refuse_living(store: FolderStore, slot: str, *, shard: Shard) -> None:
     current = _read(store, slot)
     if current is None:
         return
@@ -172,7 +197,7 @@ def _refuse_living(store: LocalStore, slot: str, *, shard: Shard) -> None:
         raise in_use(store.uri, where=current.where, slot=slot, shard=shard)
 
 
-def _read(store: LocalStore, slot: str) -> _Found | None:
+def _read(store: FolderStore, slot: str) -> _Found | None:
     name = _file(slot)
     try:
         data = store.read(name)
@@ -192,6 +217,6 @@ def _file(slot: str) -> str:
     return f"{LEASES}/{slot}.json"
 
 
-def _locked(store: LocalStore, name: str, operation: int) -> contextlib.AbstractContextManager[None]:
+def _locked(store: FolderStore, name: str, operation: int) -> contextlib.AbstractContextManager[None]:
     path = store.root / LEASES / f"{name}.lock"
     return locked(path, operation, root=store.uri, who="a worker of an earlier run")

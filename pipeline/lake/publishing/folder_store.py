@@ -40,7 +40,7 @@ _WHAT_TO_DO = {
 }
 
 
-class LocalStore(Store):
+class FolderStore(Store):
     """A folder of this machine's file system, network mounts included.
 
     Attributes:
