@@ -8,7 +8,7 @@ import pytest
 from other_runs import HOLD, PUBLISH, kill, line, process, stop, tell, worker_inside
 
 from pipeline.errors import UsageError
-from pipeline.lake.publishing import bucket_lease, heartbeat
+from pipeline.lake.publishing import heartbeat, holders
 from pipeline.lake.publishing.bucket_lease import INTENTS, REGISTER, BucketBackend
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.records.shards import WHOLE, Shard
@@ -26,7 +26,7 @@ def lake(bucket_place: str) -> BucketBackend:
 
 @pytest.fixture
 def short_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket_lease, "RUNS_OUT_AFTER_S", RUNS_OUT_AFTER_S)
+    monkeypatch.setattr(holders, "RUNS_OUT_AFTER_S", RUNS_OUT_AFTER_S)
 
 
 def move_elsewhere(lake: BucketBackend) -> None:

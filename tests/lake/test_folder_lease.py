@@ -66,6 +66,33 @@ def test_a_run_that_cannot_be_seen_holds_for_a_minute_after_its_last_renewal(
     acquire(root).release()
 
 
+@pytest.mark.parametrize("ahead_s", [90, -90, 86_400 * 365, -86_400 * 365])
+def test_a_run_elsewhere_is_judged_by_the_file_systems_clock_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    acquire(root)
+    edit(root, boot_id="another", age_s=50)
+    right_s = time.time
+    monkeypatch.setattr(time, "time", lambda: right_s() + ahead_s)
+    with pytest.raises(UsageError, match="in use"):
+        acquire(root)
+    os.utime(root / LEASE, (right_s() - 61,) * 2)
+    check(root)
+    acquire(root).release()
+
+
+def test_checking_by_a_clock_that_is_behind_leaves_the_judgement_to_who_takes_the_lease(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire(root)
+    edit(root, boot_id="another")
+    right_s = time.time
+    monkeypatch.setattr(time, "time", lambda: right_s() - 90)
+    check(root)
+    with pytest.raises(UsageError, match="in use"):
+        acquire(root)
+
+
 @pytest.mark.parametrize(
     "content",
     [

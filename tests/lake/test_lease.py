@@ -4,17 +4,20 @@ import contextlib
 import json
 import os
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from other_runs import HOLD, PUBLISH, kill, line, process, stop, tell
 
-from pipeline.errors import UsageError
-from pipeline.lake.publishing import bucket_lease
-from pipeline.lake.publishing.backends import backend_at
-from pipeline.lake.publishing.bucket_lease import BucketBackend
+from pipeline.errors import RunError, StorageError, UsageError
+from pipeline.lake.publishing import bucket_lease, heartbeat
+from pipeline.lake.publishing.backends import backend_at, leased
+from pipeline.lake.publishing.bucket_lease import BucketBackend, BucketLease
+from pipeline.lake.publishing.folder_lease import FolderLease
 from pipeline.lake.publishing.holders import LeaseLost
-from pipeline.lake.publishing.lease import Backend
+from pipeline.lake.publishing.lease import Backend, Lease
 from pipeline.records.shards import WHOLE, Shard
 
 FIRST, SECOND = Shard(index=1, count=2), Shard(index=2, count=2)
@@ -207,3 +210,54 @@ def test_release_leaves_the_lease_of_another_run_alone(lake: Backend) -> None:
 def test_checking_where_there_is_no_dataset_finds_no_lease_and_writes_nothing(place: str) -> None:
     backend_at(place).check(shard=WHOLE)
     assert backend_at(place).store.list("_vidlake/leases") == []
+
+
+def renew_by(monkeypatch: pytest.MonkeyPatch, renew: Callable[..., None]) -> None:
+    monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.02)
+    for lease in (FolderLease, BucketLease):
+        monkeypatch.setattr(lease, "_renew", renew)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError(), ValueError("whatever")])
+def test_a_run_ends_when_its_lease_cannot_be_renewed_for_an_unforeseen_reason(
+    lake: Backend, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    is_broken = threading.Event()
+
+    def fail(_: Lease) -> None:
+        if is_broken.is_set():
+            raise error
+
+    def run() -> None:
+        with leased(lake, shard=WHOLE):
+            is_broken.set()
+            time.sleep(60)
+
+    renew_by(monkeypatch, fail)
+    began = time.monotonic()
+    with pytest.raises(RunError, match=f"could not be renewed .{type(error).__name__}"):
+        run()
+    assert time.monotonic() - began < 30
+    is_broken.clear()
+    lake.acquire(shard=WHOLE).release()
+
+
+@pytest.mark.parametrize("error", [StorageError("busy"), OSError("busy")])
+def test_a_run_goes_on_when_renewing_fails_for_a_while(
+    lake: Backend, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    beats = threading.Semaphore(0)
+
+    def fail(_: Lease) -> None:
+        beats.release()
+        raise error
+
+    renew_by(monkeypatch, fail)
+    with leased(lake, shard=WHOLE):
+        assert all(beats.acquire(timeout=10) for _ in range(3))
+
+
+def test_an_interrupted_run_stays_an_interrupted_run(lake: Backend) -> None:
+    with pytest.raises(KeyboardInterrupt), leased(lake, shard=WHOLE):
+        raise KeyboardInterrupt
+    lake.acquire(shard=WHOLE).release()

@@ -45,10 +45,12 @@ def leased(backend: Backend, *, shard: Shard) -> Iterator[str]:
     Raises:
         UsageError: the place takes no files, or another run holds it.
         StorageError: the store failed.
+        RunError: the lease could not be renewed any more, for a reason that is no failure of the store.
     """
     backend.store.ensure_writable()
     held = backend.acquire(shard=shard)
     try:
-        yield held.token
+        with held.guard():
+            yield held.token
     finally:
         held.release()

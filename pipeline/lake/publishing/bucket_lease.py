@@ -25,10 +25,19 @@ from pathlib import PurePosixPath
 
 from typing_extensions import override
 
-from pipeline.errors import StorageError, UsageError
+from pipeline.errors import RunError, StorageError, UsageError
 from pipeline.lake.publishing.bucket_store import BucketStore
 from pipeline.lake.publishing.heartbeat import Heartbeat
-from pipeline.lake.publishing.holders import LEASES, RUNS_OUT_AFTER_S, Holder, LeaseLost, in_use, lost, slot_of
+from pipeline.lake.publishing.holders import (
+    LEASES,
+    RUNS_OUT_AFTER_S,
+    Holder,
+    LeaseLost,
+    in_use,
+    is_fresh,
+    lost,
+    slot_of,
+)
 from pipeline.lake.publishing.lease import Backend, Fence, Lease
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.shards import Shard
@@ -54,17 +63,18 @@ class BucketLease(Lease):
         holder = Holder.me(shard)
         store.publish(_beat(holder.token), b"", overwrite=True)
         try:
-            now_s = store.modified_s(_beat(holder.token)) or time.time()
+            now_s = _written_s(store, _beat(holder.token))
             before = _amend(store, lambda register: register.entered(store, holder, shard=shard, now_s=now_s))
         except UsageError:
             store.remove(_beat(holder.token))
             raise
         lease = cls(store, holder)
         try:
-            for slot in _rivals(before.left(holder.token), shard):
-                store.remove(_beat(before.holders[slot].token))
-            _block_strangers(store)
-        except StorageError:
+            with lease.guard():
+                for slot in _rivals(before.left(holder.token), shard):
+                    store.remove(_beat(before.holders[slot].token))
+                _block_strangers(store)
+        except RunError:
             lease.release()
             raise
         return lease
@@ -73,6 +83,10 @@ class BucketLease(Lease):
     @override
     def token(self) -> str:
         return self._holder.token
+
+    @override
+    def guard(self) -> contextlib.AbstractContextManager[None]:
+        return self._heartbeat.guard(self._store.uri)
 
     @override
     def release(self) -> None:
@@ -183,27 +197,29 @@ class _Register:
 
     def refuse_living(self, store: BucketStore, *, shard: Shard, now_s: float, is_sure: bool) -> None:
         """Raise ``UsageError`` while a run lives that cannot go on beside one of the ``shard``."""
-        if self.is_damaged and _is_fresh(store.modified_s(REGISTER), now_s=now_s, is_sure=is_sure):
+        if self.is_damaged and is_fresh(store.modified_s(REGISTER), now_s=now_s, is_sure=is_sure):
             where = f"its lease is damaged, and runs out {RUNS_OUT_AFTER_S:.0f} s after it was last written"
             raise in_use(store.uri, where=where, slot=shard.slot, shard=shard)
         for slot in _rivals(self.holders, shard):
             holder = self.holders[slot]
             is_running = holder.is_running()
             if is_running is None:
-                is_running = _is_fresh(store.modified_s(_beat(holder.token)), now_s=now_s, is_sure=is_sure)
+                is_running = is_fresh(store.modified_s(_beat(holder.token)), now_s=now_s, is_sure=is_sure)
             if is_running:
                 raise in_use(store.uri, where=holder.where, slot=slot, shard=shard)
+
+
+def _written_s(store: BucketStore, name: str) -> float:
+    """When a file that was just written was written, which is now by the store's clock."""
+    written_s = store.modified_s(name)
+    if written_s is None:
+        raise StorageError(f"{store.uri}/{name}: was written and is not there; run the same command again")
+    return written_s
 
 
 def _rivals(slots: Iterable[str], shard: Shard) -> list[str]:
     """Those that cannot be held beside the shard's own, which is one of them."""
     return [slot for slot in slots if slot == shard.slot or not slot.endswith(f"-of-{shard.count}")]
-
-
-def _is_fresh(modified_s: float | None, *, now_s: float, is_sure: bool) -> bool:
-    if modified_s is None:
-        return False
-    return now_s - modified_s < RUNS_OUT_AFTER_S and (is_sure or now_s >= modified_s)
 
 
 def _read(store: BucketStore) -> _Register:

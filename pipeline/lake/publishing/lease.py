@@ -3,6 +3,7 @@
 Runs of different shards of one number go on side by side; every other second run is refused while the first lives.
 """
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from pipeline.lake.publishing.store import Store
@@ -15,6 +16,9 @@ class Lease(Protocol):
     @property
     def token(self) -> str:
         """What the run's workers publish with."""
+
+    def guard(self) -> AbstractContextManager[None]:
+        """While the body runs, a lease that cannot be renewed for an unforeseen reason ends it as a ``RunError``."""
 
     def release(self) -> None:
         """Give the lease back; one that was taken over meanwhile, or a store that fails, is left alone."""
