@@ -22,7 +22,6 @@ from benchmarks.stand_ins import NUM_SAMPLES, embedded
 from pipeline.extract.tally import private_bytes
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.publishing import backends
 from pipeline.records.shards import WHOLE
 
 _DIM = 1280
@@ -34,7 +33,7 @@ def scattered(folder: str, *, num_bytes: float) -> Dataset:
     """A dataset whose files hold a few segments each, of any videos."""
     dataset = Dataset.at(folder)
     dataset.store.ensure_writable()
-    held = backends.acquire(dataset.store, shard=WHOLE)
+    held = dataset.backend.acquire(shard=WHOLE)
     info = dataset_info(dim=_DIM)
     dataset.create(info)
     num_videos = round(num_bytes / (NUM_SAMPLES * _DIM * 4 * _SEGMENTS_PER_VIDEO))
@@ -66,7 +65,7 @@ def main() -> None:
         source = scattered(f"{folder}/old", num_bytes=asked.gigabytes * 1e9)
         target = Dataset.at(f"{folder}/new")
         target.store.ensure_writable()
-        held = backends.acquire(target.store, shard=WHOLE)
+        held = target.backend.acquire(shard=WHOLE)
         before_bytes, began = private_bytes(os.getpid()), time.monotonic()
         done = compact(source, target, token=held.token)
         wall_s = time.monotonic() - began

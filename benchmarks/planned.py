@@ -32,7 +32,6 @@ from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import RESERVED_COLUMNS
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
-from pipeline.lake.publishing import backends
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.resources import Hardware
 from pipeline.records.schemas import EMBEDDED, TASKS
@@ -193,7 +192,7 @@ def run(
     marks: dict[str, float] = {}
     inputs = Inputs([str(archive)], exclude=dataset.store.uri, reserved=RESERVED_COLUMNS)
     dataset.store.ensure_writable()
-    held = backends.acquire(dataset.store, shard=WHOLE)
+    held = dataset.backend.acquire(shard=WHOLE)
     try:
         dataset.create(info)
         job = Run(

@@ -32,7 +32,6 @@ from pipeline.extract.tally import private_bytes
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.ledger import Ledger
-from pipeline.lake.publishing import backends
 from pipeline.records.resources import Hardware
 from pipeline.records.shards import WHOLE
 
@@ -70,7 +69,7 @@ def compacted(dataset: Dataset, folder: str) -> Dataset:
     """The dataset in files of as many segments as real ones of 256 MiB."""
     target = Dataset.at(folder)
     target.store.ensure_writable()
-    held = backends.acquire(target.store, shard=WHOLE)
+    held = target.backend.acquire(shard=WHOLE)
     before = read_footers(dataset)
     per_file = (256 << 20) / (stand_ins.NUM_SAMPLES * _BYTES_PER_SAMPLE)
     try:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 HOLD = """
 import sys, time
-from pipeline.lake.publishing import backends, holders
+from pipeline.lake.publishing import holders
 from pipeline.records.shards import Shard
 from pipeline.errors import UsageError
-from pipeline.lake.publishing.backends import store_at
+from pipeline.lake.publishing.backends import backend_at
 try:
-    held = backends.acquire(store_at(sys.argv[1]), shard=Shard.parse(sys.argv[2]))
+    held = backend_at(sys.argv[1]).acquire(shard=Shard.parse(sys.argv[2]))
 except UsageError as error:
     print("refused", error, flush=True)
 else:
@@ -26,23 +26,23 @@ _PUBLISH = """
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    is_new = backends.fence(store_at(sys.argv[1]), token=sys.argv[2]).publish("features/x", b"rows", stand_in=b"none")
+    is_new = backend_at(sys.argv[1]).fence(token=sys.argv[2]).publish("features/x", b"rows", stand_in=b"none")
     print("published" if is_new else "there already", flush=True)
 except holders.LeaseLost:
     print("refused", flush=True)
 """
 PUBLISH = f"""
 import sys
-from pipeline.lake.publishing import backends, holders
-from pipeline.lake.publishing.backends import store_at
+from pipeline.lake.publishing import holders
+from pipeline.lake.publishing.backends import backend_at
 {_PUBLISH}
 """
 PUBLISH_HALTING = f"""
 import sys
-from pipeline.lake.publishing import backends, holders
+from pipeline.lake.publishing import holders
 from pipeline.lake.publishing.bucket_store import BucketStore
-from pipeline.lake.publishing.folder_store import LocalStore
-from pipeline.lake.publishing.backends import store_at
+from pipeline.lake.publishing.folder_store import FolderStore
+from pipeline.lake.publishing.backends import backend_at
 
 def halting(publish):
     def halt(store, name, data, **options):
@@ -52,7 +52,7 @@ def halting(publish):
         return publish(store, name, data, **options)
     return halt
 
-for kind in (LocalStore, BucketStore):
+for kind in (FolderStore, BucketStore):
     kind.publish = halting(kind.publish)
 {_PUBLISH}
 """

@@ -12,7 +12,6 @@ import pyarrow as pa
 from pipeline.errors import INPUT_ERRORS
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
-from pipeline.lake.publishing import backends
 from pipeline.records.model_info import FeatureType, ModelInfo, Preprocessing
 from pipeline.records.rows import embedded_rows, samples_row, table_of
 from pipeline.records.schemas import PLAN, TASKS
@@ -52,7 +51,7 @@ def new_dataset(folder: Path | str, *, dtype: FeatureType = "float32", shard: Sh
     """A dataset without a video, and the token of its lease."""
     dataset = Dataset.at(str(folder))
     dataset.store.ensure_writable()
-    token = backends.acquire(dataset.store, shard=shard).token
+    token = dataset.backend.acquire(shard=shard).token
     dataset.create(dataset_info(dtype=dtype))
     return dataset, token
 

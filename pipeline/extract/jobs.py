@@ -20,7 +20,6 @@ from pipeline.lake.dataset import Dataset, DatasetInfo, leased
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import pending_tasks
 from pipeline.lake.planned import Planned
-from pipeline.lake.publishing import backends
 from pipeline.records.model_info import ModelInfo
 from pipeline.records.resources import Hardware
 from pipeline.records.shards import WHOLE, Shard
@@ -43,7 +42,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
     known = dataset.info()
     if known is not None:
         _refuse_early(known, request, dataset)
-    backends.check(dataset.store, shard=request.run.shard)
+    dataset.backend.check(shard=request.run.shard)
     from pipeline.cluster.start import starting
 
     with starting(request.run.address) as cluster:
@@ -68,7 +67,7 @@ def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
     give_back_what_is_freed()
     dataset = Dataset.at(uri)
     info = dataset.existing()
-    backends.check(dataset.store, shard=WHOLE)
+    dataset.backend.check(shard=WHOLE)
     from pipeline.cluster.start import starting
 
     with starting(options.address) as cluster:

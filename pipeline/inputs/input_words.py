@@ -15,12 +15,12 @@ import pyarrow as pa
 from pipeline.errors import Unreadable, UsageError
 from pipeline.inputs.manifests import Entry, Manifest, is_manifest
 from pipeline.inputs.sources import Source
-from pipeline.storage.addresses import canonical_uri
+from pipeline.storage.addresses import canonical_uri, is_in_bucket, is_local
 from pipeline.storage.buckets.listing import BucketListing, Found
 from pipeline.storage.local_listing import Listing
 from pipeline.storage.reader import Identity
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
-from pipeline.storage.schemes import is_in_bucket, is_local, require_scheme, stat
+from pipeline.storage.schemes import require_scheme, stat
 
 _STAT_THREADS = 32
 _STATS_AHEAD = 4 * _STAT_THREADS

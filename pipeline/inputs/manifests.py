@@ -18,10 +18,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, UsageError
-from pipeline.storage.addresses import canonical_uri
+from pipeline.storage.addresses import canonical_uri, is_in_bucket, is_local
 from pipeline.storage.reader import Identity, RangesFile
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
-from pipeline.storage.schemes import is_in_bucket, is_local, open_reader, require_scheme
+from pipeline.storage.schemes import open_reader, require_scheme
 
 _FORMATS = ("csv", "parquet", "txt")
 _RANGE_COLUMNS = ("start_s", "end_s")

@@ -25,13 +25,11 @@ from pipeline.lake.features_file import (
     read_rows,
 )
 from pipeline.lake.publishing import backends
-from pipeline.lake.publishing.backends import fence, store_at
-from pipeline.lake.publishing.lease import Fence
-from pipeline.lake.publishing.store import MissingFile, Store
+from pipeline.lake.publishing.lease import Backend, Fence
+from pipeline.lake.publishing.store import MissingFile, StoreRefused
 from pipeline.records.rows import concat, last_attempts, settled_entries
 from pipeline.records.schemas import PLAN, SETTLED
 from pipeline.records.shards import Shard
-from pipeline.storage.buckets.errors import BucketRefused
 from pipeline.storage.retry import DEFAULT_RETRY, Transient, persistently
 
 CONFIG = "_vidlake/config.json"
@@ -60,8 +58,9 @@ class DatasetInfo:
 class Dataset:
     """A dataset that exists or is about to. Publishing needs the token of a lease that is held."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.store = backend.store
 
     @classmethod
     def at(cls, uri: str) -> "Dataset":
@@ -70,7 +69,7 @@ class Dataset:
         Raises:
             UsageError: datasets cannot be kept there.
         """
-        return cls(store_at(uri))
+        return cls(backends.backend_at(uri))
 
     # -- configuration
 
@@ -87,7 +86,7 @@ class Dataset:
             if not name:
                 return None
             return DatasetInfo(config=DatasetConfig.from_json(document), weights=str(document["weights"]))
-        except BucketRefused as error:
+        except StoreRefused as error:
             raise UsageError(str(error)) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -295,7 +294,7 @@ class Dataset:
         return pa.ipc.open_stream(piece).read_all()
 
     def _fence(self, token: str) -> Fence:
-        return fence(self.store, token=token)
+        return self.backend.fence(token=token)
 
     def _uri(self, name: str) -> str:
         return f"{self.store.uri}/{name}"
@@ -354,12 +353,6 @@ def _parquet(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-@contextlib.contextmanager
-def leased(dataset: Dataset, *, shard: Shard) -> Iterator[str]:
+def leased(dataset: Dataset, *, shard: Shard) -> contextlib.AbstractContextManager[str]:
     """The token of the lease of a shard of the dataset, held until the end of the ``with``."""
-    dataset.store.ensure_writable()
-    held = backends.acquire(dataset.store, shard=shard)
-    try:
-        yield held.token
-    finally:
-        held.release()
+    return backends.leased(dataset.backend, shard=shard)

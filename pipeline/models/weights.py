@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import InputError, UsageError
-from pipeline.storage.addresses import canonical_uri
-from pipeline.storage.schemes import is_local, open_reader
+from pipeline.storage.addresses import canonical_uri, is_local
+from pipeline.storage.schemes import open_reader
 
 WRAPPING_KEYS = ("state_dict", "model_state_dict", "model")
 """Under these training scripts keep the state dict in a checkpoint that also holds an optimizer."""

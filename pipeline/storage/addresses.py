@@ -2,6 +2,7 @@
 
 import os
 import re
+from enum import Enum
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pipeline.errors import UsageError
@@ -31,6 +32,34 @@ def scheme_of(text: str) -> str:
     """The lower-case scheme of an address; ``file`` for a plain path."""
     match = _SCHEME.match(text)
     return (match[1] or match[2]).lower() if match else "file"
+
+
+class Place(Enum):
+    """A kind of place where objects lie; each is read, and may keep datasets, in one way."""
+
+    FILES = "this machine's file system"
+    BUCKET = "an object store"
+    WEB = "a web server"
+
+
+def place_of(text: str) -> Place | None:
+    """Where an address is; ``None``: of a scheme that is not known here."""
+    scheme = scheme_of(text)
+    if scheme == "file":
+        return Place.FILES
+    if scheme in BUCKET_FAMILIES:
+        return Place.BUCKET
+    return Place.WEB if scheme in _DEFAULT_PORTS else None
+
+
+def is_local(text: str) -> bool:
+    """Whether an address is on this machine's file system."""
+    return place_of(text) is Place.FILES
+
+
+def is_in_bucket(text: str) -> bool:
+    """Whether an address lies in an object store."""
+    return place_of(text) is Place.BUCKET
 
 
 def canonical_uri(text: str) -> str:

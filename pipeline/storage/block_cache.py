@@ -3,6 +3,8 @@
 from abc import abstractmethod
 from collections import OrderedDict
 
+from typing_extensions import override
+
 from pipeline.storage.reader import Reader
 
 # A jump costs a block, a keyframe or so; going straight on soon takes 4 MiB a request, which outweighs its delay.
@@ -26,8 +28,8 @@ class BlockReader(Reader):
     def _fetch(self, start: int, end: int) -> bytes:
         """All bytes ``[start, end)``, which lie within the object. Raises as ``read_at`` does."""
 
+    @override
     def read_at(self, offset: int, length: int) -> bytes:
-        """See ``Reader``."""
         end = min(offset + length, self.size_bytes)
         if not 0 <= offset < end:
             return b""
@@ -35,8 +37,8 @@ class BlockReader(Reader):
         data = b"".join([self._block(index, last=last) for index in range(first, last + 1)])
         return data[offset - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
 
+    @override
     def close(self) -> None:
-        """See ``Reader``."""
         self._blocks.clear()
 
     def _keep(self, index: int, block: bytes) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 import fsspec
 import yarl
 from fsspec.asyn import sync
+from typing_extensions import override
 
 from pipeline.errors import Changed, StorageError, Unreadable
 from pipeline.storage.addresses import canonical_uri
@@ -147,15 +148,15 @@ class HttpReader(BlockReader):
             self.close()
             raise Unreadable(self.uri, "empty")
 
+    @override
     def read_at(self, offset: int, length: int) -> bytes:
-        """See ``Reader``."""
         if self._spool is None:
             return super().read_at(offset, length)
         end = min(offset + length, self.size_bytes)
         return _read(self._spool, offset, end) if 0 <= offset < end else b""
 
+    @override
     def close(self) -> None:
-        """See ``Reader``."""
         super().close()
         if self._spool is not None:
             self._spool.close()

@@ -5,6 +5,8 @@ import os
 import stat as file_mode
 from functools import partial
 
+from typing_extensions import override
+
 from pipeline.errors import Changed, Unreadable
 from pipeline.storage.reader import Gone, Identity, Reader
 from pipeline.storage.retry import RetryPolicy, Transient, persistently
@@ -28,8 +30,8 @@ class LocalReader(Reader):
             self.close()
             raise
 
+    @override
     def read_at(self, offset: int, length: int) -> bytes:
-        """See ``Reader``."""
         end = min(offset + length, self.size_bytes)
         if not 0 <= offset < end:
             return b""
@@ -42,8 +44,8 @@ class LocalReader(Reader):
             offset += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    @override
     def close(self) -> None:
-        """See ``Reader``."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1

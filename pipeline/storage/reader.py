@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from typing_extensions import override
+
 from pipeline.errors import Changed, Unreadable
 
 
@@ -48,26 +50,26 @@ class RangesFile(io.RawIOBase):
         self._size_bytes = size_bytes
         self._at = 0
 
+    @override
     def readable(self) -> bool:
-        """Always."""
         return True
 
+    @override
     def seekable(self) -> bool:
-        """Always."""
         return True
 
+    @override
     def tell(self) -> int:
-        """As ``io.RawIOBase``."""
         return self._at
 
+    @override
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As ``io.RawIOBase``."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size_bytes}[whence]
         self._at = origin + offset
         return self._at
 
+    @override
     def readinto(self, buffer: Any) -> int:
-        """As ``io.RawIOBase``; never asks past the end."""
         length = min(len(buffer), self._size_bytes - self._at)
         if length <= 0:
             return 0

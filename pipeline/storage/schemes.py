@@ -1,18 +1,16 @@
 """Where videos lie: identify and read an object by its address, whatever the store."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from typing_extensions import override
+
 from pipeline.errors import UsageError
-from pipeline.storage.addresses import BUCKET_FAMILIES, canonical_uri, scheme_of
+from pipeline.storage.addresses import Place, canonical_uri, place_of, scheme_of
 from pipeline.storage.buckets.credentials import require_driver
 from pipeline.storage.local import LocalReader, stat_file
 from pipeline.storage.reader import Identity, Reader
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy, persistently
-
-
-def is_local(locator: str) -> bool:
-    """Whether the address is on this machine's file system."""
-    return scheme_of(locator) == "file"
 
 
 def stat(locator: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> Identity:
@@ -27,7 +25,7 @@ def stat(locator: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> Identity:
         StorageError: the store failed, after retries.
         UsageError: no such scheme here.
     """
-    return _store(locator).identify(locator, retry=retry)
+    return _objects_of(locator).identify(locator, retry=retry)
 
 
 def open_reader(locator: str, *, expected: Identity | None = None, retry: RetryPolicy = DEFAULT_RETRY) -> Reader:
@@ -44,12 +42,7 @@ def open_reader(locator: str, *, expected: Identity | None = None, retry: RetryP
         StorageError: the store failed, after retries.
         UsageError: no such scheme here.
     """
-    return _store(locator).open(locator, expected=expected, retry=retry)
-
-
-def is_in_bucket(locator: str) -> bool:
-    """Whether the address lies in an object store."""
-    return scheme_of(locator) in BUCKET_FAMILIES
+    return _objects_of(locator).open(locator, expected=expected, retry=retry)
 
 
 def require_scheme(locator: str) -> None:
@@ -58,64 +51,92 @@ def require_scheme(locator: str) -> None:
     Raises:
         UsageError: the scheme is unknown, or its driver is not installed.
     """
-    _store(locator)
+    _objects_of(locator)
 
 
-class _Store(Protocol):
-    """What one family of schemes does."""
+class _Objects(Protocol):
+    """The objects of one kind of place."""
 
-    def identify(self, locator: str, *, retry: RetryPolicy) -> Identity: ...
+    def require_driver(self, locator: str) -> None:
+        """Make sure that the library for it is installed."""
 
-    def open(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> Reader: ...
+    def identify(self, locator: str, *, retry: RetryPolicy) -> Identity:
+        """As ``stat``."""
+
+    def open(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> Reader:
+        """As ``open_reader``."""
 
 
-class _LocalStore:
+class _FileObjects(_Objects):
+    @override
+    def require_driver(self, locator: str) -> None:
+        pass
+
+    @override
     def identify(self, locator: str, *, retry: RetryPolicy) -> Identity:
         path = canonical_uri(locator)
         return persistently(lambda: stat_file(path), uri=path, retry=retry)
 
+    @override
     def open(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> Reader:
         return LocalReader(canonical_uri(locator), expected=expected, retry=retry)
 
 
-class _HttpStore:
+class _WebObjects(_Objects):
+    @override
+    def require_driver(self, locator: str) -> None:
+        try:
+            import aiohttp  # noqa: F401 (the driver, which only remote archives need)
+        except ImportError:
+            scheme = scheme_of(locator)
+            raise UsageError(f"{scheme}:// needs a driver that is not installed: pip install 'fsspec[http]'") from None
+
+    @override
     def identify(self, locator: str, *, retry: RetryPolicy) -> Identity:
         from pipeline.storage.http_reader import identify
 
         return identify(locator, retry=retry)
 
+    @override
     def open(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> Reader:
         from pipeline.storage.http_reader import HttpReader
 
         return HttpReader(locator, expected=expected, retry=retry)
 
 
-class _BucketStore:
+class _BucketObjects(_Objects):
+    @override
+    def require_driver(self, locator: str) -> None:
+        require_driver(scheme_of(locator))
+
+    @override
     def identify(self, locator: str, *, retry: RetryPolicy) -> Identity:
         from pipeline.storage.buckets.bucket import Bucket
 
         bucket, key = Bucket.of(locator)
         return bucket.head(key, retry=retry)
 
+    @override
     def open(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> Reader:
         from pipeline.storage.buckets.reader import BucketReader
 
         return BucketReader(locator, expected=expected, retry=retry)
 
 
-def _store(locator: str) -> _Store:
-    scheme = scheme_of(locator)
-    if scheme == "file":
-        return _LocalStore()
-    if scheme in BUCKET_FAMILIES:
-        require_driver(scheme)
-        return _BucketStore()
-    if scheme not in ("http", "https"):
+_OBJECTS: Mapping[Place, _Objects] = {
+    Place.FILES: _FileObjects(),
+    Place.WEB: _WebObjects(),
+    Place.BUCKET: _BucketObjects(),
+}
+
+
+def _objects_of(locator: str) -> _Objects:
+    place = place_of(locator)
+    if place is None:
         raise UsageError(
-            f"{scheme}:// cannot be read: give a local path, or an address of file, http(s), s3, gs, az or abfs(s)"
+            f"{scheme_of(locator)}:// cannot be read: give a local path, or an address of file, http(s), s3, gs, az or "
+            "abfs(s)"
         )
-    try:
-        import aiohttp  # noqa: F401 (the driver, which only remote archives need)
-    except ImportError:
-        raise UsageError(f"{scheme}:// needs a driver that is not installed: pip install 'fsspec[http]'") from None
-    return _HttpStore()
+    objects = _OBJECTS[place]
+    objects.require_driver(locator)
+    return objects

@@ -12,7 +12,7 @@ from lakes import MODEL, assert_same, features, kill, started, statuses, table, 
 from other_runs import HOLD, line, process
 from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
 
-from pipeline.lake.publishing.backends import store_at
+from pipeline.lake.publishing.backends import backend_at
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
@@ -39,7 +39,7 @@ def calm(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def copied(place: str, folder: Path) -> Path:
     """The dataset's tables in a folder, wherever it lies."""
-    store = store_at(place)
+    store = backend_at(place).store
     for name in [name for part in ("features", "videos", "quarantine") for name in store.list(part)]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(store.read(name))
@@ -56,9 +56,9 @@ def test_two_shards_at_once_make_the_dataset_of_one_run(archive: Path, calm: Pat
     assert all(table(out, "videos")["is_current"].to_pylist())
     assert table(out, "quarantine")["reason"].to_pylist() == ["not_video"]
     assert "8 ok, 0 partial, 1 failed" in vidlake("status", place).stdout
-    before = store_at(place).versions("features")
+    before = backend_at(place).store.versions("features")
     vidlake("extract", archive, "--out", place, *WORDS)
-    assert store_at(place).versions("features") == before, "the whole finds all that the shards have done"
+    assert backend_at(place).store.versions("features") == before, "the whole finds all that the shards have done"
     assert statuses(copied(place, tmp_path / "again")) == statuses(calm)
 
 
@@ -83,7 +83,7 @@ def test_run_into_a_bucket_that_was_killed_resumes_without_duplicates(
     archive: Path, calm: Path, bucket_place: str, tmp_path: Path, whole: bool
 ) -> None:
     run = started("extract", archive, "--out", bucket_place, *WORDS)
-    store = store_at(bucket_place)
+    store = backend_at(bucket_place).store
     while run.poll() is None and not store.list("features"):
         time.sleep(0.1)
     assert run.poll() is None, "nothing was interrupted"
@@ -97,7 +97,7 @@ def test_run_into_a_bucket_that_was_killed_resumes_without_duplicates(
 def test_store_that_fails_for_good_fails_the_run_which_resumes(
     archive: Path, calm: Path, store: ObjectStore, bucket_place: str, tmp_path: Path
 ) -> None:
-    files = store_at(bucket_place)
+    files = backend_at(bucket_place).store
     with proxy_before(store) as proxy, only_variables(store.environment(url=proxy.url)):
         run = started("extract", archive, "--out", bucket_place, *WORDS, stderr=subprocess.PIPE)
         while run.poll() is None and not proxy.outage:

@@ -8,9 +8,8 @@ import pytest
 from other_runs import HOLD, PUBLISH, kill, line, process, stop, tell, worker_inside
 
 from pipeline.errors import UsageError
-from pipeline.lake.publishing import backends, bucket_lease, heartbeat
-from pipeline.lake.publishing.bucket_lease import INTENTS, REGISTER
-from pipeline.lake.publishing.bucket_store import BucketStore
+from pipeline.lake.publishing import heartbeat, holders
+from pipeline.lake.publishing.bucket_lease import INTENTS, REGISTER, BucketBackend
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.records.shards import WHOLE, Shard
 
@@ -19,139 +18,139 @@ RUNS_OUT_AFTER_S = 3.0
 
 
 @pytest.fixture
-def lake(bucket_place: str) -> BucketStore:
-    lake = BucketStore(bucket_place)
-    lake.ensure_writable()
+def lake(bucket_place: str) -> BucketBackend:
+    lake = BucketBackend(bucket_place)
+    lake.store.ensure_writable()
     return lake
 
 
 @pytest.fixture
 def short_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket_lease, "RUNS_OUT_AFTER_S", RUNS_OUT_AFTER_S)
+    monkeypatch.setattr(holders, "RUNS_OUT_AFTER_S", RUNS_OUT_AFTER_S)
 
 
-def move_elsewhere(lake: BucketStore) -> None:
+def move_elsewhere(lake: BucketBackend) -> None:
     """Make the holder one whose process cannot be seen from here."""
-    document = json.loads(lake.read(REGISTER))
+    document = json.loads(lake.store.read(REGISTER))
     document["holders"]["1-of-1"]["boot_id"] = "another"
-    lake.publish(REGISTER, json.dumps(document).encode(), overwrite=True)
+    lake.store.publish(REGISTER, json.dumps(document).encode(), overwrite=True)
 
 
-def published(lake: BucketStore) -> bytes:
-    [name] = lake.list("features")
-    return lake.read(name)
+def published(lake: BucketBackend) -> bytes:
+    [name] = lake.store.list("features")
+    return lake.store.read(name)
 
 
-def test_takeover_blocks_a_worker_between_its_check_and_its_put(lake: BucketStore) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_takeover_blocks_a_worker_between_its_check_and_its_put(lake: BucketBackend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         token = line(first)
-        with worker_inside(lake.uri, token) as worker:
+        with worker_inside(lake.store.uri, token) as worker:
             stop(worker)
             kill(first)
             began = time.monotonic()
-            held = backends.acquire(lake, shard=WHOLE)
+            held = lake.acquire(shard=WHOLE)
             assert time.monotonic() - began < 5, "nothing is waited for"
             tell(worker)
             worker.send_signal(signal.SIGCONT)
             assert line(worker) == "refused"
     assert published(lake) == b"none"
-    assert lake.list(INTENTS) == []
-    is_new = backends.fence(lake, token=held.token).publish("features/x", b"rows", stand_in=b"none")
+    assert lake.store.list(INTENTS) == []
+    is_new = lake.fence(token=held.token).publish("features/x", b"rows", stand_in=b"none")
     assert is_new, "its own name is free"
     held.release()
 
 
-def test_what_was_put_before_the_takeover_counts(lake: BucketStore) -> None:
-    first = backends.acquire(lake, shard=WHOLE)
-    backends.fence(lake, token=first.token).publish("features/x", b"rows", stand_in=b"none")
+def test_what_was_put_before_the_takeover_counts(lake: BucketBackend) -> None:
+    first = lake.acquire(shard=WHOLE)
+    lake.fence(token=first.token).publish("features/x", b"rows", stand_in=b"none")
     first.release()
     # As a worker leaves it that is killed right behind its PUT.
-    [name] = lake.list("features")
+    [name] = lake.store.list("features")
     document = {"name": name, "stand_in": "bm9uZQ=="}
-    lake.publish(f"{INTENTS}/{first.token}.0.json", json.dumps(document).encode())
-    backends.acquire(lake, shard=WHOLE).release()
+    lake.store.publish(f"{INTENTS}/{first.token}.0.json", json.dumps(document).encode())
+    lake.acquire(shard=WHOLE).release()
     assert published(lake) == b"rows"
-    assert lake.list(INTENTS) == []
+    assert lake.store.list(INTENTS) == []
 
 
-def test_worker_that_died_before_its_put_leaves_a_stand_in(lake: BucketStore) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_worker_that_died_before_its_put_leaves_a_stand_in(lake: BucketBackend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         token = line(first)
-        with worker_inside(lake.uri, token) as worker:
+        with worker_inside(lake.store.uri, token) as worker:
             kill(worker)
         kill(first)
-    assert len(lake.list(INTENTS)) == 1
-    backends.acquire(lake, shard=Shard(index=1, count=3)).release()
+    assert len(lake.store.list(INTENTS)) == 1
+    lake.acquire(shard=Shard(index=1, count=3)).release()
     assert published(lake) == b"none"
-    assert lake.list(INTENTS) == []
+    assert lake.store.list(INTENTS) == []
 
 
-def test_worker_of_a_living_shard_is_not_blocked_by_another_ones_start(lake: BucketStore) -> None:
-    with process(HOLD, lake.uri, "1/2") as first:
+def test_worker_of_a_living_shard_is_not_blocked_by_another_ones_start(lake: BucketBackend) -> None:
+    with process(HOLD, lake.store.uri, "1/2") as first:
         token = line(first)
-        with worker_inside(lake.uri, token) as worker:
-            backends.acquire(lake, shard=Shard(index=2, count=2)).release()
+        with worker_inside(lake.store.uri, token) as worker:
+            lake.acquire(shard=Shard(index=2, count=2)).release()
             tell(worker)
             assert line(worker) == "published"
     assert published(lake) == b"rows"
 
 
 @pytest.mark.usefixtures("short_minute")
-def test_a_run_elsewhere_holds_until_it_has_not_been_renewed_for_a_minute(lake: BucketStore) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_a_run_elsewhere_holds_until_it_has_not_been_renewed_for_a_minute(lake: BucketBackend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         line(first)
         move_elsewhere(lake)
-        for refused in (backends.check, backends.acquire):
+        for refused in (lake.check, lake.acquire):
             with pytest.raises(UsageError, match="in use"):
-                refused(lake, shard=WHOLE)
+                refused(shard=WHOLE)
         time.sleep(RUNS_OUT_AFTER_S + 1)
-        backends.check(lake, shard=WHOLE)
-        backends.acquire(lake, shard=WHOLE).release()
+        lake.check(shard=WHOLE)
+        lake.acquire(shard=WHOLE).release()
 
 
 @pytest.mark.usefixtures("short_minute")
-def test_a_run_elsewhere_that_is_renewed_keeps_its_lease(lake: BucketStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_elsewhere_that_is_renewed_keeps_its_lease(lake: BucketBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.5)
-    held = backends.acquire(lake, shard=WHOLE)
+    held = lake.acquire(shard=WHOLE)
     move_elsewhere(lake)
     time.sleep(RUNS_OUT_AFTER_S + 1)
     with pytest.raises(UsageError, match="in use"):
-        backends.acquire(lake, shard=WHOLE)
+        lake.acquire(shard=WHOLE)
     held.release()
 
 
 @pytest.mark.usefixtures("short_minute")
-def test_run_that_was_stopped_for_minutes_publishes_nothing_when_it_goes_on(lake: BucketStore) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_run_that_was_stopped_for_minutes_publishes_nothing_when_it_goes_on(lake: BucketBackend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         token = line(first)
         move_elsewhere(lake)
         stop(first)
         time.sleep(RUNS_OUT_AFTER_S + 1)
-        backends.acquire(lake, shard=WHOLE)
+        lake.acquire(shard=WHOLE)
         first.send_signal(signal.SIGCONT)
-        with process(PUBLISH, lake.uri, token) as worker:
+        with process(PUBLISH, lake.store.uri, token) as worker:
             line(worker)
             tell(worker)
             assert line(worker) == "refused"
-    assert lake.list("features") == []
+    assert lake.store.list("features") == []
 
 
-def test_lease_that_was_taken_over_is_not_renewed(lake: BucketStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lease_that_was_taken_over_is_not_renewed(lake: BucketBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.05)
-    held = bucket_lease.BucketLease.acquire(lake, shard=WHOLE)
-    lake.publish(REGISTER, b'{"holders": {}}', overwrite=True)
+    held = lake.acquire(shard=WHOLE)
+    lake.store.publish(REGISTER, b'{"holders": {}}', overwrite=True)
     held._heartbeat._thread.join(10)
     assert not held._heartbeat.is_beating
 
 
 @pytest.mark.usefixtures("short_minute")
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"holders": {"1-of-1": {"token": "abc"}}}', b"\xff\xfe"])
-def test_damaged_register_is_respected_for_a_minute(lake: BucketStore, content: bytes) -> None:
-    token = backends.acquire(lake, shard=WHOLE).token
-    lake.publish(REGISTER, content, overwrite=True)
+def test_damaged_register_is_respected_for_a_minute(lake: BucketBackend, content: bytes) -> None:
+    token = lake.acquire(shard=WHOLE).token
+    lake.store.publish(REGISTER, content, overwrite=True)
     with pytest.raises(UsageError, match="its lease is damaged"):
-        backends.acquire(lake, shard=WHOLE)
+        lake.acquire(shard=WHOLE)
     with pytest.raises(LeaseLost):
-        backends.fence(lake, token=token).remove("x")
+        lake.fence(token=token).remove("x")
     time.sleep(RUNS_OUT_AFTER_S + 1)
-    backends.acquire(lake, shard=WHOLE).release()
+    lake.acquire(shard=WHOLE).release()

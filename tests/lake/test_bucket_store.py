@@ -12,7 +12,7 @@ from stores import ObjectStore, only_variables, proxy_before
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.planned import Planned
-from pipeline.lake.publishing import backends
+from pipeline.lake.publishing.bucket_lease import BucketBackend
 from pipeline.lake.publishing.bucket_store import BucketStore
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.lake.tables import derive
@@ -97,13 +97,13 @@ def test_publishing_gets_over_faults_and_finds_its_own_bytes(store: ObjectStore,
 def test_lease_is_taken_and_given_back_once_though_answers_are_lost(store: ObjectStore, bucket_place: str) -> None:
     with proxy_before(store) as proxy, only_variables(store.environment(url=proxy.url)):
         proxy.methods = ("PUT",)
-        lake = BucketStore(bucket_place, retry=QUICK)
+        lake = BucketBackend(bucket_place, retry=QUICK)
         for _ in range(2):
             proxy.faults.extend(AT_BEAT_AND_REGISTER)
-            held = backends.acquire(lake, shard=WHOLE)
+            held = lake.acquire(shard=WHOLE)
             proxy.faults.clear()
             with pytest.raises(UsageError, match="in use"):
-                backends.acquire(lake, shard=WHOLE)
+                lake.acquire(shard=WHOLE)
             proxy.faults.append("lose the answer")
             held.release()
 
@@ -167,7 +167,7 @@ def test_stand_ins_of_dead_workers_are_files_that_every_reader_takes(bucket_plac
                 write()
     register = "_vidlake/leases/register.json"
     dataset.store.publish(register, b'{"holders": {}}', overwrite=True)
-    token = backends.acquire(dataset.store, shard=WHOLE).token
+    token = dataset.backend.acquire(shard=WHOLE).token
     assert len(dataset.store.list("features")) == len(dataset.plan_names()) == 1
     assert dataset.settled().num_rows == len(Planned(dataset).ids) == 0
     dataset.publish_plan(plan_table(planned("a", camera="north")), token=token)

@@ -29,7 +29,6 @@ from pipeline.lake.features_file import ForeignFile
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import pending_tasks, unsettled_failures
 from pipeline.lake.planned import Planned
-from pipeline.lake.publishing import backends
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive, totals
 from pipeline.records.model_info import FeatureType
@@ -82,7 +81,7 @@ def commit(dataset: Dataset, token: str, *segments: pa.Table, dtype: FeatureType
 def empty(folder: Path | str) -> tuple[Dataset, str]:
     dataset = Dataset.at(str(folder))
     dataset.store.ensure_writable()
-    return dataset, backends.acquire(dataset.store, shard=WHOLE).token
+    return dataset, dataset.backend.acquire(shard=WHOLE).token
 
 
 def compacted(source: Dataset, folder: Path | str, **sizes: Any) -> tuple[Dataset, Compacted]:
@@ -290,7 +289,7 @@ def test_any_store_is_compacted_to_any_other(place: str, tmp_path: Path) -> None
 def test_compaction_that_was_taken_over_publishes_nothing_more(old: Dataset, tmp_path: Path) -> None:
     target, stale = empty(tmp_path / "new")
     (Path(target.store.uri) / "_vidlake/leases/1-of-1.json").unlink()
-    backends.acquire(target.store, shard=WHOLE)
+    target.backend.acquire(shard=WHOLE)
     with pytest.raises(LeaseLost):
         compact(old, target, token=stale)
     assert not (tmp_path / "new/features").exists()

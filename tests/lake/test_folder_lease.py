@@ -19,8 +19,8 @@ from other_runs import HOLD, kill, line, process, stop, tell, worker_inside
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing import folder_lease, folder_locks, heartbeat
-from pipeline.lake.publishing.folder_lease import FileLease, fenced
-from pipeline.lake.publishing.folder_store import LocalStore
+from pipeline.lake.publishing.folder_lease import FolderLease, fenced
+from pipeline.lake.publishing.folder_store import FolderStore
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.records.shards import WHOLE
 
@@ -33,12 +33,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def acquire(root: Path) -> FileLease:
-    return FileLease.acquire(LocalStore(str(root)), shard=WHOLE)
+def acquire(root: Path) -> FolderLease:
+    return FolderLease.acquire(FolderStore(str(root)), shard=WHOLE)
 
 
 def check(root: Path) -> None:
-    folder_lease.check(LocalStore(str(root)), shard=WHOLE)
+    folder_lease.check(FolderStore(str(root)), shard=WHOLE)
 
 
 def edit(root: Path, *, age_s: float = 0.0, **values: Any) -> None:
@@ -66,6 +66,33 @@ def test_a_run_that_cannot_be_seen_holds_for_a_minute_after_its_last_renewal(
     acquire(root).release()
 
 
+@pytest.mark.parametrize("ahead_s", [90, -90, 86_400 * 365, -86_400 * 365])
+def test_a_run_elsewhere_is_judged_by_the_file_systems_clock_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    acquire(root)
+    edit(root, boot_id="another", age_s=50)
+    right_s = time.time
+    monkeypatch.setattr(time, "time", lambda: right_s() + ahead_s)
+    with pytest.raises(UsageError, match="in use"):
+        acquire(root)
+    os.utime(root / LEASE, (right_s() - 61,) * 2)
+    check(root)
+    acquire(root).release()
+
+
+def test_checking_by_a_clock_that_is_behind_leaves_the_judgement_to_who_takes_the_lease(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire(root)
+    edit(root, boot_id="another")
+    right_s = time.time
+    monkeypatch.setattr(time, "time", lambda: right_s() - 90)
+    check(root)
+    with pytest.raises(UsageError, match="in use"):
+        acquire(root)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -81,7 +108,7 @@ def test_damaged_lease_is_respected_for_a_minute(root: Path, content: bytes) -> 
     (root / LEASE).write_bytes(content)
     with pytest.raises(UsageError, match="its lease is damaged"):
         acquire(root)
-    with pytest.raises(LeaseLost), fenced(LocalStore(str(root)), "1-of-1.abc"):
+    with pytest.raises(LeaseLost), fenced(FolderStore(str(root)), "1-of-1.abc"):
         pass
     os.utime(root / LEASE, (0, 0))
     acquire(root).release()

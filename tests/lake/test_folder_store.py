@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.lake.publishing.folder_store import LocalStore
+from pipeline.lake.publishing.folder_store import FolderStore
 from pipeline.lake.publishing.store import MissingFile
 
 
@@ -20,7 +20,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 def test_published_files_are_listed_read_and_removed(tmp_path: Path) -> None:
-    store = LocalStore(str(tmp_path / "new" / "out"))
+    store = FolderStore(str(tmp_path / "new" / "out"))
     assert not store.exists()
     store.ensure_writable()
     assert store.exists()
@@ -36,7 +36,7 @@ def test_published_files_are_listed_read_and_removed(tmp_path: Path) -> None:
 
 
 def test_a_name_is_taken_once_unless_overwritten(tmp_path: Path) -> None:
-    store = LocalStore(str(tmp_path))
+    store = FolderStore(str(tmp_path))
     assert store.publish("lease", b"first")
     assert not store.publish("lease", b"second")
     assert store.read("lease") == b"first"
@@ -46,7 +46,7 @@ def test_a_name_is_taken_once_unless_overwritten(tmp_path: Path) -> None:
 
 
 def test_of_many_publishers_one_wins(tmp_path: Path) -> None:
-    store = LocalStore(str(tmp_path))
+    store = FolderStore(str(tmp_path))
     won: list[int] = []
 
     def publish(index: int) -> None:
@@ -63,12 +63,12 @@ def test_of_many_publishers_one_wins(tmp_path: Path) -> None:
 
 def test_published_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
-    LocalStore(str(tmp_path)).publish("published", b"x")
+    FolderStore(str(tmp_path)).publish("published", b"x")
     assert (tmp_path / "published").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_missing_files_are_storage_errors_of_their_own(tmp_path: Path) -> None:
-    store = LocalStore(str(tmp_path))
+    store = FolderStore(str(tmp_path))
     for attempt in (store.read, store.open_input):
         with pytest.raises(MissingFile, match=r"config\.json"):
             attempt("_vidlake/config.json")
@@ -77,15 +77,15 @@ def test_missing_files_are_storage_errors_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../a", "/a", "", "a/../../b"])
 def test_names_stay_inside_the_dataset(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="inside"):
-        LocalStore(str(tmp_path)).publish(name, b"")
+        FolderStore(str(tmp_path)).publish(name, b"")
 
 
 def test_folder_that_cannot_be_made_is_a_usage_error_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="part of the path is a file"):
-        LocalStore(str(tmp_path / "file" / "out")).ensure_writable()
+        FolderStore(str(tmp_path / "file" / "out")).ensure_writable()
     with pytest.raises(UsageError, match="too long"):
-        LocalStore(str(tmp_path / "new" / ("n" * 300))).ensure_writable()
+        FolderStore(str(tmp_path / "new" / ("n" * 300))).ensure_writable()
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -101,7 +101,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_disk_is_a_storage_error_that_says_what_to_do(small_disk: Path) -> None:
-    store = LocalStore(str(small_disk))
+    store = FolderStore(str(small_disk))
     with pytest.raises(StorageError, match="no space left: free some"):
         store.publish("features/a.parquet", bytes(100_000))
     assert files_below(small_disk) == []
@@ -110,7 +110,7 @@ def test_full_disk_is_a_storage_error_that_says_what_to_do(small_disk: Path) -> 
 def test_read_only_disk_is_a_usage_error_that_says_what_to_do(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(UsageError, match="read-only"):
-        LocalStore(str(small_disk / "out")).ensure_writable()
+        FolderStore(str(small_disk / "out")).ensure_writable()
 
 
 def test_missing_file_survives_pickling() -> None:

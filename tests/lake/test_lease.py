@@ -4,109 +4,112 @@ import contextlib
 import json
 import os
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from other_runs import HOLD, PUBLISH, kill, line, process, stop, tell
 
-from pipeline.errors import UsageError
-from pipeline.lake.publishing import backends, bucket_lease
-from pipeline.lake.publishing.backends import store_at
-from pipeline.lake.publishing.bucket_store import BucketStore
+from pipeline.errors import RunError, StorageError, UsageError
+from pipeline.lake.publishing import bucket_lease, heartbeat
+from pipeline.lake.publishing.backends import backend_at, leased
+from pipeline.lake.publishing.bucket_lease import BucketBackend, BucketLease
+from pipeline.lake.publishing.folder_lease import FolderLease
 from pipeline.lake.publishing.holders import LeaseLost
-from pipeline.lake.publishing.store import Store
+from pipeline.lake.publishing.lease import Backend, Lease
 from pipeline.records.shards import WHOLE, Shard
 
 FIRST, SECOND = Shard(index=1, count=2), Shard(index=2, count=2)
 
 
 @pytest.fixture
-def lake(place: str) -> Store:
+def lake(place: str) -> Backend:
     """A dataset that exists, in a folder or in a bucket."""
-    lake = store_at(place)
-    lake.ensure_writable()
+    lake = backend_at(place)
+    lake.store.ensure_writable()
     return lake
 
 
-def edit(lake: Store, slot: str, **values: Any) -> None:
+def edit(lake: Backend, slot: str, **values: Any) -> None:
     """Make a lease another holder's."""
-    is_register = isinstance(lake, BucketStore)
+    is_register = isinstance(lake, BucketBackend)
     name = bucket_lease.REGISTER if is_register else f"_vidlake/leases/{slot}.json"
-    document = json.loads(lake.read(name))
+    document = json.loads(lake.store.read(name))
     holder = document["holders"][slot] if is_register else document
     holder.update(values)
-    lake.publish(name, json.dumps(document).encode(), overwrite=True)
+    lake.store.publish(name, json.dumps(document).encode(), overwrite=True)
 
 
-def test_second_run_is_refused_while_the_first_lives(lake: Store) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_second_run_is_refused_while_the_first_lives(lake: Backend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         line(first)
-        for refused in (backends.acquire, backends.check):
+        for refused in (lake.acquire, lake.check):
             with pytest.raises(UsageError, match=f"in use by another run .process {first.pid} on .*wait for it to end"):
-                refused(lake, shard=WHOLE)
+                refused(shard=WHOLE)
 
 
-def test_second_run_in_the_same_process_is_refused(lake: Store) -> None:
-    held = backends.acquire(lake, shard=WHOLE)
+def test_second_run_in_the_same_process_is_refused(lake: Backend) -> None:
+    held = lake.acquire(shard=WHOLE)
     with pytest.raises(UsageError, match="in use"):
-        backends.acquire(lake, shard=WHOLE)
+        lake.acquire(shard=WHOLE)
     held.release()
-    backends.acquire(lake, shard=WHOLE).release()
+    lake.acquire(shard=WHOLE).release()
 
 
-def test_a_dead_run_does_not_block(lake: Store) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_a_dead_run_does_not_block(lake: Backend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         token = line(first)
         kill(first)
-        backends.check(lake, shard=WHOLE)
-        held = backends.acquire(lake, shard=WHOLE)
+        lake.check(shard=WHOLE)
+        held = lake.acquire(shard=WHOLE)
     assert held.token != token
     held.release()
     with pytest.raises(LeaseLost):
-        backends.fence(lake, token=held.token).remove("x")
+        lake.fence(token=held.token).remove("x")
 
 
-def test_a_run_that_nobody_has_waited_for_does_not_block(lake: Store) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_a_run_that_nobody_has_waited_for_does_not_block(lake: Backend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         line(first)
         first.kill()
         os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
-        backends.acquire(lake, shard=WHOLE).release()
+        lake.acquire(shard=WHOLE).release()
 
 
-def test_another_process_under_a_dead_runs_pid_does_not_block(lake: Store) -> None:
-    backends.acquire(lake, shard=WHOLE)
+def test_another_process_under_a_dead_runs_pid_does_not_block(lake: Backend) -> None:
+    lake.acquire(shard=WHOLE)
     edit(lake, "1-of-1", start_ticks=1)
-    backends.acquire(lake, shard=WHOLE).release()
+    lake.acquire(shard=WHOLE).release()
 
 
-def test_a_run_that_is_stopped_is_not_dead(lake: Store) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_a_run_that_is_stopped_is_not_dead(lake: Backend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         line(first)
         stop(first)
         with pytest.raises(UsageError, match="in use"):
-            backends.acquire(lake, shard=WHOLE)
+            lake.acquire(shard=WHOLE)
 
 
-def test_stale_worker_cannot_publish_after_takeover(lake: Store) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_stale_worker_cannot_publish_after_takeover(lake: Backend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         token = line(first)
-        with process(PUBLISH, lake.uri, token) as worker:
+        with process(PUBLISH, lake.store.uri, token) as worker:
             assert line(worker) == "ready"
             kill(first)
-            held = backends.acquire(lake, shard=WHOLE)
+            held = lake.acquire(shard=WHOLE)
             tell(worker)
             assert line(worker) == "refused"
-    assert lake.list("features") == []
+    assert lake.store.list("features") == []
     held.release()
 
 
-def test_a_stale_token_changes_nothing(lake: Store) -> None:
-    stale = backends.fence(lake, token=backends.acquire(lake, shard=WHOLE).token)
+def test_a_stale_token_changes_nothing(lake: Backend) -> None:
+    stale = lake.fence(token=lake.acquire(shard=WHOLE).token)
     edit(lake, "1-of-1", start_ticks=1)
-    lake.publish("videos/x", b"old")
-    version = lake.version("videos/x")
-    backends.acquire(lake, shard=WHOLE)
+    lake.store.publish("videos/x", b"old")
+    version = lake.store.version("videos/x")
+    lake.acquire(shard=WHOLE)
     for change in (
         lambda: stale.publish("features/x", b"rows", stand_in=b"none"),
         lambda: stale.replace("videos/x", b"new", version=version),
@@ -114,18 +117,18 @@ def test_a_stale_token_changes_nothing(lake: Store) -> None:
     ):
         with pytest.raises(LeaseLost, match="taken over by another run"):
             change()
-    assert (lake.list("features"), lake.read("videos/x")) == ([], b"old")
+    assert (lake.store.list("features"), lake.store.read("videos/x")) == ([], b"old")
 
 
-def test_shards_of_one_number_go_on_side_by_side(lake: Store) -> None:
-    first, second = (backends.acquire(lake, shard=shard) for shard in (FIRST, SECOND))
+def test_shards_of_one_number_go_on_side_by_side(lake: Backend) -> None:
+    first, second = (lake.acquire(shard=shard) for shard in (FIRST, SECOND))
     for held in (first, second):
-        assert backends.fence(lake, token=held.token).publish(f"features/{held.token}", b"rows", stand_in=b"none")
+        assert lake.fence(token=held.token).publish(f"features/{held.token}", b"rows", stand_in=b"none")
     with pytest.raises(UsageError, match=r"in use by another run .shard 2/2, process"):
-        backends.acquire(lake, shard=SECOND)
+        lake.acquire(shard=SECOND)
     first.release()
-    backends.acquire(lake, shard=FIRST).release()
-    assert backends.fence(lake, token=second.token).publish("features/x", b"rows", stand_in=b"none")
+    lake.acquire(shard=FIRST).release()
+    assert lake.fence(token=second.token).publish("features/x", b"rows", stand_in=b"none")
 
 
 @pytest.mark.parametrize(
@@ -135,50 +138,50 @@ def test_shards_of_one_number_go_on_side_by_side(lake: Store) -> None:
         pytest.param(Shard(index=2, count=3), "start shards I/2 beside it, or wait", id="another-number"),
     ],
 )
-def test_another_number_of_shards_is_refused_while_one_lives(lake: Store, shard: Shard, advice: str) -> None:
-    held = backends.acquire(lake, shard=SECOND)
-    for refused in (backends.check, backends.acquire):
+def test_another_number_of_shards_is_refused_while_one_lives(lake: Backend, shard: Shard, advice: str) -> None:
+    held = lake.acquire(shard=SECOND)
+    for refused in (lake.check, lake.acquire):
         with pytest.raises(UsageError, match=rf"shard 2/2, process .*{advice}"):
-            refused(lake, shard=shard)
+            refused(shard=shard)
     held.release()
-    other = backends.acquire(lake, shard=shard)
+    other = lake.acquire(shard=shard)
     with pytest.raises(UsageError, match="in use"):
-        backends.acquire(lake, shard=SECOND)
+        lake.acquire(shard=SECOND)
     other.release()
 
 
-def test_dead_shards_of_another_number_publish_nothing_more(lake: Store) -> None:
-    with process(HOLD, lake.uri, "1/2") as one, process(HOLD, lake.uri, "2/2") as other:
+def test_dead_shards_of_another_number_publish_nothing_more(lake: Backend) -> None:
+    with process(HOLD, lake.store.uri, "1/2") as one, process(HOLD, lake.store.uri, "2/2") as other:
         tokens = line(one), line(other)
         kill(one)
         kill(other)
-        backends.acquire(lake, shard=WHOLE).release()
+        lake.acquire(shard=WHOLE).release()
     for token in tokens:
         with pytest.raises(LeaseLost):
-            backends.fence(lake, token=token).publish("features/x", b"rows", stand_in=b"none")
+            lake.fence(token=token).publish("features/x", b"rows", stand_in=b"none")
 
 
-def test_the_other_shards_worker_goes_on_after_its_driver_died(lake: Store) -> None:
+def test_the_other_shards_worker_goes_on_after_its_driver_died(lake: Backend) -> None:
     """It belongs to no other run yet, and what it publishes counts."""
-    with process(HOLD, lake.uri, "1/2") as first:
+    with process(HOLD, lake.store.uri, "1/2") as first:
         token = line(first)
         kill(first)
-    backends.acquire(lake, shard=SECOND)
-    assert backends.fence(lake, token=token).publish("features/x", b"rows", stand_in=b"none")
+    lake.acquire(shard=SECOND)
+    assert lake.fence(token=token).publish("features/x", b"rows", stand_in=b"none")
 
 
-def test_of_many_that_start_at_once_the_winners_fit_together(lake: Store) -> None:
+def test_of_many_that_start_at_once_the_winners_fit_together(lake: Backend) -> None:
     shards = ["1/1", "1/1", "1/2", "2/2", "2/2", "1/3", "3/3"]
     with contextlib.ExitStack() as stack:
-        started = [stack.enter_context(process(HOLD, lake.uri, shard)) for shard in shards]
+        started = [stack.enter_context(process(HOLD, lake.store.uri, shard)) for shard in shards]
         answers = [line(run) for run in started]
         won = [shard for shard, answer in zip(shards, answers, strict=True) if not answer.startswith("refused")]
         assert len({shard.partition("/")[2] for shard in won}) == 1
         assert len(set(won)) == len(won) > 0
 
 
-def test_of_two_that_take_over_at_once_one_wins(lake: Store) -> None:
-    with process(HOLD, lake.uri, "1/1") as first:
+def test_of_two_that_take_over_at_once_one_wins(lake: Backend) -> None:
+    with process(HOLD, lake.store.uri, "1/1") as first:
         line(first)
         kill(first)
     for _ in range(5):
@@ -186,7 +189,7 @@ def test_of_two_that_take_over_at_once_one_wins(lake: Store) -> None:
 
         def take(tokens: list[str] = tokens) -> None:
             with contextlib.suppress(UsageError):
-                tokens.append(backends.acquire(lake, shard=WHOLE).token)
+                tokens.append(lake.acquire(shard=WHOLE).token)
 
         takers = [threading.Thread(target=take) for _ in range(4)]
         for taker in takers:
@@ -197,13 +200,64 @@ def test_of_two_that_take_over_at_once_one_wins(lake: Store) -> None:
         edit(lake, "1-of-1", start_ticks=1)
 
 
-def test_release_leaves_the_lease_of_another_run_alone(lake: Store) -> None:
-    held = backends.acquire(lake, shard=WHOLE)
+def test_release_leaves_the_lease_of_another_run_alone(lake: Backend) -> None:
+    held = lake.acquire(shard=WHOLE)
     edit(lake, "1-of-1", token="1-of-1.another")
     held.release()
-    assert backends.fence(lake, token="1-of-1.another").publish("features/x", b"rows", stand_in=b"none")
+    assert lake.fence(token="1-of-1.another").publish("features/x", b"rows", stand_in=b"none")
 
 
 def test_checking_where_there_is_no_dataset_finds_no_lease_and_writes_nothing(place: str) -> None:
-    backends.check(store_at(place), shard=WHOLE)
-    assert store_at(place).list("_vidlake/leases") == []
+    backend_at(place).check(shard=WHOLE)
+    assert backend_at(place).store.list("_vidlake/leases") == []
+
+
+def renew_by(monkeypatch: pytest.MonkeyPatch, renew: Callable[..., None]) -> None:
+    monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.02)
+    for lease in (FolderLease, BucketLease):
+        monkeypatch.setattr(lease, "_renew", renew)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError(), ValueError("whatever")])
+def test_a_run_ends_when_its_lease_cannot_be_renewed_for_an_unforeseen_reason(
+    lake: Backend, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    is_broken = threading.Event()
+
+    def fail(_: Lease) -> None:
+        if is_broken.is_set():
+            raise error
+
+    def run() -> None:
+        with leased(lake, shard=WHOLE):
+            is_broken.set()
+            time.sleep(60)
+
+    renew_by(monkeypatch, fail)
+    began = time.monotonic()
+    with pytest.raises(RunError, match=f"could not be renewed .{type(error).__name__}"):
+        run()
+    assert time.monotonic() - began < 30
+    is_broken.clear()
+    lake.acquire(shard=WHOLE).release()
+
+
+@pytest.mark.parametrize("error", [StorageError("busy"), OSError("busy")])
+def test_a_run_goes_on_when_renewing_fails_for_a_while(
+    lake: Backend, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    beats = threading.Semaphore(0)
+
+    def fail(_: Lease) -> None:
+        beats.release()
+        raise error
+
+    renew_by(monkeypatch, fail)
+    with leased(lake, shard=WHOLE):
+        assert all(beats.acquire(timeout=10) for _ in range(3))
+
+
+def test_an_interrupted_run_stays_an_interrupted_run(lake: Backend) -> None:
+    with pytest.raises(KeyboardInterrupt), leased(lake, shard=WHOLE):
+        raise KeyboardInterrupt
+    lake.acquire(shard=WHOLE).release()

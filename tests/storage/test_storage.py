@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import Changed, StorageError, Unreadable, UsageError
-from pipeline.lake.publishing.backends import store_at
+from pipeline.lake.publishing.backends import backend_at
 from pipeline.storage.addresses import canonical_uri
 from pipeline.storage.reader import Identity, video_id
 from pipeline.storage.retry import RetryPolicy
@@ -114,7 +114,7 @@ def test_video_id_tells_replacements_apart() -> None:
 
 
 def test_unsupported_scheme_is_a_usage_error_that_names_it() -> None:
-    for attempt in (stat, open_reader, store_at):
+    for attempt in (stat, open_reader, backend_at):
         with pytest.raises(UsageError, match="s4://"):
             attempt(f"s4://key:{SECRET}@bucket/a.mp4")
 

@@ -22,7 +22,6 @@ from pipeline.lake.compaction.row_places import Catalogue, cut
 from pipeline.lake.dataset import FEATURES, LISTING, PLAN_FOLDER, Dataset, leased
 from pipeline.lake.features_file import ForeignFile, metadata_of
 from pipeline.lake.ledger import Ledger
-from pipeline.lake.publishing import backends
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.lake.tables import QUARANTINE_FOLDER, VIDEOS_FOLDER, Totals, derive
 from pipeline.records.schemas import features_schema
@@ -205,7 +204,7 @@ def run_compact(uri: str, out: str, *, file_bytes: int, say: Callable[[str], Non
     began = time.monotonic()
     source, target = Dataset.at(uri), Dataset.at(out)
     check_target(source, target)
-    backends.check(target.store, shard=WHOLE)
+    target.backend.check(shard=WHOLE)
     with leased(target, shard=WHOLE) as token:
         done = compact(source, target, token=token, file_bytes=file_bytes, say=say)
     return replace(done, seconds=time.monotonic() - began)

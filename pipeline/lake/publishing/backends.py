@@ -1,60 +1,56 @@
-"""Which store a dataset's address means, and the lease and fence that go with it."""
+"""Which backend keeps the dataset of an address.
+
+A new kind of place is a module with a store and a backend, a ``Place`` in ``storage.addresses``, and a line here.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.errors import UsageError
-from pipeline.lake.publishing import bucket_lease, folder_lease
-from pipeline.lake.publishing.bucket_lease import BucketFence, BucketLease
-from pipeline.lake.publishing.bucket_store import BucketStore
-from pipeline.lake.publishing.folder_lease import FileFence, FileLease
-from pipeline.lake.publishing.folder_store import LocalStore
-from pipeline.lake.publishing.lease import Fence, Lease
-from pipeline.lake.publishing.store import Store
+from pipeline.lake.publishing.bucket_lease import BucketBackend
+from pipeline.lake.publishing.folder_lease import FolderBackend
+from pipeline.lake.publishing.lease import Backend
 from pipeline.records.shards import Shard
-from pipeline.storage.addresses import BUCKET_FAMILIES, scheme_of
+from pipeline.storage.addresses import Place, place_of, scheme_of
+
+_BACKENDS: Mapping[Place, Callable[[str], Backend]] = {Place.FILES: FolderBackend, Place.BUCKET: BucketBackend}
 
 
-def store_at(uri: str) -> Store:
-    """The store of the dataset at ``uri``, which need not exist yet.
+def backend_at(uri: str) -> Backend:
+    """The backend of the dataset at ``uri``, which need not exist yet.
 
-    Raises:
-        UsageError: datasets cannot be kept there, or the library for it is not installed.
-    """
-    scheme = scheme_of(uri)
-    if scheme == "file":
-        return LocalStore(uri)
-    if scheme in BUCKET_FAMILIES:
-        return BucketStore(uri)
-    raise UsageError(f"a dataset cannot be kept at {scheme}://: give a local folder, az://, s3:// or gs:// as --out")
+    Args:
+        uri: a folder's path or ``file:`` address, or an address in an object store.
 
-
-def acquire(store: Store, *, shard: Shard) -> Lease:
-    """Take the lease of a shard of the dataset, which exists and can be written to, from a dead run if need be.
+    Returns:
+        Nothing has been asked of the place yet: that it exists, answers and takes files is for ``ensure_writable``.
 
     Raises:
-        UsageError: a living run holds it, or one of a shard of another number; or the file system has no locks.
-        StorageError: a worker of an earlier run does not finish publishing, or the store failed.
+        UsageError: datasets cannot be kept there, or the library for it is not installed, or the environment lacks
+            its account or credentials.
     """
-    if isinstance(store, BucketStore):
-        return BucketLease.acquire(store, shard=shard)
-    return FileLease.acquire(_local(store), shard=shard)
+    place = place_of(uri)
+    backend = None if place is None else _BACKENDS.get(place)
+    if backend is None:
+        raise UsageError(
+            f"a dataset cannot be kept at {scheme_of(uri)}://: give a local folder, az://, s3:// or gs:// as --out"
+        )
+    return backend(uri)
 
 
-def check(store: Store, *, shard: Shard) -> None:
-    """Refuse early, before anything is started for nothing. Writes nothing.
+@contextlib.contextmanager
+def leased(backend: Backend, *, shard: Shard) -> Iterator[str]:
+    """The token of the lease of a shard, held until the end of the ``with``; makes the place where there is none.
 
     Raises:
-        UsageError: as ``acquire``, as far as that can be told.
+        UsageError: the place takes no files, or another run holds it.
+        StorageError: the store failed.
+        RunError: the lease could not be renewed any more, for a reason that is no failure of the store.
     """
-    if isinstance(store, BucketStore):
-        bucket_lease.check(store, shard=shard)
-    else:
-        folder_lease.check(_local(store), shard=shard)
-
-
-def fence(store: Store, *, token: str) -> Fence:
-    """The fence of the run with this token."""
-    return BucketFence(store, token) if isinstance(store, BucketStore) else FileFence(_local(store), token)
-
-
-def _local(store: Store) -> LocalStore:
-    assert isinstance(store, LocalStore)
-    return store
+    backend.store.ensure_writable()
+    held = backend.acquire(shard=shard)
+    try:
+        with held.guard():
+            yield held.token
+    finally:
+        held.release()

@@ -23,13 +23,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pipeline.errors import StorageError, UsageError
+from typing_extensions import override
+
+from pipeline.errors import RunError, StorageError, UsageError
 from pipeline.lake.publishing.bucket_store import BucketStore
 from pipeline.lake.publishing.heartbeat import Heartbeat
-from pipeline.lake.publishing.holders import LEASES, RUNS_OUT_AFTER_S, Holder, LeaseLost, in_use, lost, slot_of
+from pipeline.lake.publishing.holders import (
+    LEASES,
+    RUNS_OUT_AFTER_S,
+    Holder,
+    LeaseLost,
+    in_use,
+    is_fresh,
+    lost,
+    slot_of,
+)
+from pipeline.lake.publishing.lease import Backend, Fence, Lease
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.shards import Shard
-from pipeline.storage.retry import RetryPolicy
+from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 
 REGISTER = f"{LEASES}/register.json"
 INTENTS = f"{LEASES}/intents"
@@ -37,7 +49,7 @@ _AGAIN_AFTER_S = 0.2
 _HASTE = RetryPolicy(attempts=3, timeout_s=5.0)
 
 
-class BucketLease:
+class BucketLease(Lease):
     """A held lease, renewed in the background until released."""
 
     def __init__(self, store: BucketStore, holder: Holder) -> None:
@@ -47,32 +59,37 @@ class BucketLease:
 
     @classmethod
     def acquire(cls, store: BucketStore, *, shard: Shard) -> "BucketLease":
-        """See ``backends.acquire``."""
+        """As ``Backend.acquire``."""
         holder = Holder.me(shard)
         store.publish(_beat(holder.token), b"", overwrite=True)
         try:
-            now_s = store.modified_s(_beat(holder.token)) or time.time()
+            now_s = _written_s(store, _beat(holder.token))
             before = _amend(store, lambda register: register.entered(store, holder, shard=shard, now_s=now_s))
         except UsageError:
             store.remove(_beat(holder.token))
             raise
         lease = cls(store, holder)
         try:
-            for slot in _rivals(before.left(holder.token), shard):
-                store.remove(_beat(before.holders[slot].token))
-            _block_strangers(store)
-        except StorageError:
+            with lease.guard():
+                for slot in _rivals(before.left(holder.token), shard):
+                    store.remove(_beat(before.holders[slot].token))
+                _block_strangers(store)
+        except RunError:
             lease.release()
             raise
         return lease
 
     @property
+    @override
     def token(self) -> str:
-        """See ``lease.Lease``."""
         return self._holder.token
 
+    @override
+    def guard(self) -> contextlib.AbstractContextManager[None]:
+        return self._heartbeat.guard(self._store.uri)
+
+    @override
     def release(self) -> None:
-        """See ``lease.Lease``."""
         self._heartbeat.stop()
         # A lease that stays behind does no harm: its process is about to be dead. So not much patience is due.
         with contextlib.suppress(StorageError, UsageError):
@@ -86,15 +103,39 @@ class BucketLease:
         self._store.publish(_beat(self.token), b"", overwrite=True)
 
 
-class BucketFence:
+class BucketBackend(Backend):
+    """A dataset in an object store."""
+
+    def __init__(self, uri: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> None:
+        self._store = BucketStore(uri, retry=retry)
+
+    @property
+    @override
+    def store(self) -> BucketStore:
+        return self._store
+
+    @override
+    def acquire(self, *, shard: Shard) -> BucketLease:
+        return BucketLease.acquire(self._store, shard=shard)
+
+    @override
+    def check(self, *, shard: Shard) -> None:
+        check(self._store, shard=shard)
+
+    @override
+    def fence(self, *, token: str) -> "BucketFence":
+        return BucketFence(self._store, token)
+
+
+class BucketFence(Fence):
     """Publishes what has been announced, while the register holds the token."""
 
     def __init__(self, store: BucketStore, token: str) -> None:
         self._store = store
         self._token = token
 
+    @override
     def publish(self, name: str, data: bytes, *, stand_in: bytes) -> bool:
-        """See ``lease.Fence``."""
         name = _marked(name, token=self._token)
         intent = f"{INTENTS}/{self._token}.{uuid.uuid4().hex}.json"
         document = {"name": name, "stand_in": base64.b64encode(stand_in).decode()}
@@ -110,13 +151,13 @@ class BucketFence:
         self._store.remove(intent)
         return is_published
 
+    @override
     def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
-        """See ``lease.Fence``."""
         self._check()
         return self._store.replace(name, data, version=version)
 
+    @override
     def remove(self, name: str) -> None:
-        """See ``lease.Fence``."""
         self._check()
         self._store.remove(name)
 
@@ -126,7 +167,7 @@ class BucketFence:
 
 
 def check(store: BucketStore, *, shard: Shard) -> None:
-    """See ``backends.check``."""
+    """As ``Backend.check``."""
     # By this machine's clock, which is good enough for what is looked at once more when the lease is taken.
     _read(store).refuse_living(store, shard=shard, now_s=time.time(), is_sure=False)
 
@@ -156,27 +197,29 @@ class _Register:
 
     def refuse_living(self, store: BucketStore, *, shard: Shard, now_s: float, is_sure: bool) -> None:
         """Raise ``UsageError`` while a run lives that cannot go on beside one of the ``shard``."""
-        if self.is_damaged and _is_fresh(store.modified_s(REGISTER), now_s=now_s, is_sure=is_sure):
+        if self.is_damaged and is_fresh(store.modified_s(REGISTER), now_s=now_s, is_sure=is_sure):
             where = f"its lease is damaged, and runs out {RUNS_OUT_AFTER_S:.0f} s after it was last written"
             raise in_use(store.uri, where=where, slot=shard.slot, shard=shard)
         for slot in _rivals(self.holders, shard):
             holder = self.holders[slot]
             is_running = holder.is_running()
             if is_running is None:
-                is_running = _is_fresh(store.modified_s(_beat(holder.token)), now_s=now_s, is_sure=is_sure)
+                is_running = is_fresh(store.modified_s(_beat(holder.token)), now_s=now_s, is_sure=is_sure)
             if is_running:
                 raise in_use(store.uri, where=holder.where, slot=slot, shard=shard)
+
+
+def _written_s(store: BucketStore, name: str) -> float:
+    """When a file that was just written was written, which is now by the store's clock."""
+    written_s = store.modified_s(name)
+    if written_s is None:
+        raise StorageError(f"{store.uri}/{name}: was written and is not there; run the same command again")
+    return written_s
 
 
 def _rivals(slots: Iterable[str], shard: Shard) -> list[str]:
     """Those that cannot be held beside the shard's own, which is one of them."""
     return [slot for slot in slots if slot == shard.slot or not slot.endswith(f"-of-{shard.count}")]
-
-
-def _is_fresh(modified_s: float | None, *, now_s: float, is_sure: bool) -> bool:
-    if modified_s is None:
-        return False
-    return now_s - modified_s < RUNS_OUT_AFTER_S and (is_sure or now_s >= modified_s)
 
 
 def _read(store: BucketStore) -> _Register:

@@ -8,9 +8,10 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 import pyarrow as pa
+from typing_extensions import override
 
 from pipeline.errors import Changed, StorageError, Unreadable, UsageError
-from pipeline.lake.publishing.store import TEMPORARIES, MissingFile
+from pipeline.lake.publishing.store import TEMPORARIES, MissingFile, Store, StoreRefused
 from pipeline.storage.addresses import canonical_uri
 from pipeline.storage.buckets.bucket import Bucket
 from pipeline.storage.buckets.errors import BucketRefused
@@ -23,8 +24,8 @@ Result = TypeVar("Result")
 _AHEAD_BYTES = 1 << 20
 
 
-class BucketStore:
-    """A folder's name in a bucket. See ``publish.Store``."""
+class BucketStore(Store):
+    """A folder's name in a bucket."""
 
     def __init__(self, root_uri: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> None:
         """Raises ``UsageError``: no driver, no account or no credentials."""
@@ -33,24 +34,24 @@ class BucketStore:
         self._place()
 
     @property
+    @override
     def uri(self) -> str:
-        """See ``Store``."""
         return self._uri
 
+    @override
     def list(self, folder: str) -> list[str]:
-        """See ``Store``."""
         return list(self.versions(folder))
 
+    @override
     def versions(self, folder: str) -> dict[str, str]:
-        """See ``Store``."""
         bucket, key = self._place(folder)
         begin = len(key) - len(folder)
         found = self._told(folder, lambda: list(bucket.objects(key, retry=self._retry)))
         own = [(listed.key[begin:], listed.identity.etag or "") for listed in found]
         return {name: version for name, version in own if "/" not in name[len(folder) + 1 :]}
 
+    @override
     def version(self, name: str) -> str | None:
-        """See ``Store``."""
         bucket, key = self._place(name)
         try:
             return self._told(name, lambda: bucket.head(key, retry=self._retry)).etag
@@ -65,8 +66,8 @@ class BucketStore:
         except MissingFile:
             return None
 
+    @override
     def read(self, name: str) -> bytes:
-        """See ``Store``."""
         return self._fetch(name)[0]
 
     def fetch(self, name: str) -> tuple[bytes, str] | None:
@@ -91,21 +92,21 @@ class BucketStore:
         ranges = io.BufferedReader(RangesFile(read_at, size_bytes=identity.size_bytes or 0), buffer_size=_AHEAD_BYTES)
         return pa.PythonFile(ranges, mode="r")
 
+    @override
     def publish(self, name: str, data: bytes, *, overwrite: bool = False) -> bool:
-        """See ``Store``."""
         bucket, key = self._place(name)
         put = lambda: bucket.put(key, data, if_absent=not overwrite, retry=self._retry)  # noqa: E731
         return self._told(name, put) is not None
 
+    @override
     def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
-        """See ``Store``."""
         bucket, key = self._place(name)
         is_new = version is None
         put = lambda: bucket.put(key, data, if_absent=is_new, if_etag=version, retry=self._retry)  # noqa: E731
         return self._told(name, put) is not None
 
+    @override
     def remove(self, name: str) -> None:
-        """See ``Store``."""
         bucket, key = self._place(name)
         self._told(name, lambda: bucket.delete(key, retry=self._retry))
 
@@ -148,5 +149,7 @@ class BucketStore:
             raise MissingFile(f"{self._uri}/{name}: not in the dataset") from None
         except Changed:
             raise
+        except BucketRefused as error:
+            raise StoreRefused(str(error)) from None
         except Unreadable as error:
             raise StorageError(f"{error.uri}: {error.detail}") from None

@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import pyarrow as pa
+from typing_extensions import override
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing.folder_locks import locked
-from pipeline.lake.publishing.store import TEMPORARIES, MissingFile
+from pipeline.lake.publishing.store import TEMPORARIES, MissingFile, Store
 from pipeline.storage.addresses import canonical_uri, scheme_of
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy, Transient, persistently
 
@@ -39,7 +40,7 @@ _WHAT_TO_DO = {
 }
 
 
-class LocalStore:
+class FolderStore(Store):
     """A folder of this machine's file system, network mounts included.
 
     Attributes:
@@ -54,49 +55,49 @@ class LocalStore:
         self._retry = retry
 
     @property
+    @override
     def uri(self) -> str:
-        """See ``Store``."""
         return str(self.root)
 
     def exists(self) -> bool:
         """Whether the folder is there, whatever it holds."""
         return self._persistently(lambda: _is_folder(self.root), name="")
 
+    @override
     def list(self, folder: str) -> list[str]:
-        """See ``Store``."""
         path = self._path(folder)
         return self._persistently(lambda: sorted(f"{folder}/{name}" for name in _file_names(path)), name=folder)
 
+    @override
     def versions(self, folder: str) -> dict[str, str]:
-        """See ``Store``."""
         found = ((name, self.version(name)) for name in self.list(folder))
         return {name: version for name, version in found if version is not None}
 
+    @override
     def version(self, name: str) -> str | None:
-        """See ``Store``."""
         return self._persistently(partial(_version, self._path(name)), name=name)
 
+    @override
     def read(self, name: str) -> bytes:
-        """See ``Store``."""
         return self._persistently(self._path(name).read_bytes, name=name)
 
+    @override
     def open_input(self, name: str) -> pa.NativeFile:
-        """See ``Store``."""
         return self._persistently(partial(pa.OSFile, str(self._path(name)), "rb"), name=name)
 
+    @override
     def publish(self, name: str, data: bytes, *, overwrite: bool = False) -> bool:
-        """See ``Store``."""
         publish = partial(_publish, data, temporary=self._temporary(name), final=self._path(name), overwrite=overwrite)
         return self._persistently(publish, name=name)
 
+    @override
     def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
-        """See ``Store``."""
         self._persistently(lambda: _make_folder(self._temporaries, made=[]), name=name)
         with locked(self._temporaries / "replace.lock", fcntl.LOCK_EX, root=self.uri, who="another run"):
             return self.version(name) == version and self.publish(name, data, overwrite=True)
 
+    @override
     def remove(self, name: str) -> None:
-        """See ``Store``."""
         self._persistently(partial(self._path(name).unlink, missing_ok=True), name=name)
 
     def ensure_writable(self) -> None:

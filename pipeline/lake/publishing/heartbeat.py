@@ -1,9 +1,12 @@
 """What keeps a lease from running out: a sign of life every few seconds, given in the background."""
 
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
 
-from pipeline.errors import StorageError, UsageError
+from pipeline.errors import RunError, StorageError, UsageError
 from pipeline.lake.publishing.holders import RENEWED_EVERY_S, LeaseLost
 
 _STOPPED_WITHIN_S = 0.1
@@ -12,10 +15,12 @@ _STOPPED_WITHIN_S = 0.1
 class Heartbeat:
     """Calls ``beat`` every few seconds, until it is stopped or ``beat`` raises ``LeaseLost``.
 
-    Other errors are overcome, or else they stop the workers' publishing too.
+    A store that fails is asked again at the next beat. An error that nobody has foreseen ends the beating, and with it
+    the run: its main thread is interrupted, because a run without a lease works for nothing.
     """
 
     def __init__(self, beat: Callable[[], None]) -> None:
+        self._failure: BaseException | None = None
         self._beat = beat
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
@@ -31,11 +36,53 @@ class Heartbeat:
         self._stop.set()
         self._thread.join(timeout=_STOPPED_WITHIN_S)
 
+    @contextmanager
+    def guard(self, uri: str) -> Iterator[None]:
+        """See to it that what interrupts the body for want of a beat says so; ``uri``: of the dataset.
+
+        Raises:
+            RunError: there will be no further beat, for a reason that nobody has foreseen.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._failure is None:
+                raise
+            what = f"{type(self._failure).__name__}: {self._failure}".partition("\n")[0]
+            raise RunError(
+                f"the lease of {uri} could not be renewed ({what}); run the same command again to resume"
+            ) from self._failure
+
     def _run(self) -> None:
-        while not self._stop.wait(RENEWED_EVERY_S):
-            try:
-                self._beat()
-            except LeaseLost:
-                return
-            except (StorageError, UsageError, OSError):
-                continue
+        with _Unforeseen(self._fail):
+            while not self._stop.wait(RENEWED_EVERY_S):
+                try:
+                    self._beat()
+                except LeaseLost:
+                    return  # the run's workers are told so when they publish
+                except (StorageError, UsageError, OSError):
+                    continue
+
+    def _fail(self, error: BaseException) -> None:
+        if self._stop.is_set():
+            return
+        self._failure = error
+        # A signal, because it also wakes a main thread that waits in the system.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+class _Unforeseen:
+    """Hands over the error that its body raises, in place of the thread's traceback on stderr."""
+
+    def __init__(self, handle: Callable[[BaseException], None]) -> None:
+        self._handle = handle
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            self._handle(error)
+        return True

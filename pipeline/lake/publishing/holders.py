@@ -93,6 +93,16 @@ def shard_of(token: str) -> Shard:
     return Shard.parse(slot_of(token).replace("-of-", "/"))
 
 
+def is_fresh(renewed_s: float | None, *, now_s: float, is_sure: bool) -> bool:
+    """Whether a lease that was last renewed then still counts; ``None``: it never was.
+
+    ``is_sure``: both times are by one clock. By two, a time that has not come yet says nothing.
+    """
+    if renewed_s is None:
+        return False
+    return now_s - renewed_s < RUNS_OUT_AFTER_S and (is_sure or now_s >= renewed_s)
+
+
 def in_use(uri: str, *, where: str, slot: str, shard: Shard) -> UsageError:
     """What to say to a run of ``shard`` while one of the ``slot`` lives."""
     count = slot.rpartition("-of-")[2]

@@ -3,7 +3,11 @@
 Runs of different shards of one number go on side by side; every other second run is refused while the first lives.
 """
 
+from contextlib import AbstractContextManager
 from typing import Protocol
+
+from pipeline.lake.publishing.store import Store
+from pipeline.records.shards import Shard
 
 
 class Lease(Protocol):
@@ -12,6 +16,9 @@ class Lease(Protocol):
     @property
     def token(self) -> str:
         """What the run's workers publish with."""
+
+    def guard(self) -> AbstractContextManager[None]:
+        """While the body runs, a lease that cannot be renewed for an unforeseen reason ends it as a ``RunError``."""
 
     def release(self) -> None:
         """Give the lease back; one that was taken over meanwhile, or a store that fails, is left alone."""
@@ -34,3 +41,29 @@ class Fence(Protocol):
 
     def remove(self, name: str) -> None:
         """As ``Store.remove``."""
+
+
+class Backend(Protocol):
+    """One kind of place for a dataset: its files, and the leases that fit it. A backend survives pickling."""
+
+    @property
+    def store(self) -> Store:
+        """The dataset's files."""
+
+    def acquire(self, *, shard: Shard) -> Lease:
+        """Take the lease of a shard of the dataset, which exists and can be written to, from a dead run if need be.
+
+        Raises:
+            UsageError: a living run holds it, or one of a shard of another number; or the file system has no locks.
+            StorageError: a worker of an earlier run does not finish publishing, or the store failed.
+        """
+
+    def check(self, *, shard: Shard) -> None:
+        """Refuse early, before anything is started for nothing. Writes nothing.
+
+        Raises:
+            UsageError: as ``acquire``, as far as that can be told.
+        """
+
+    def fence(self, *, token: str) -> Fence:
+        """The fence of the run with this token."""

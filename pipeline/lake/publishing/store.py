@@ -14,10 +14,15 @@ class MissingFile(StorageError):
     """A file that was asked for by its name is not in the dataset."""
 
 
+class StoreRefused(StorageError):
+    """The store's final answer about the whole place, or about who asks: no such bucket, not with these credentials."""
+
+
 class Store(Protocol):
     """Where a dataset lies. Names are relative posix paths, such as ``features/part-00000.parquet``.
 
-    All methods raise ``StorageError`` where the store fails, after retries. A store survives pickling.
+    All methods raise ``StorageError`` where the store fails, after retries; ``StoreRefused`` where its answer is final.
+    A store survives pickling.
     """
 
     @property
