@@ -65,7 +65,7 @@ class Run:
 
         def new_rows() -> Iterator[dict[str, Any]]:
             for source in inputs:
-                row = source_row(source, attempt=1)
+                row = source_row(source, attempts=1)
                 if not self._options.shard.holds(row["video_id"]):
                     continue
                 listed.add(row["video_id"])
@@ -90,7 +90,7 @@ class Run:
         """Probe failed videos and decode failed segments once more."""
         planned = Planned(self._dataset)
         for failed in failed_plans(planned):
-            rows = [row | {"attempt": row["attempt"] + 1, "locator": row["uri"]} for row in failed.to_pylist()]
+            rows = [row | {"attempts": row["attempts"] + 1, "locator": row["uri"]} for row in failed.to_pylist()]
             self._plan_rows([row | {"reason": None, "detail": None} for row in rows], planned.schema)
         self._clockwork.mark("plan")
         planned, ledger = Planned(self._dataset), Ledger.of(self._dataset.settled_parts())

@@ -25,11 +25,17 @@ class Source:
     columns: dict[str, object]
 
 
-RESERVED_COLUMNS = (frozenset(VIDEOS.names) | frozenset(PLAN.names) | frozenset(SOURCES.names)) - {"start_s", "end_s"}
+_ONCE_OURS = frozenset({"attempt"})
+"""A file of the plan with such a column is one of an earlier version (``lake/earlier_versions.py``)."""
+
+RESERVED_COLUMNS = (frozenset(VIDEOS.names) | frozenset(PLAN.names) | frozenset(SOURCES.names) | _ONCE_OURS) - {
+    "start_s",
+    "end_s",
+}
 """What a manifest's further columns may not be called."""
 
 
-def source_row(source: Source, *, attempt: int) -> dict[str, Any]:
+def source_row(source: Source, *, attempts: int) -> dict[str, Any]:
     """A row of ``SOURCES`` with the manifest's further columns, and ``reason`` and ``detail`` where it is absent."""
     start, end = (None if at is None else str(at) for at in (source.start_s, source.end_s))
     # A range of a video is a video of its own: two clips of one file must not share an id.
@@ -45,7 +51,7 @@ def source_row(source: Source, *, attempt: int) -> dict[str, Any]:
         "mtime_ns": source.identity.mtime_ns,
         "range_start": start,
         "range_end": end,
-        "attempt": attempt,
+        "attempts": attempts,
         "reason": reason,
         "detail": detail,
     }

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError
+from pipeline.lake import earlier_versions
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.features_file import (
     Footer,
@@ -147,8 +148,8 @@ class Dataset:
     def publish_plan(self, planned: pa.Table, *, token: str) -> None:
         """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns."""
         for part in _parts(planned):
-            keys = zip(part["video_id"].to_pylist(), part["attempt"].to_pylist(), strict=True)
-            name = f"{PLAN_FOLDER}/{_digest(f'{video}.{attempt}' for video, attempt in keys)}.parquet"
+            keys = zip(part["video_id"].to_pylist(), part["attempts"].to_pylist(), strict=True)
+            name = f"{PLAN_FOLDER}/{_digest(f'{video}.{attempts}' for video, attempts in keys)}.parquet"
             self._fence(token).publish(name, _parquet(part), stand_in=_parquet(part.slice(0, 0)))
 
     def adopt(self, name: str, source: "Dataset", *, token: str) -> None:
@@ -161,7 +162,7 @@ class Dataset:
 
     def plan_schema_of(self, name: str) -> pa.Schema:
         """The columns of one file of the plan: ``PLAN``, and a manifest's own. Raises as ``plan_part``."""
-        return self._read_ours(name, lambda file: pq.ParquetFile(file).schema_arrow)
+        return self._read_ours(name, lambda file: earlier_versions.plan_schema(pq.ParquetFile(file).schema_arrow))
 
     def plan_part(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One file of the plan; ``columns``: only these.
@@ -169,8 +170,14 @@ class Dataset:
         Raises:
             ForeignFile: it is damaged.
         """
-        wanted = None if columns is None else list(columns)
-        return self._read_ours(name, lambda file: pq.ParquetFile(file).read(wanted))
+
+        def read(file: pa.NativeFile) -> pa.Table:
+            parquet = pq.ParquetFile(file)
+            names = earlier_versions.plan_names(parquet.schema_arrow)
+            wanted = names if columns is None else columns
+            return earlier_versions.plan_table(parquet.read([names[column] for column in wanted]))
+
+        return self._read_ours(name, read)
 
     def plan_parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The plan, a few thousand videos at a time; ``columns``: only these."""
@@ -240,7 +247,7 @@ class Dataset:
         return self._commit(data, entries, stand_in=stand_in, token=token)
 
     def _commit(self, data: bytes, entries: Sequence[dict[str, Any]], *, stand_in: bytes, token: str) -> int:
-        keys = sorted(f"{entry['video_id']}.{entry['segment']}.{entry['attempt']}" for entry in entries)
+        keys = sorted(f"{entry['video_id']}.{entry['segment']}.{entry['attempts']}" for entry in entries)
         is_new = self._fence(token).publish(f"{FEATURES}/{_digest(keys)}.parquet", data, stand_in=stand_in)
         return len(data) if is_new else 0
 

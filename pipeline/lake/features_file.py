@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__
 from pipeline.errors import RunError
+from pipeline.lake import earlier_versions
 from pipeline.lake.config import DatasetConfig
 from pipeline.records.rows import feature_table, table_of
 from pipeline.records.schemas import SETTLED, features_schema
-from pipeline.records.segments import OK
 
 _METADATA_KEY = b"vidlake"
 _SETTLED_KEY = b"vidlake.settled"
@@ -46,8 +46,8 @@ class Footer:
         """
         document = _parsed(self.settled_json, uri=self.uri)
         try:
-            return table_of(document, SETTLED)
-        except (pa.ArrowException, TypeError, AttributeError, ValueError):
+            return table_of(earlier_versions.settled_entries(document), SETTLED)
+        except (pa.ArrowException, TypeError, AttributeError, ValueError, KeyError):
             raise _foreign(self.uri, "its list of segments is damaged") from None
 
 
@@ -92,7 +92,8 @@ def file_of(rows: pa.Table, entries: Sequence[dict[str, Any]]) -> pa.Buffer:
     with pq.ParquetWriter(sink, rows.schema, **options) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         # Beside the schema and not in it: Parquet keeps what is in the schema twice.
-        writer.add_key_value_metadata({_SETTLED_KEY: json.dumps([_entry(entry) for entry in entries])})
+        document = [{name: entry[name] for name in SETTLED.names} for entry in entries]
+        writer.add_key_value_metadata({_SETTLED_KEY: json.dumps(document)})
     return sink.getvalue()
 
 
@@ -180,9 +181,3 @@ def _holds_float32(schema: pa.Schema) -> bool:
 
 def _foreign(uri: str, what: str) -> ForeignFile:
     return ForeignFile(f"{uri} cannot be among the features, for {what}: move it elsewhere and run the command again")
-
-
-def _entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry of the footer; ``start_s`` and ``end_s`` tell what is missing, so a segment that is whole has none."""
-    whole = {"start_s": None, "end_s": None} if entry["outcome"] == OK else {}
-    return {name: {**entry, **whole}[name] for name in SETTLED.names}

@@ -1,6 +1,6 @@
 """Values to rows of Arrow tables, and back: the only row codecs (the schemas: ``schemas.py``)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.records.schemas import EMBEDDED, MARKS, SAMPLES, SETTLED
-from pipeline.records.segments import OK, SegmentSamples
+from pipeline.records.segments import SegmentSamples
 
 
 def samples_row(task: dict[str, Any], decoded: SegmentSamples) -> pa.Table:
@@ -19,11 +19,11 @@ def samples_row(task: dict[str, Any], decoded: SegmentSamples) -> pa.Table:
     row = {
         "video_id": [task["video_id"]],
         "segment": [decoded.segment.index],
-        "attempt": [task["attempt"]],
-        "outcome": [OK if failure is None else failure.reason],
+        "attempts": [task["attempts"]],
+        "reason": [None if failure is None else failure.reason],
         "detail": [None if failure is None else failure.detail],
-        "start_s": [decoded.segment.start_s if failure is None else failure.start_s],
-        "end_s": [decoded.segment.end_s if failure is None else failure.end_s],
+        "missing_start_s": [None if failure is None else failure.missing_start_s],
+        "missing_end_s": [None if failure is None else failure.missing_end_s],
         "num_samples": [len(marks)],
         "num_corrupt": [sum(mark.is_corrupt for mark in marks)],
         "video_s": [max(0.0, decoded.segment.end_s - decoded.segment.start_s)],
@@ -57,7 +57,7 @@ def embedded_rows(samples: pa.Table, features: NDArray[np.float32]) -> pa.Table:
 
 def last_attempts(embedded: pa.Table) -> pa.Table:
     """``EMBEDDED`` or ``SETTLED`` rows sorted by video and segment, each once: the last attempt."""
-    keys = [("video_id", "ascending"), ("segment", "ascending"), ("attempt", "ascending")]
+    keys = [("video_id", "ascending"), ("segment", "ascending"), ("attempts", "ascending")]
     order = pc.sort_indices(embedded, sort_keys=keys).to_numpy()
     names = (
         embedded["video_id"].take(pa.array(order)).to_pylist(),
@@ -90,7 +90,7 @@ def settled_entries(embedded: pa.Table) -> list[dict[str, Any]]:
     return entries
 
 
-def table_of(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows as a table; keys that are no column are left out."""
     return pa.Table.from_pylist(list(rows), schema=schema)
 

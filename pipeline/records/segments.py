@@ -21,14 +21,11 @@ class Window:
         return self.first <= place and (self.end is None or place < self.end)
 
 
-OK = "ok"
-"""The outcome of a segment that gave all its samples; any other outcome is a reason code."""
-
 MAX_SAMPLES = 512
 """The most samples of one segment."""
 
-KEEPING_ROWS = frozenset({OK, "corrupt", "truncated"})
-"""Outcomes whose segments may hold rows; the others hold none and are what ``retry`` repeats."""
+KEEPING_ROWS = frozenset({"corrupt", "truncated"})
+"""The reasons whose segments may hold rows; those of the others hold none and are what ``retry`` repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +61,7 @@ class Segment:
     """As planned: exact where the planner saw every frame, else estimated from rate and duration."""
     cost_s: float
     """Seconds of decoding on one core, estimated."""
-    missing_from_s: float | None = None
+    missing_start_s: float | None = None
     """Where a truncated video ends, in its last segment; what is missing reaches up to ``end_s``."""
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +77,7 @@ class Segment:
             "end_s": self.end_s,
             "num_samples": self.num_samples,
             "cost_s": self.cost_s,
-            "missing_from_s": self.missing_from_s,
+            "missing_start_s": self.missing_start_s,
         }
 
     @classmethod
@@ -145,19 +142,23 @@ class Quarantined:
     """Why a segment, or with ``segment`` ``None`` a whole video, is not all there, and which seconds are missing."""
 
     segment: int | None
-    start_s: float | None
-    end_s: float | None
+    missing_start_s: float | None
+    missing_end_s: float | None
     reason: str
     detail: str
 
     @classmethod
-    def of(cls, error: InputError, *, segment: Segment | None = None, missing_from_s: float | None = None) -> Self:
-        """The failure of ``segment`` from ``missing_from_s`` to its end, or of a whole video."""
+    def of(cls, error: InputError, *, segment: Segment | None = None, missing_start_s: float | None = None) -> Self:
+        """The failure of ``segment`` from ``missing_start_s`` to its end, or of a whole video."""
         if segment is None:
-            return cls(segment=None, start_s=None, end_s=None, reason=error.reason, detail=error.detail)
-        start_s = segment.start_s if missing_from_s is None else missing_from_s
+            missing = {"missing_start_s": None, "missing_end_s": None}
+            return cls(segment=None, **missing, reason=error.reason, detail=error.detail)
         return cls(
-            segment=segment.index, start_s=start_s, end_s=segment.end_s, reason=error.reason, detail=error.detail
+            segment=segment.index,
+            missing_start_s=segment.start_s if missing_start_s is None else missing_start_s,
+            missing_end_s=segment.end_s,
+            reason=error.reason,
+            detail=error.detail,
         )
 
 

@@ -153,7 +153,7 @@ def decode_tasks(
     Raises:
         StorageError: a store failed.
     """
-    for _, group in groupby(tasks.to_pylist(), key=lambda row: (row["video_id"], row["attempt"])):
+    for _, group in groupby(tasks.to_pylist(), key=lambda row: (row["video_id"], row["attempts"])):
         rows = list(group)
         left = [Segment.from_json(row["segment"]) for row in rows]
         facts = VideoFacts.from_json(rows[0]["facts"])

@@ -78,9 +78,9 @@ def test_pictures_beyond_two_gigabytes_are_found() -> None:
 
 
 def test_rows_are_stored_by_video_and_segment_each_once() -> None:
-    table = pa.concat_tables([finished("b"), finished("a", 2), finished("a", 1), finished("a", 1, attempt=2)])
-    found = last_attempts(table).select(["video_id", "segment", "attempt"]).to_pylist()
-    keys = [(row["video_id"], row["segment"], row["attempt"]) for row in found]
+    table = pa.concat_tables([finished("b"), finished("a", 2), finished("a", 1), finished("a", 1, attempts=2)])
+    found = last_attempts(table).select(["video_id", "segment", "attempts"]).to_pylist()
+    keys = [(row["video_id"], row["segment"], row["attempts"]) for row in found]
     assert keys == sorted([(id_of("b"), 0, 1), (id_of("a"), 2, 1), (id_of("a"), 1, 2)])
     rows = feature_table(last_attempts(table), schema=features_schema(DIM, dtype="float32"))
     expected = {"a": [1, 2], "b": [0]}

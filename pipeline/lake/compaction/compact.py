@@ -119,9 +119,9 @@ def _held(catalogue: Catalogue, held: Ledger, *, source: Dataset, target: Datase
     ledger = catalogue.ledger
     is_held = np.zeros(len(catalogue), np.bool_)
     at = ledger.find(held.keys)
-    if (at < 0).any() or (held.attempt > ledger.attempt[at]).any():
+    if (at < 0).any() or (held.attempts > ledger.attempts[at]).any():
         raise _other(target, source)
-    is_held[at] = held.attempt == ledger.attempt[at]
+    is_held[at] = held.attempts == ledger.attempts[at]
     return is_held
 
 
