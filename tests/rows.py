@@ -18,6 +18,7 @@ from pipeline.records.rows import embedded_rows, samples_row, table_of
 from pipeline.records.schemas import PLAN, TASKS
 from pipeline.records.segments import FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts, Window
 from pipeline.records.shards import WHOLE, Shard
+from pipeline.records.videos import SegmentTask
 
 DIM = 4
 TINY = Preprocessing(resize_px=4, crop_px=(4, 4))
@@ -144,7 +145,7 @@ def finished(
     )
     pixels = np.zeros((num_samples, 4, 4, 3), np.uint8)
     decoded = SegmentSamples(segment=piece, marks=marks, pixels=pixels, failure=failure)
-    samples = samples_row(task(name, piece, attempts=attempts), decoded)
+    samples = samples_row(SegmentTask.from_row(task(name, piece, attempts=attempts)), decoded)
     return embedded_rows(samples, features_of(name, index, num_samples))
 
 

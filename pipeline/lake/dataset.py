@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,8 +29,10 @@ from pipeline.lake.publishing import backends
 from pipeline.lake.publishing.backends import fence, store_at
 from pipeline.lake.publishing.lease import Fence
 from pipeline.lake.publishing.store import MissingFile, Store
-from pipeline.records.rows import concat, last_attempts, settled_entries
+from pipeline.records.documents import Document, document_of, text
+from pipeline.records.rows import concat, last_attempts, settled_of
 from pipeline.records.schemas import PLAN, SETTLED
+from pipeline.records.segments import Settled
 from pipeline.records.shards import Shard
 from pipeline.storage.buckets.errors import BucketRefused
 from pipeline.storage.retry import DEFAULT_RETRY, Transient, persistently
@@ -53,7 +55,7 @@ class DatasetInfo:
     config: DatasetConfig
     weights: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """The document under ``vidlake`` in every features file, and in ``_vidlake/config.json``."""
         return describe(self.config, weights=self.weights)
 
@@ -87,7 +89,7 @@ class Dataset:
             name, document = self._description()
             if not name:
                 return None
-            return DatasetInfo(config=DatasetConfig.from_json(document), weights=str(document["weights"]))
+            return DatasetInfo(config=DatasetConfig.from_json(document), weights=text(document, "weights"))
         except BucketRefused as error:
             raise UsageError(str(error)) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -125,23 +127,22 @@ class Dataset:
         if not self.create_as(info.to_json()):
             self.check(info.config)
 
-    def create_as(self, document: dict[str, Any]) -> bool:
+    def create_as(self, document: Document) -> bool:
         """Write the configuration of another dataset, with the versions that made it; False: there is one already."""
         return self.store.publish(CONFIG, json.dumps(document, indent=2).encode())
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """The configuration of a dataset that exists, as it was written."""
-        document: dict[str, Any] = self._description()[1]
-        return document
+        return self._description()[1]
 
-    def _description(self) -> tuple[str, Any]:
+    def _description(self) -> tuple[str, Document]:
         """The file that holds the configuration, and what it says; no name: there is no dataset yet."""
         try:
-            return CONFIG, json.loads(self.store.read(CONFIG))
+            return CONFIG, document_of(json.loads(self.store.read(CONFIG)), name="the configuration")
         except MissingFile:
             for name in self._features()[:1]:
                 return name, self._read(name, partial(read_description, uri=self._uri(name)))
-        return "", None
+        return "", {}
 
     # -- the plan
 
@@ -224,14 +225,14 @@ class Dataset:
             StorageError: the store failed.
         """
         embedded = last_attempts(embedded)
-        return self._publish(settled_entries(embedded), embedded, info, token=token)
+        return self._publish(settled_of(embedded), embedded, info, token=token)
 
-    def settle(self, entries: Sequence[dict[str, Any]], info: DatasetInfo, *, token: str) -> int:
+    def settle(self, entries: Sequence[Settled], info: DatasetInfo, *, token: str) -> int:
         """Commit outcomes that have no rows: videos that failed as a whole. Returns bytes written."""
         parts = (entries[at : at + _ROWS_PER_PART] for at in range(0, len(entries), _ROWS_PER_PART))
         return sum(self._publish(part, None, info, token=token) for part in parts)
 
-    def publish_rows(self, rows: pa.Table, entries: Sequence[dict[str, Any]], *, token: str) -> int:
+    def publish_rows(self, rows: pa.Table, entries: Sequence[Settled], *, token: str) -> int:
         """Commit rows of ``features`` as they are, in the order of their ``entries``.
 
         The name is as by ``publish_features``, and so are the result and what is raised.
@@ -239,15 +240,13 @@ class Dataset:
         stand_in = file_of(rows.slice(0, 0), []).to_pybytes()
         return self._commit(file_of(rows, entries).to_pybytes(), entries, stand_in=stand_in, token=token)
 
-    def _publish(
-        self, entries: Sequence[dict[str, Any]], embedded: pa.Table | None, info: DatasetInfo, *, token: str
-    ) -> int:
+    def _publish(self, entries: Sequence[Settled], embedded: pa.Table | None, info: DatasetInfo, *, token: str) -> int:
         data = features_file(embedded, entries, info.config, weights=info.weights).to_pybytes()
         stand_in = features_file(None, [], info.config, weights=info.weights).to_pybytes()
         return self._commit(data, entries, stand_in=stand_in, token=token)
 
-    def _commit(self, data: bytes, entries: Sequence[dict[str, Any]], *, stand_in: bytes, token: str) -> int:
-        keys = sorted(f"{entry['video_id']}.{entry['segment']}.{entry['attempts']}" for entry in entries)
+    def _commit(self, data: bytes, entries: Sequence[Settled], *, stand_in: bytes, token: str) -> int:
+        keys = sorted(f"{entry.video_id}.{entry.segment}.{entry.attempts}" for entry in entries)
         is_new = self._fence(token).publish(f"{FEATURES}/{_digest(keys)}.parquet", data, stand_in=stand_in)
         return len(data) if is_new else 0
 

@@ -4,11 +4,9 @@ Until 0.2 a footer said ``outcome`` (``ok`` where nothing was missing), ``attemp
 plan ``attempt`` and, in its segments, ``missing_from_s``. Such files stay as they are; they are translated when read.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 import pyarrow as pa
 
+from pipeline.records.documents import Document, parts
 from pipeline.records.schemas import PLAN
 
 _OLD_OK = "ok"
@@ -17,12 +15,17 @@ _MANIFESTS_OWN = "attempts_of_manifest"
 """What a manifest's own column ``attempts`` is called, which an earlier version allowed beside ``attempt``."""
 
 
-def settled_entries(document: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The entries of a footer, from whichever version it is."""
-    return [_settled_entry(entry) if "outcome" in entry else entry for entry in document]
+def settled_entries(document: object) -> list[Document]:
+    """The entries of a footer, from whichever version it is.
+
+    Raises:
+        KeyError, TypeError: it is no list of entries.
+    """
+    entries = parts({"settled": document}, "settled")
+    return [_settled_entry(entry) if "outcome" in entry else entry for entry in entries]
 
 
-def _settled_entry(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+def _settled_entry(entry: Document) -> Document:
     reason = entry["outcome"]
     return {
         **entry,

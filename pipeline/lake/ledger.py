@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.lake.ids import ID_BYTES, KEY_BYTES, find_places, id_bytes, segment_keys
+from pipeline.records.rows import settled_of
 from pipeline.records.schemas import SETTLED
-from pipeline.records.segments import KEEPING_ROWS
+from pipeline.records.segments import KEEPING_ROWS, Settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +72,20 @@ class Ledger:
         at = self.find(segment_keys(id_bytes(video_ids), np.full(len(video_ids), -1)))
         return (at >= 0) & (self.attempts[np.maximum(at, 0)] >= attempts.to_numpy()) if len(self.keys) else at >= 0
 
-    def entries(self, at: NDArray[np.int64]) -> list[dict[str, Any]]:
-        """The ``SETTLED`` rows of these places, as the footers have them."""
+    def entries(self, at: NDArray[np.int64]) -> list[Settled]:
+        """How the segments at these places ended, as the footers have it."""
         split = np.ascontiguousarray(self.keys[at]).view(np.uint8).reshape(-1, KEY_BYTES)
         ids = np.ascontiguousarray(split[:, :ID_BYTES]).view(f"S{ID_BYTES}").reshape(-1).astype(f"U{ID_BYTES}")
         segments = np.ascontiguousarray(split[:, ID_BYTES:]).view(">u4").reshape(-1).astype(np.int64) - 1
-        failed = iter(self.failures.take(pa.array(self.failure[at][~self.is_ok[at]])).to_pylist())
-        blank = dict.fromkeys(SETTLED.names)
-        names = ("video_id", "segment", "attempts", "num_samples", "num_corrupt")
+        failed = iter(settled_of(self.failures.take(pa.array(self.failure[at][~self.is_ok[at]]))))
         columns = (ids, segments, self.attempts[at], self.num_samples[at], self.num_corrupt[at])
         values = zip(self.is_ok[at].tolist(), *(column.tolist() for column in columns), strict=True)
-        return [blank | dict(zip(names, told, strict=True)) if is_ok else next(failed) for is_ok, *told in values]
+        return [
+            Settled.complete(video_id, segment, attempts=attempts, num_samples=num_samples, num_corrupt=num_corrupt)
+            if is_ok
+            else next(failed)
+            for is_ok, video_id, segment, attempts, num_samples, num_corrupt in values
+        ]
 
 
 _ENTRY = np.dtype(

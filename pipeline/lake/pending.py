@@ -1,7 +1,6 @@
 """What is left to do: planned, and not settled."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 from pipeline.lake.ids import Ids, id_bytes, segment_keys
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.planned import Planned
-from pipeline.records.schemas import PLAN, SETTLED, TASKS
+from pipeline.records.schemas import PLAN, TASKS
+from pipeline.records.segments import Settled
 
 
 class PlannedSegments:
@@ -59,14 +59,13 @@ def pending_tasks(
             yield _tasks(part, segments, rows, attempts=attempts[rows], locators=locators or {})
 
 
-def unsettled_failures(planned: Planned, ledger: Ledger) -> Iterator[list[dict[str, Any]]]:
-    """The ``SETTLED`` entries of videos that could not be planned and that no footer tells of, part by part."""
+def unsettled_failures(planned: Planned, ledger: Ledger) -> Iterator[list[Settled]]:
+    """The outcomes of videos that could not be planned and that no footer tells of, part by part."""
     for _, part in planned.parts(["video_id", "attempts", "reason", "detail"]):
         failed = part.filter(pc.is_valid(part["reason"]))
         failed = failed.filter(pa.array(~ledger.holds(failed["video_id"], failed["attempts"])))
-        blank = dict.fromkeys(SETTLED.names) | {"num_samples": 0, "num_corrupt": 0}
         if len(failed):
-            yield [blank | row for row in failed.to_pylist()]
+            yield [Settled.failed(row.pop("video_id"), **row) for row in failed.to_pylist()]
 
 
 def failed_plans(planned: Planned) -> Iterator[pa.Table]:

@@ -33,6 +33,7 @@ from pipeline.lake.publishing import backends
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive, totals
 from pipeline.records.model_info import FeatureType
+from pipeline.records.segments import Settled
 from pipeline.records.shards import WHOLE
 
 KEY = ["video_id", "epoch", "segment", "pts"]
@@ -103,7 +104,7 @@ def files(dataset: Dataset) -> list[Path]:
     return sorted((Path(dataset.store.uri) / "features").iterdir())
 
 
-def settled(dataset: Dataset) -> list[dict[str, Any]]:
+def settled(dataset: Dataset) -> list[Settled]:
     """How each segment ended at last."""
     ledger = Ledger.of(dataset.settled_parts())
     return ledger.entries(np.arange(len(ledger.keys)))
@@ -161,7 +162,7 @@ def test_files_are_large_sorted_and_do_not_overlap(old: Dataset, tmp_path: Path)
 
 
 def test_layout_and_metadata_are_those_of_a_features_file(old: Dataset, tmp_path: Path) -> None:
-    document = old.document() | {"versions": {"av": "of the machine that decoded"}}
+    document = {**old.document(), "versions": {"av": "of the machine that decoded"}}
     (Path(old.store.uri) / "_vidlake/config.json").write_text(json.dumps(document))
     target, _ = compacted(old, tmp_path / "new")
     [path] = files(target)
@@ -231,6 +232,7 @@ import os, sys
 sys.path.insert(0, sys.argv[4])
 import pipeline.lake.publishing.folder_store as publish
 from test_compact import compacted
+from pipeline.records.segments import Settled
 from pipeline.records.shards import WHOLE
 from pipeline.lake.dataset import Dataset
 from pathlib import Path

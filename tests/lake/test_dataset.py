@@ -34,6 +34,7 @@ from pipeline.lake.features_file import ForeignFile
 from pipeline.lake.publishing import backends
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.records.model_info import FeatureType
+from pipeline.records.segments import Settled
 from pipeline.records.shards import WHOLE
 
 INFO = dataset_info()
@@ -75,7 +76,7 @@ def test_stale_worker_cannot_publish_after_takeover(tmp_path: Path) -> None:
     dataset.store.publish("videos/old.parquet", b"old")
     writes: list[Callable[[], object]] = [
         lambda: dataset.publish_features(finished("a"), INFO, token=stale),
-        lambda: dataset.settle(settled(dataset) or finished("a").to_pylist(), INFO, token=stale),
+        lambda: dataset.settle([Settled.complete(id_of("a"), 0, attempts=1, num_samples=0)], INFO, token=stale),
         lambda: dataset.publish_plan(plan_table(planned("a")), token=stale),
         lambda: dataset.replace_listing(pa.array([id_of("a")]), version=None, token=stale),
         lambda: dataset.replace_derived("videos/x.parquet", pa.table({}), version=None, token=stale),
@@ -98,12 +99,7 @@ def test_what_is_done_is_told_by_footers_alone(tmp_path: Path) -> None:
         finished("a", 3, reason="corrupt", num_samples=1, num_corrupt=1),
     ]
     dataset.publish_features(pa.concat_tables(batch), INFO, token=token)
-    whole = {"video_id": id_of("z"), "segment": None, "attempts": 1, "reason": "not_video", "detail": "why"}
-    dataset.settle(
-        [whole | dict.fromkeys(["missing_start_s", "missing_end_s"]) | {"num_samples": 0, "num_corrupt": 0}],
-        INFO,
-        token=token,
-    )
+    dataset.settle([Settled.failed(id_of("z"), attempts=1, reason="not_video", detail="why")], INFO, token=token)
     for path in [*tmp_path.iterdir()]:
         if path.name != "features":
             shutil.rmtree(path)
@@ -248,8 +244,8 @@ def test_long_plans_and_many_failures_go_into_several_files(tmp_path: Path) -> N
     for _ in range(2):
         dataset.publish_plan(plan_table(*rows), token=token)
     assert sorted(len(part) for part in dataset.plan_parts(["video_id"])) == [2000, 5000]
-    blank = {"segment": None, "missing_start_s": None, "missing_end_s": None, "num_samples": 0, "num_corrupt": 0}
-    dataset.settle([row | blank for row in rows], INFO, token=token)
+    failed = [Settled.failed(row["video_id"], attempts=1, reason="unreadable", detail="why") for row in rows]
+    dataset.settle(failed, INFO, token=token)
     assert len(features_files(dataset)) == 2
     assert dataset.settled().num_rows == 7000
 

@@ -58,7 +58,8 @@ def source_of(path: Path) -> dict[str, Any]:
 
 def plan_of(sandbox: Sandbox, *sources: dict[str, Any]) -> list[dict[str, Any]]:
     table = table_of(sources, SOURCES)
-    return plan_sources(table, sandbox=sandbox, rule=RULE, sizing={"max_samples": 10, "duration_s": 0.4})
+    planned = plan_sources(table, sandbox=sandbox, rule=RULE, sizing={"max_samples": 10, "duration_s": 0.4})
+    return [dict(video.to_row()) for video in planned]
 
 
 def tasks_of(sandbox: Sandbox, path: Path) -> pa.Table:
