@@ -115,7 +115,7 @@ class LocalTally:
 
 def segment(index: int, *, num_samples: int, cost_s: float) -> dict[str, Any]:
     """One of ten minutes, as the plan has it."""
-    times = {"start_s": 600.0 * index, "end_s": 600.0 * (index + 1), "missing_from_s": None}
+    times = {"start_s": 600.0 * index, "end_s": 600.0 * (index + 1), "missing_start_s": None}
     pts = 15360 * 600 * index
     places = {"seek_to": pts, "key_pts": pts, "window_first": pts, "window_end": pts + 15360 * 600, "targets": None}
     return {"index": index, **places, **times, "num_samples": num_samples, "cost_s": cost_s}
@@ -142,10 +142,7 @@ def _embedded(tasks: pa.Table) -> pa.Table:
         "video_id": tasks["video_id"],
         "uri": tasks["uri"],
         "segment": segments.field("index"),
-        "attempt": tasks["attempt"],
-        "outcome": pa.array(["ok"] * count),
-        "start_s": segments.field("start_s"),
-        "end_s": segments.field("end_s"),
+        "attempts": tasks["attempts"],
         "num_samples": pa.array([0] * count),
         "num_corrupt": pa.array([0] * count),
         "video_s": pa.array([600.0] * count),

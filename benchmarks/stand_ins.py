@@ -59,7 +59,7 @@ def model(factor: float) -> type:
 def embedded(video_id: str, index: int, features: Any) -> pa.Table:
     """An ``EMBEDDED`` row of a segment."""
     segment = {"index": index, "start_s": 0.0, "end_s": 600.0}
-    row = {"video_id": video_id, "attempt": 1, "uri": f"/archive/{video_id}.mp4", "segment": segment}
+    row = {"video_id": video_id, "attempts": 1, "uri": f"/archive/{video_id}.mp4", "segment": segment}
     return embedded_rows(_samples(row | {"facts": {"time_base": "1/15360"}}), features).cast(EMBEDDED)
 
 
@@ -70,11 +70,11 @@ def _samples(task: dict[str, Any]) -> pa.Table:
     row = {
         "video_id": task["video_id"],
         "segment": segment["index"],
-        "attempt": task["attempt"],
-        "outcome": "ok",
+        "attempts": task["attempts"],
+        "reason": None,
         "detail": None,
-        "start_s": segment["start_s"],
-        "end_s": segment["end_s"],
+        "missing_start_s": None,
+        "missing_end_s": None,
         "num_samples": NUM_SAMPLES,
         "num_corrupt": 0,
         "video_s": 600.0,

@@ -17,6 +17,7 @@ from pipeline.records.rows import embedded_rows, samples_row, table_of
 from pipeline.records.schemas import PLAN, TASKS
 from pipeline.records.segments import FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts, Window
 from pipeline.records.shards import WHOLE, Shard
+from pipeline.records.videos import SegmentTask
 
 DIM = 4
 TINY = Preprocessing(resize_px=4, crop_px=(4, 4))
@@ -79,7 +80,7 @@ def planned(
     name: str,
     *,
     segments: Sequence[Segment] | int = 1,
-    attempt: int = 1,
+    attempts: int = 1,
     reason: str | None = None,
     range_start: str | None = None,
     **further: Any,
@@ -94,7 +95,7 @@ def planned(
         "mtime_ns": 1_700_000_000_123_456_789,
         "range_start": range_start,
         "range_end": None,
-        "attempt": attempt,
+        "attempts": attempts,
         "facts": None if reason else FACTS.to_json(),
         "segments": None if reason else [each.to_json() for each in cut],
         "reason": reason,
@@ -112,19 +113,25 @@ def plan_table(*rows: dict[str, Any]) -> pa.Table:
     return table
 
 
-def task(name: str, piece: Segment, *, attempt: int = 1) -> dict[str, Any]:
-    row = planned(name, segments=[piece], attempt=attempt)
+def task(name: str, piece: Segment, *, attempts: int = 1) -> dict[str, Any]:
+    row = planned(name, segments=[piece], attempts=attempts)
     return {name: row.get(name) for name in TASKS.names} | {"locator": row["uri"], "segment": piece.to_json()}
 
 
 def finished(
-    name: str, index: int = 0, *, num_samples: int = 2, outcome: str = "ok", attempt: int = 1, num_corrupt: int = 0
+    name: str,
+    index: int = 0,
+    *,
+    num_samples: int = 2,
+    reason: str | None = None,
+    attempts: int = 1,
+    num_corrupt: int = 0,
 ) -> pa.Table:
     """An ``EMBEDDED`` row. Its features follow from the video, the segment and the place."""
     piece = segment(index)
     failure = None
-    if outcome != "ok":
-        failure = Quarantined.of(INPUT_ERRORS[outcome](name, "why"), segment=piece, missing_from_s=piece.start_s + 3)
+    if reason is not None:
+        failure = Quarantined.of(INPUT_ERRORS[reason](name, "why"), segment=piece, missing_start_s=piece.start_s + 3)
     marks = tuple(
         FrameMark(
             epoch=0,
@@ -137,7 +144,7 @@ def finished(
     )
     pixels = np.zeros((num_samples, 4, 4, 3), np.uint8)
     decoded = SegmentSamples(segment=piece, marks=marks, pixels=pixels, failure=failure)
-    samples = samples_row(task(name, piece, attempt=attempt), decoded)
+    samples = samples_row(SegmentTask.from_row(task(name, piece, attempts=attempts)), decoded)
     return embedded_rows(samples, features_of(name, index, num_samples))
 
 

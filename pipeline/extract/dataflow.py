@@ -170,9 +170,9 @@ def _plan(
     tally: SharedTally,
 ) -> pa.Table:
     began = time.time()
-    rows = plan_sources(sources, sandbox=_sandbox(limits), rule=rule, sizing=sizing)
-    tally.add("plan", began=began, num_videos=len(rows))
-    return table_of(rows, schema)
+    planned = plan_sources(sources, sandbox=_sandbox(limits), rule=rule, sizing=sizing)
+    tally.add("plan", began=began, num_videos=len(planned))
+    return table_of([video.to_row() for video in planned], schema)
 
 
 def _decode(tasks: pa.Table, *, info: DatasetInfo, limits: DecodeLimits, tally: SharedTally) -> Iterator[pa.Table]:

@@ -7,6 +7,7 @@ without them, and torch while Ray starts.
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.extract.memory import give_back_what_is_freed
@@ -139,7 +140,7 @@ def _refuse_early(known: DatasetInfo, request: ExtractRequest, dataset: Dataset)
     """Compare what needs no model loaded, so that a slip of the finger is answered at once."""
     mine = known.config
     asked = DatasetConfig(
-        model=ModelInfo.from_json(mine.model.to_json() | {"name": request.model}),
+        model=replace(mine.model, name=request.model),
         sample=str(request.rule),
         precision=request.precision or mine.precision,
         dtype=request.dtype or mine.dtype,

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from pipeline.extract.results import Clockwork, Outcome
 from pipeline.extract.sizes import Work, choose_sizes
 from pipeline.extract.tasks import group_tables
 from pipeline.inputs.input_words import Inputs
-from pipeline.inputs.sources import source_row
+from pipeline.inputs.sources import listed_video
 from pipeline.lake.dataset import Dataset, DatasetInfo, plan_schema
 from pipeline.lake.ids import Ids
 from pipeline.lake.ledger import Ledger
@@ -24,9 +24,11 @@ from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failure
 from pipeline.lake.planned import Planned, publish_listed
 from pipeline.lake.tables import derive
 from pipeline.media.sampling.rules import parse_rule
+from pipeline.records.documents import Document
 from pipeline.records.resources import Hardware
 from pipeline.records.rows import table_of
 from pipeline.records.schemas import PLAN, SOURCES
+from pipeline.records.videos import ListedVideo
 from pipeline.stages.plan import sizing_for
 
 _PLAN_VIDEOS_PER_TASK = 32
@@ -64,16 +66,16 @@ class Run:
         listed, chosen = Ids(), Chosen()
         schema = plan_schema(inputs.fields)
 
-        def new_rows() -> Iterator[dict[str, Any]]:
+        def new_rows() -> Iterator[Document]:
             for source in inputs:
-                row = source_row(source, attempt=1)
-                if not self._options.shard.holds(row["video_id"]):
+                video = listed_video(source, attempts=1)
+                if not self._options.shard.holds(video.video_id):
                     continue
-                listed.add(row["video_id"])
+                listed.add(video.video_id)
                 if self._options.limit is None or chosen.num_videos < self._options.limit:
-                    chosen.add(row)
-                    if row["video_id"] not in planned:
-                        yield row
+                    chosen.add(video)
+                    if video.video_id not in planned:
+                        yield video.to_row()
 
         for rows in _batched(new_rows(), _VIDEOS_AT_ONCE):
             self._plan_rows(rows, schema)
@@ -91,7 +93,7 @@ class Run:
         """Probe failed videos and decode failed segments once more."""
         planned = Planned(self._dataset)
         for failed in failed_plans(planned):
-            rows = [row | {"attempt": row["attempt"] + 1, "locator": row["uri"]} for row in failed.to_pylist()]
+            rows = [row | {"attempts": row["attempts"] + 1, "locator": row["uri"]} for row in failed.to_pylist()]
             self._plan_rows([row | {"reason": None, "detail": None} for row in rows], planned.schema)
         self._clockwork.mark("plan")
         planned, ledger = Planned(self._dataset), Ledger.of(self._dataset.settled_parts())
@@ -119,7 +121,7 @@ class Run:
             marks_s=marks,
         )
 
-    def _plan_rows(self, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    def _plan_rows(self, rows: list[Document], schema: pa.Schema) -> None:
         absent = [row for row in rows if row["reason"] is not None]
         if absent:
             self._dataset.publish_plan(table_of(absent, schema), token=self._token)
@@ -182,12 +184,12 @@ class Chosen:
         self.num_videos = 0  # counted beside: asking ``ids`` for its length sorts it anew
         self.locators: dict[str, str] = {}
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Put in the video of a ``SOURCES`` row."""
-        self.num_videos += row["video_id"] not in self.ids
-        self.ids.add(row["video_id"])
-        if row["locator"] != row["uri"]:
-            self.locators[row["video_id"]] = row["locator"]
+    def add(self, video: ListedVideo) -> None:
+        """Put in one video."""
+        self.num_videos += video.video_id not in self.ids
+        self.ids.add(video.video_id)
+        if video.locator != video.uri:
+            self.locators[video.video_id] = video.locator
 
 
 def _waves(parts: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
@@ -201,7 +203,7 @@ def _waves(parts: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
         yield wave
 
 
-def _batched(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+def _batched(rows: Iterator[Document], size: int) -> Iterator[list[Document]]:
     while batch := list(itertools.islice(rows, size)):
         yield batch
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from pipeline.records.schemas import PLAN, SOURCES, VIDEOS
+from pipeline.records.segments import Quarantined, TimeRange
+from pipeline.records.videos import ListedVideo
 from pipeline.storage.reader import Identity, video_id
 
 
@@ -25,32 +26,40 @@ class Source:
     columns: dict[str, object]
 
 
-RESERVED_COLUMNS = (frozenset(VIDEOS.names) | frozenset(PLAN.names) | frozenset(SOURCES.names)) - {"start_s", "end_s"}
+_ONCE_OURS = frozenset({"attempt"})
+"""A file of the plan with such a column is one of an earlier version (``lake/earlier_versions.py``)."""
+
+RESERVED_COLUMNS = (frozenset(VIDEOS.names) | frozenset(PLAN.names) | frozenset(SOURCES.names) | _ONCE_OURS) - {
+    "start_s",
+    "end_s",
+}
 """What a manifest's further columns may not be called."""
 
 
-def source_row(source: Source, *, attempt: int) -> dict[str, Any]:
-    """A row of ``SOURCES`` with the manifest's further columns, and ``reason`` and ``detail`` where it is absent."""
-    start, end = (None if at is None else str(at) for at in (source.start_s, source.end_s))
+def listed_video(source: Source, *, attempts: int) -> ListedVideo:
+    """The video that a source names, with its id; with a ``failure`` where it is absent."""
+    failure = None
+    if source.failure is not None:
+        reason, detail = source.failure
+        failure = Quarantined(segment=None, missing_start_s=None, missing_end_s=None, reason=reason, detail=detail)
+    time_range = TimeRange(start=source.start_s, end=source.end_s)
+    start, end = (None if at is None else str(at) for at in (time_range.start, time_range.end))
     # A range of a video is a video of its own: two clips of one file must not share an id.
     named = source.uri if start is None and end is None else f"{source.uri}#t={start or ''},{end or ''}"
-    reason, detail = source.failure or (None, None)
-    return {
-        **source.columns,
-        "video_id": video_id(named, source.identity),
-        "uri": source.uri,
-        "locator": source.locator,
-        "size_bytes": source.identity.size_bytes,
-        "etag": source.identity.etag,
-        "mtime_ns": source.identity.mtime_ns,
-        "range_start": start,
-        "range_end": end,
-        "attempt": attempt,
-        "reason": reason,
-        "detail": detail,
-    }
+    return ListedVideo(
+        video_id=video_id(named, source.identity),
+        uri=source.uri,
+        locator=source.locator,
+        size_bytes=source.identity.size_bytes,
+        etag=source.identity.etag,
+        mtime_ns=source.identity.mtime_ns,
+        time_range=time_range,
+        attempts=attempts,
+        further=source.columns,
+        failure=failure,
+    )
 
 
-def identity_of(row: dict[str, Any]) -> Identity:
-    """What the object of a ``SOURCES`` or ``TASKS`` row was when it was listed."""
-    return Identity(size_bytes=row["size_bytes"], etag=row["etag"], mtime_ns=row["mtime_ns"])
+def identity_of(video: ListedVideo) -> Identity:
+    """What the object of a video was when it was listed."""
+    return Identity(size_bytes=video.size_bytes, etag=video.etag, mtime_ns=video.mtime_ns)

@@ -1,9 +1,15 @@
 """What makes a dataset, and its fingerprint."""
 
 from dataclasses import dataclass
-from typing import Any, Self, get_args
+from typing import Self, TypeVar, get_args
 
+from pipeline.records.documents import Document, part, text
 from pipeline.records.model_info import FeatureType, ModelInfo, Precision, feature_fingerprint
+
+Word = TypeVar("Word", bound=str)
+
+_PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+_FEATURE_TYPES: tuple[FeatureType, ...] = get_args(FeatureType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +26,7 @@ class DatasetConfig:
         """That of its features: see ``feature_fingerprint``."""
         return feature_fingerprint(self.model, self.precision)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """A JSON document that ``from_json`` reads back."""
         return {
             "model": self.model.to_json(),
@@ -30,18 +36,18 @@ class DatasetConfig:
         }
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Self:
+    def from_json(cls, document: Document) -> Self:
         """The inverse of ``to_json``; keys that are not ours are left alone.
 
         Raises:
             ValueError, KeyError, TypeError, AttributeError: it is no such document.
         """
-        allowed = {"precision": get_args(Precision), "dtype": get_args(FeatureType)}
-        for name, values in allowed.items():
-            if document[name] not in values:
-                raise ValueError(f"{name} is {document[name]!r}, not one of {', '.join(values)}")
-        names = ("sample", *allowed)
-        return cls(model=ModelInfo.from_json(document["model"]), **{name: document[name] for name in names})
+        return cls(
+            model=ModelInfo.from_json(part(document, "model")),
+            sample=text(document, "sample"),
+            precision=_one_of(document, "precision", _PRECISIONS),
+            dtype=_one_of(document, "dtype", _FEATURE_TYPES),
+        )
 
     def difference(self, other: "DatasetConfig") -> str | None:
         """The first setting in which ``other`` differs, as ``NAME is MINE, not ITS``; ``None``: it is the same."""
@@ -63,3 +69,11 @@ class DatasetConfig:
             "the length of a feature": self.model.dim,
             **{f"the preprocessing's {name}": value for name, value in preprocessing.items()},
         }
+
+
+def _one_of(document: Document, name: str, words: tuple[Word, ...]) -> Word:
+    value = text(document, name)
+    for word in words:
+        if word == value:
+            return word
+    raise ValueError(f"{name} is {value!r}, not one of {', '.join(words)}")

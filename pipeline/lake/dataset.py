@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError
+from pipeline.lake import earlier_versions
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.features_file import (
     Footer,
@@ -27,8 +28,10 @@ from pipeline.lake.features_file import (
 from pipeline.lake.publishing import backends
 from pipeline.lake.publishing.lease import Backend, Fence
 from pipeline.lake.publishing.store import MissingFile, StoreRefused
-from pipeline.records.rows import concat, last_attempts, settled_entries
+from pipeline.records.documents import Document, document_of, text
+from pipeline.records.rows import concat, last_attempts, settled_of
 from pipeline.records.schemas import PLAN, SETTLED
+from pipeline.records.segments import Settled
 from pipeline.records.shards import Shard
 from pipeline.storage.retry import DEFAULT_RETRY, Transient, persistently
 
@@ -50,7 +53,7 @@ class DatasetInfo:
     config: DatasetConfig
     weights: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """The document under ``vidlake`` in every features file, and in ``_vidlake/config.json``."""
         return describe(self.config, weights=self.weights)
 
@@ -85,7 +88,7 @@ class Dataset:
             name, document = self._description()
             if not name:
                 return None
-            return DatasetInfo(config=DatasetConfig.from_json(document), weights=str(document["weights"]))
+            return DatasetInfo(config=DatasetConfig.from_json(document), weights=text(document, "weights"))
         except StoreRefused as error:
             raise UsageError(str(error)) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -123,31 +126,30 @@ class Dataset:
         if not self.create_as(info.to_json()):
             self.check(info.config)
 
-    def create_as(self, document: dict[str, Any]) -> bool:
+    def create_as(self, document: Document) -> bool:
         """Write the configuration of another dataset, with the versions that made it; False: there is one already."""
         return self.store.publish(CONFIG, json.dumps(document, indent=2).encode())
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """The configuration of a dataset that exists, as it was written."""
-        document: dict[str, Any] = self._description()[1]
-        return document
+        return self._description()[1]
 
-    def _description(self) -> tuple[str, Any]:
+    def _description(self) -> tuple[str, Document]:
         """The file that holds the configuration, and what it says; no name: there is no dataset yet."""
         try:
-            return CONFIG, json.loads(self.store.read(CONFIG))
+            return CONFIG, document_of(json.loads(self.store.read(CONFIG)), name="the configuration")
         except MissingFile:
             for name in self._features()[:1]:
                 return name, self._read(name, partial(read_description, uri=self._uri(name)))
-        return "", None
+        return "", {}
 
     # -- the plan
 
     def publish_plan(self, planned: pa.Table, *, token: str) -> None:
         """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns."""
         for part in _parts(planned):
-            keys = zip(part["video_id"].to_pylist(), part["attempt"].to_pylist(), strict=True)
-            name = f"{PLAN_FOLDER}/{_digest(f'{video}.{attempt}' for video, attempt in keys)}.parquet"
+            keys = zip(part["video_id"].to_pylist(), part["attempts"].to_pylist(), strict=True)
+            name = f"{PLAN_FOLDER}/{_digest(f'{video}.{attempts}' for video, attempts in keys)}.parquet"
             self._fence(token).publish(name, _parquet(part), stand_in=_parquet(part.slice(0, 0)))
 
     def adopt(self, name: str, source: "Dataset", *, token: str) -> None:
@@ -160,7 +162,7 @@ class Dataset:
 
     def plan_schema_of(self, name: str) -> pa.Schema:
         """The columns of one file of the plan: ``PLAN``, and a manifest's own. Raises as ``plan_part``."""
-        return self._read_ours(name, lambda file: pq.ParquetFile(file).schema_arrow)
+        return self._read_ours(name, lambda file: earlier_versions.plan_schema(pq.ParquetFile(file).schema_arrow))
 
     def plan_part(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One file of the plan; ``columns``: only these.
@@ -168,8 +170,14 @@ class Dataset:
         Raises:
             ForeignFile: it is damaged.
         """
-        wanted = None if columns is None else list(columns)
-        return self._read_ours(name, lambda file: pq.ParquetFile(file).read(wanted))
+
+        def read(file: pa.NativeFile) -> pa.Table:
+            parquet = pq.ParquetFile(file)
+            names = earlier_versions.plan_names(parquet.schema_arrow)
+            wanted = names if columns is None else columns
+            return earlier_versions.plan_table(parquet.read([names[column] for column in wanted]))
+
+        return self._read_ours(name, read)
 
     def plan_parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The plan, a few thousand videos at a time; ``columns``: only these."""
@@ -216,14 +224,14 @@ class Dataset:
             StorageError: the store failed.
         """
         embedded = last_attempts(embedded)
-        return self._publish(settled_entries(embedded), embedded, info, token=token)
+        return self._publish(settled_of(embedded), embedded, info, token=token)
 
-    def settle(self, entries: Sequence[dict[str, Any]], info: DatasetInfo, *, token: str) -> int:
+    def settle(self, entries: Sequence[Settled], info: DatasetInfo, *, token: str) -> int:
         """Commit outcomes that have no rows: videos that failed as a whole. Returns bytes written."""
         parts = (entries[at : at + _ROWS_PER_PART] for at in range(0, len(entries), _ROWS_PER_PART))
         return sum(self._publish(part, None, info, token=token) for part in parts)
 
-    def publish_rows(self, rows: pa.Table, entries: Sequence[dict[str, Any]], *, token: str) -> int:
+    def publish_rows(self, rows: pa.Table, entries: Sequence[Settled], *, token: str) -> int:
         """Commit rows of ``features`` as they are, in the order of their ``entries``.
 
         The name is as by ``publish_features``, and so are the result and what is raised.
@@ -231,15 +239,13 @@ class Dataset:
         stand_in = file_of(rows.slice(0, 0), []).to_pybytes()
         return self._commit(file_of(rows, entries).to_pybytes(), entries, stand_in=stand_in, token=token)
 
-    def _publish(
-        self, entries: Sequence[dict[str, Any]], embedded: pa.Table | None, info: DatasetInfo, *, token: str
-    ) -> int:
+    def _publish(self, entries: Sequence[Settled], embedded: pa.Table | None, info: DatasetInfo, *, token: str) -> int:
         data = features_file(embedded, entries, info.config, weights=info.weights).to_pybytes()
         stand_in = features_file(None, [], info.config, weights=info.weights).to_pybytes()
         return self._commit(data, entries, stand_in=stand_in, token=token)
 
-    def _commit(self, data: bytes, entries: Sequence[dict[str, Any]], *, stand_in: bytes, token: str) -> int:
-        keys = sorted(f"{entry['video_id']}.{entry['segment']}.{entry['attempt']}" for entry in entries)
+    def _commit(self, data: bytes, entries: Sequence[Settled], *, stand_in: bytes, token: str) -> int:
+        keys = sorted(f"{entry.video_id}.{entry.segment}.{entry.attempts}" for entry in entries)
         is_new = self._fence(token).publish(f"{FEATURES}/{_digest(keys)}.parquet", data, stand_in=stand_in)
         return len(data) if is_new else 0
 

@@ -5,7 +5,6 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +12,12 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__
 from pipeline.errors import RunError
+from pipeline.lake import earlier_versions
 from pipeline.lake.config import DatasetConfig
+from pipeline.records.documents import Document, document_of
 from pipeline.records.rows import feature_table, table_of
 from pipeline.records.schemas import SETTLED, features_schema
-from pipeline.records.segments import OK
+from pipeline.records.segments import Settled
 
 _METADATA_KEY = b"vidlake"
 _SETTLED_KEY = b"vidlake.settled"
@@ -46,12 +47,12 @@ class Footer:
         """
         document = _parsed(self.settled_json, uri=self.uri)
         try:
-            return table_of(document, SETTLED)
-        except (pa.ArrowException, TypeError, AttributeError, ValueError):
+            return table_of(earlier_versions.settled_entries(document), SETTLED)
+        except (pa.ArrowException, TypeError, AttributeError, ValueError, KeyError):
             raise _foreign(self.uri, "its list of segments is damaged") from None
 
 
-def describe(config: DatasetConfig, *, weights: str) -> dict[str, Any]:
+def describe(config: DatasetConfig, *, weights: str) -> Document:
     """The document under ``vidlake`` in every features file, and in ``_vidlake/config.json``."""
     return {
         **config.to_json(),
@@ -66,7 +67,7 @@ def describe(config: DatasetConfig, *, weights: str) -> dict[str, Any]:
 
 
 def features_file(
-    embedded: pa.Table | None, entries: Sequence[dict[str, Any]], config: DatasetConfig, *, weights: str
+    embedded: pa.Table | None, entries: Sequence[Settled], config: DatasetConfig, *, weights: str
 ) -> pa.Buffer:
     """A features file's bytes: the rows of ``EMBEDDED`` (``None``: no rows) and the ``SETTLED`` entries."""
     metadata = metadata_of(describe(config, weights=weights))
@@ -74,25 +75,27 @@ def features_file(
     return file_of(schema.empty_table() if embedded is None else feature_table(embedded, schema=schema), entries)
 
 
-def metadata_of(document: dict[str, Any]) -> dict[bytes, bytes]:
+def metadata_of(document: Document) -> dict[bytes, bytes]:
     """The document that ``describe`` made, as the metadata of a features file's schema."""
     return {_METADATA_KEY: json.dumps(document).encode()}
 
 
-def file_of(rows: pa.Table, entries: Sequence[dict[str, Any]]) -> pa.Buffer:
+def file_of(rows: pa.Table, entries: Sequence[Settled]) -> pa.Buffer:
     """A features file's bytes: rows under their schema's metadata, and ``SETTLED`` entries in the same order."""
     sink = pa.BufferOutputStream()
-    options: dict[str, Any] = {
-        "compression": "zstd",
-        "use_dictionary": ["video_id", "uri", "time_base"],
-        "write_statistics": [name for name in rows.schema.names if name != "feature"],
-        # DuckDB 2.0 reads byte-stream-split float32, but not float16.
-        "use_byte_stream_split": ["feature.list.element"] if _holds_float32(rows.schema) else False,
-    }
-    with pq.ParquetWriter(sink, rows.schema, **options) as writer:
+    # DuckDB 2.0 reads byte-stream-split float32, but not float16.
+    split = ["feature.list.element"] if _holds_float32(rows.schema) else False
+    with pq.ParquetWriter(
+        sink,
+        rows.schema,
+        compression="zstd",
+        use_dictionary=["video_id", "uri", "time_base"],
+        write_statistics=[name for name in rows.schema.names if name != "feature"],
+        use_byte_stream_split=split,
+    ) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         # Beside the schema and not in it: Parquet keeps what is in the schema twice.
-        writer.add_key_value_metadata({_SETTLED_KEY: json.dumps([_entry(entry) for entry in entries])})
+        writer.add_key_value_metadata({_SETTLED_KEY: json.dumps([entry.to_json() for entry in entries])})
     return sink.getvalue()
 
 
@@ -112,9 +115,10 @@ def read_footer(file: pa.NativeFile, *, uri: str) -> Footer:
     )
 
 
-def read_description(file: pa.NativeFile, *, uri: str) -> Any:
+def read_description(file: pa.NativeFile, *, uri: str) -> Document:
     """The document that ``describe`` made. Raises as ``read_footer`` does."""
-    return _parsed(_value(_metadata(file, uri=uri), _METADATA_KEY, uri=uri), uri=uri)
+    value = _value(_metadata(file, uri=uri), _METADATA_KEY, uri=uri)
+    return document_of(_parsed(value, uri=uri), name="the configuration")
 
 
 def read_rows(file: pa.NativeFile, spans: Sequence[tuple[int, int]], *, schema: pa.Schema, uri: str) -> list[pa.Table]:
@@ -167,7 +171,7 @@ def _value(metadata: pq.FileMetaData, key: bytes, *, uri: str) -> bytes:
     return value
 
 
-def _parsed(document: bytes, *, uri: str) -> Any:
+def _parsed(document: bytes, *, uri: str) -> object:
     try:
         return json.loads(document)
     except ValueError:
@@ -180,9 +184,3 @@ def _holds_float32(schema: pa.Schema) -> bool:
 
 def _foreign(uri: str, what: str) -> ForeignFile:
     return ForeignFile(f"{uri} cannot be among the features, for {what}: move it elsewhere and run the command again")
-
-
-def _entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry of the footer; ``start_s`` and ``end_s`` tell what is missing, so a segment that is whole has none."""
-    whole = {"start_s": None, "end_s": None} if entry["outcome"] == OK else {}
-    return {name: {**entry, **whole}[name] for name in SETTLED.names}

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.lake.ids import ID_BYTES, KEY_BYTES, find_places, id_bytes, segment_keys
+from pipeline.records.rows import settled_of
 from pipeline.records.schemas import SETTLED
-from pipeline.records.segments import KEEPING_ROWS, OK
+from pipeline.records.segments import KEEPING_ROWS, Settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Ledger:
     """How each settled segment ended, by its last attempt; ``find`` gives the places in the arrays."""
 
     keys: NDArray[np.bytes_]
-    attempt: NDArray[np.int32]
+    attempts: NDArray[np.int32]
     is_ok: NDArray[np.bool_]
     is_repeatable: NDArray[np.bool_]
     """Whether ``retry`` runs it again: it failed, and kept no rows."""
@@ -46,13 +47,13 @@ class Ledger:
         for part in settled:
             keys.append(segment_keys(id_bytes(part["video_id"]), part["segment"].fill_null(-1).to_numpy()))
             entries.append(_entries(part, num_failed=num_failed))
-            failed.append(part.select(SETTLED.names).filter(pc.not_equal(part["outcome"], OK)))
+            failed.append(part.select(SETTLED.names).filter(pc.is_valid(part["reason"])))
             num_failed += len(failed[-1])
         all_keys = np.concatenate(keys)
         keys.clear()
         all_entries = np.concatenate(entries)
         entries.clear()
-        order = np.lexsort((all_entries["attempt"], all_keys))
+        order = np.lexsort((all_entries["attempts"], all_keys))
         all_keys = all_keys[order]
         all_entries = all_entries[order]
         place = order.astype(np.int32)
@@ -69,24 +70,27 @@ class Ledger:
     def holds(self, video_ids: pa.ChunkedArray, attempts: pa.ChunkedArray) -> NDArray[np.bool_]:
         """Which videos are settled as a whole, by this attempt or a later one."""
         at = self.find(segment_keys(id_bytes(video_ids), np.full(len(video_ids), -1)))
-        return (at >= 0) & (self.attempt[np.maximum(at, 0)] >= attempts.to_numpy()) if len(self.keys) else at >= 0
+        return (at >= 0) & (self.attempts[np.maximum(at, 0)] >= attempts.to_numpy()) if len(self.keys) else at >= 0
 
-    def entries(self, at: NDArray[np.int64]) -> list[dict[str, Any]]:
-        """The ``SETTLED`` rows of these places, as the footers have them."""
+    def entries(self, at: NDArray[np.int64]) -> list[Settled]:
+        """How the segments at these places ended, as the footers have it."""
         split = np.ascontiguousarray(self.keys[at]).view(np.uint8).reshape(-1, KEY_BYTES)
         ids = np.ascontiguousarray(split[:, :ID_BYTES]).view(f"S{ID_BYTES}").reshape(-1).astype(f"U{ID_BYTES}")
         segments = np.ascontiguousarray(split[:, ID_BYTES:]).view(">u4").reshape(-1).astype(np.int64) - 1
-        failed = iter(self.failures.take(pa.array(self.failure[at][~self.is_ok[at]])).to_pylist())
-        blank = dict.fromkeys(SETTLED.names) | {"outcome": OK}
-        names = ("video_id", "segment", "attempt", "num_samples", "num_corrupt")
-        columns = (ids, segments, self.attempt[at], self.num_samples[at], self.num_corrupt[at])
+        failed = iter(settled_of(self.failures.take(pa.array(self.failure[at][~self.is_ok[at]]))))
+        columns = (ids, segments, self.attempts[at], self.num_samples[at], self.num_corrupt[at])
         values = zip(self.is_ok[at].tolist(), *(column.tolist() for column in columns), strict=True)
-        return [blank | dict(zip(names, told, strict=True)) if is_ok else next(failed) for is_ok, *told in values]
+        return [
+            Settled.complete(video_id, segment, attempts=attempts, num_samples=num_samples, num_corrupt=num_corrupt)
+            if is_ok
+            else next(failed)
+            for is_ok, video_id, segment, attempts, num_samples, num_corrupt in values
+        ]
 
 
 _ENTRY = np.dtype(
     [
-        ("attempt", np.int32),
+        ("attempts", np.int32),
         ("is_ok", np.bool_),
         ("is_repeatable", np.bool_),
         ("num_samples", np.int32),
@@ -99,10 +103,10 @@ _ENTRY = np.dtype(
 def _entries(settled: pa.Table, *, num_failed: int) -> NDArray[Any]:
     """The ledger's values of ``SETTLED`` rows, of which the failed ones get numbers from ``num_failed`` on."""
     entries = np.empty(len(settled), _ENTRY)
-    for name in ("attempt", "num_samples", "num_corrupt"):
+    for name in ("attempts", "num_samples", "num_corrupt"):
         entries[name] = settled[name].to_numpy()
-    is_ok = pc.equal(settled["outcome"], OK).to_numpy()
-    keeps = pc.is_in(settled["outcome"], pa.array(sorted(KEEPING_ROWS))).to_numpy()
+    is_ok = pc.is_null(settled["reason"]).to_numpy()
+    keeps = pc.is_in(settled["reason"], pa.array(sorted(KEEPING_ROWS))).to_numpy()
     entries["is_ok"] = is_ok
     entries["is_repeatable"] = ~is_ok & (~keeps | (entries["num_samples"] == 0))
     entries["failure"] = np.where(is_ok, -1, num_failed + np.cumsum(~is_ok) - 1)

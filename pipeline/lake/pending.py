@@ -1,7 +1,6 @@
 """What is left to do: planned, and not settled."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 from pipeline.lake.ids import Ids, id_bytes, segment_keys
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.planned import Planned
-from pipeline.records.schemas import PLAN, SETTLED, TASKS
+from pipeline.records.schemas import PLAN, TASKS
+from pipeline.records.segments import Settled
 
 
 class PlannedSegments:
@@ -46,27 +46,26 @@ def pending_tasks(
     for _, part in planned.parts(columns):
         segments = PlannedSegments(part, ledger)
         settled = segments.at >= 0
-        attempt = np.ones(len(settled), np.int32)
+        attempts = np.ones(len(settled), np.int32)
         wanted = ~settled
         if is_retry and settled.any():
             again = settled & ledger.is_repeatable[segments.at]
-            attempt[again] = ledger.attempt[segments.at[again]] + 1
+            attempts[again] = ledger.attempts[segments.at[again]] + 1
             wanted |= again
         if chosen is not None:
             wanted &= chosen.mask(part["video_id"])[segments.owner]
         rows = np.flatnonzero(wanted)
         if len(rows):
-            yield _tasks(part, segments, rows, attempt=attempt[rows], locators=locators or {})
+            yield _tasks(part, segments, rows, attempts=attempts[rows], locators=locators or {})
 
 
-def unsettled_failures(planned: Planned, ledger: Ledger) -> Iterator[list[dict[str, Any]]]:
-    """The ``SETTLED`` entries of videos that could not be planned and that no footer tells of, part by part."""
-    for _, part in planned.parts(["video_id", "attempt", "reason", "detail"]):
+def unsettled_failures(planned: Planned, ledger: Ledger) -> Iterator[list[Settled]]:
+    """The outcomes of videos that could not be planned and that no footer tells of, part by part."""
+    for _, part in planned.parts(["video_id", "attempts", "reason", "detail"]):
         failed = part.filter(pc.is_valid(part["reason"]))
-        failed = failed.filter(pa.array(~ledger.holds(failed["video_id"], failed["attempt"])))
-        blank = dict.fromkeys(SETTLED.names) | {"num_samples": 0, "num_corrupt": 0}
+        failed = failed.filter(pa.array(~ledger.holds(failed["video_id"], failed["attempts"])))
         if len(failed):
-            yield [blank | row | {"outcome": row["reason"]} for row in failed.to_pylist()]
+            yield [Settled.failed(row.pop("video_id"), **row) for row in failed.to_pylist()]
 
 
 def failed_plans(planned: Planned) -> Iterator[pa.Table]:
@@ -82,7 +81,7 @@ def _tasks(
     segments: PlannedSegments,
     rows: NDArray[np.int64],
     *,
-    attempt: NDArray[np.int32],
+    attempts: NDArray[np.int32],
     locators: Mapping[str, str],
 ) -> pa.Table:
     owners = pa.array(segments.owner[rows])
@@ -94,7 +93,7 @@ def _tasks(
     columns = {
         **{name: video[name] for name in TASKS.names if name in video.column_names},
         "locator": uris,
-        "attempt": pa.array(attempt, pa.int32()),
+        "attempts": pa.array(attempts, pa.int32()),
         "segment": segments.values.take(pa.array(rows)),
     }
     tasks = pa.table({name: columns[name] for name in TASKS.names}, schema=TASKS)

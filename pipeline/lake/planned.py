@@ -46,14 +46,14 @@ class Planned:
         best: dict[bytes, tuple[tuple[bool, int], str, int]] = {}
         losers: dict[str, list[int]] = {}
         for name in self._names:
-            part = self._dataset.plan_part(name, ["video_id", "attempt", "reason"])
+            part = self._dataset.plan_part(name, ["video_id", "attempts", "reason"])
             ids = id_bytes(part["video_id"])
             rows = np.flatnonzero(find_places(contested, ids) >= 0)
             few = part.take(pa.array(rows))
-            values = zip(few["attempt"].to_pylist(), few["reason"].to_pylist(), rows.tolist(), strict=True)
-            for (attempt, reason, row), video in zip(values, ids[rows].tolist(), strict=True):
+            values = zip(few["attempts"].to_pylist(), few["reason"].to_pylist(), rows.tolist(), strict=True)
+            for (attempts, reason, row), video in zip(values, ids[rows].tolist(), strict=True):
                 # Less is better: a plan before a failure; the first plan, the last failure.
-                rank = (reason is not None, attempt if reason is None else -attempt)
+                rank = (reason is not None, attempts if reason is None else -attempts)
                 mine, other = (rank, name, row), best.get(video)
                 best[video] = mine if other is None or rank < other[0] else other
                 if other is not None:

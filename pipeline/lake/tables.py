@@ -169,13 +169,12 @@ def _quarantine(part: pa.Table, ledger: Ledger, *, at: NDArray[np.int64], owner:
     places = ledger.failure[at]
     rows = ledger.failures.take(pa.array(places[places >= 0]))
     lost = rows.append_column("uri", part["uri"].take(pa.array(owner[places >= 0])))
-    lost = lost.rename_columns({"outcome": "reason", "attempt": "attempts"}).select(QUARANTINE.names)
-    failed = part.filter(pc.is_valid(part["reason"])).select(["video_id", "uri", "reason", "detail", "attempt"])
+    lost = lost.rename_columns({"missing_start_s": "start_s", "missing_end_s": "end_s"}).select(QUARANTINE.names)
+    failed = part.filter(pc.is_valid(part["reason"])).select(["video_id", "uri", "reason", "detail", "attempts"])
     whole = {name: pa.nulls(len(failed), QUARANTINE.field(name).type) for name in ("segment", "start_s", "end_s")}
-    named = failed.rename_columns({"attempt": "attempts"})
     for name, nulls in whole.items():
-        named = named.append_column(name, nulls)
-    return pa.concat_tables([lost.cast(QUARANTINE), named.select(QUARANTINE.names).cast(QUARANTINE)])
+        failed = failed.append_column(name, nulls)
+    return pa.concat_tables([lost.cast(QUARANTINE), failed.select(QUARANTINE.names).cast(QUARANTINE)])
 
 
 def _count(found: Totals, derived: _Derived) -> None:

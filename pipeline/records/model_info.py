@@ -4,12 +4,15 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self, get_args
+
+from pipeline.records.documents import Document, numbers, only, part, text, whole, wholes
 
 Precision = Literal["fp32", "fp16", "bf16"]
 FeatureType = Literal["float32", "float16"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+_INTERPOLATIONS: dict[str, Interpolation] = {name: name for name in get_args(Interpolation)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +42,29 @@ class Preprocessing:
         """Size of one model input, ``uint8[H, W, 3]``."""
         return self.crop_px[0] * self.crop_px[1] * 3
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """A JSON document that ``from_json`` reads back."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Self:
-        """The inverse of ``to_json``."""
-        listed: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
-        }
-        return cls(**listed)
+    def from_json(cls, document: Document) -> Self:
+        """The inverse of ``to_json``; what is missing and has a default gets it.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no such document.
+        """
+        only(document, cls.__slots__, what="the preprocessing")
+        resize_px = document["resize_px"]
+        name = text(document, "interpolation") if "interpolation" in document else "bilinear"
+        if name not in _INTERPOLATIONS:
+            raise ValueError(f"interpolation is {name!r}, not one of {', '.join(_INTERPOLATIONS)}")
+        colours = {name: _three(document, name) for name in ("mean", "std") if name in document}
+        return cls(
+            resize_px=whole(document, "resize_px") if isinstance(resize_px, int) else _two(document, "resize_px"),
+            crop_px=_two(document, "crop_px"),
+            interpolation=_INTERPOLATIONS[name],
+            **colours,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +78,33 @@ class ModelInfo:
     """``sha256:`` over the names, shapes and bytes of the state dict."""
     preprocessing: Preprocessing
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """A JSON document that ``from_json`` reads back."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Self:
-        """The inverse of ``to_json``."""
-        return cls(**{**document, "preprocessing": Preprocessing.from_json(document["preprocessing"])})
+    def from_json(cls, document: Document) -> Self:
+        """The inverse of ``to_json``. Raises as ``Preprocessing.from_json`` does."""
+        only(document, cls.__slots__, what="the model")
+        return cls(
+            name=text(document, "name"),
+            dim=whole(document, "dim"),
+            weights_digest=text(document, "weights_digest"),
+            preprocessing=Preprocessing.from_json(part(document, "preprocessing")),
+        )
 
 
 def feature_fingerprint(model: ModelInfo, precision: Precision) -> str:
     """16 hexadecimal digits that features made in one way share, whether batch or live, whatever was sampled."""
     document = {"model": model.to_json(), "precision": precision}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _two(document: Document, name: str) -> tuple[int, int]:
+    first, second = wholes(document, name)
+    return first, second
+
+
+def _three(document: Document, name: str) -> tuple[float, float, float]:
+    first, second, third = numbers(document, name)
+    return first, second, third

@@ -2,33 +2,34 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.records.documents import Document
 from pipeline.records.schemas import EMBEDDED, MARKS, SAMPLES, SETTLED
-from pipeline.records.segments import OK, SegmentSamples
+from pipeline.records.segments import SegmentSamples, Settled
+from pipeline.records.videos import SegmentTask
 
 
-def samples_row(task: dict[str, Any], decoded: SegmentSamples) -> pa.Table:
-    """The one-row ``SAMPLES`` table of a decoded segment; ``task`` is its row of ``TASKS``."""
+def samples_row(task: SegmentTask, decoded: SegmentSamples) -> pa.Table:
+    """The one-row ``SAMPLES`` table of the decoded segment of a task."""
     marks, failure = decoded.marks, decoded.failure
     row = {
-        "video_id": [task["video_id"]],
+        "video_id": [task.video.video_id],
         "segment": [decoded.segment.index],
-        "attempt": [task["attempt"]],
-        "outcome": [OK if failure is None else failure.reason],
+        "attempts": [task.video.attempts],
+        "reason": [None if failure is None else failure.reason],
         "detail": [None if failure is None else failure.detail],
-        "start_s": [decoded.segment.start_s if failure is None else failure.start_s],
-        "end_s": [decoded.segment.end_s if failure is None else failure.end_s],
+        "missing_start_s": [None if failure is None else failure.missing_start_s],
+        "missing_end_s": [None if failure is None else failure.missing_end_s],
         "num_samples": [len(marks)],
         "num_corrupt": [sum(mark.is_corrupt for mark in marks)],
         "video_s": [max(0.0, decoded.segment.end_s - decoded.segment.start_s)],
-        "uri": [task["uri"]],
-        "time_base": [task["facts"]["time_base"]],
+        "uri": [task.video.uri],
+        "time_base": [str(task.facts.time_base)],
         **{name: [[getattr(mark, name) for mark in marks]] for name, _ in MARKS},
     }
     pixels = np.ascontiguousarray(decoded.pixels)
@@ -57,7 +58,7 @@ def embedded_rows(samples: pa.Table, features: NDArray[np.float32]) -> pa.Table:
 
 def last_attempts(embedded: pa.Table) -> pa.Table:
     """``EMBEDDED`` or ``SETTLED`` rows sorted by video and segment, each once: the last attempt."""
-    keys = [("video_id", "ascending"), ("segment", "ascending"), ("attempt", "ascending")]
+    keys = [("video_id", "ascending"), ("segment", "ascending"), ("attempts", "ascending")]
     order = pc.sort_indices(embedded, sort_keys=keys).to_numpy()
     names = (
         embedded["video_id"].take(pa.array(order)).to_pylist(),
@@ -84,13 +85,12 @@ def feature_table(embedded: pa.Table, *, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays([columns[field.name] for field in schema], schema=schema)
 
 
-def settled_entries(embedded: pa.Table) -> list[dict[str, Any]]:
-    """The footer's entries for ``EMBEDDED`` (or ``SETTLED``) rows."""
-    entries: list[dict[str, Any]] = embedded.select(SETTLED.names).to_pylist()
-    return entries
+def settled_of(rows: pa.Table) -> list[Settled]:
+    """``SETTLED`` (or ``EMBEDDED``) rows as values."""
+    return [Settled.from_json(row) for row in rows.select(SETTLED.names).to_pylist()]
 
 
-def table_of(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+def table_of(rows: Iterable[Document], schema: pa.Schema) -> pa.Table:
     """Rows as a table; keys that are no column are left out."""
     return pa.Table.from_pylist(list(rows), schema=schema)
 

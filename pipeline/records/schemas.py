@@ -16,7 +16,7 @@ _SEGMENT = pa.struct(
         ("end_s", pa.float64()),
         ("num_samples", pa.int32()),
         ("cost_s", pa.float64()),
-        ("missing_from_s", pa.float64()),
+        ("missing_start_s", pa.float64()),
     ]
 )
 _FACTS = pa.struct(
@@ -47,13 +47,13 @@ _IDENTITY = [
     ("range_end", pa.string()),
 ]
 
-SOURCES = pa.schema([*_IDENTITY, ("locator", pa.string()), ("attempt", pa.int32())])
+SOURCES = pa.schema([*_IDENTITY, ("locator", pa.string()), ("attempts", pa.int32())])
 """A row a video to plan. ``locator`` opens it, may hold a signature and never reaches the disk."""
 
 PLAN = pa.schema(
     [
         *_IDENTITY,
-        ("attempt", pa.int32()),
+        ("attempts", pa.int32()),
         ("facts", _FACTS),
         ("segments", pa.list_(_SEGMENT)),
         ("reason", pa.string()),
@@ -63,26 +63,26 @@ PLAN = pa.schema(
 """A row a planned video: what it is and where it is cut, or the reason that it cannot be."""
 
 TASKS = pa.schema(
-    [*_IDENTITY, ("locator", pa.string()), ("attempt", pa.int32()), ("facts", _FACTS), ("segment", _SEGMENT)]
+    [*_IDENTITY, ("locator", pa.string()), ("attempts", pa.int32()), ("facts", _FACTS), ("segment", _SEGMENT)]
 )
 """A row a segment to decode; a block of them is one task."""
 
 _SETTLED = [
     ("video_id", pa.string()),
     ("segment", pa.int32()),
-    ("attempt", pa.int32()),
-    ("outcome", pa.string()),
+    ("attempts", pa.int32()),
+    ("reason", pa.string()),
     ("detail", pa.string()),
-    ("start_s", pa.float64()),
-    ("end_s", pa.float64()),
+    ("missing_start_s", pa.float64()),
+    ("missing_end_s", pa.float64()),
     ("num_samples", pa.int32()),
     ("num_corrupt", pa.int32()),
 ]
 
 SETTLED = pa.schema(_SETTLED)
-"""A row a segment, or with ``segment`` null a whole video: how it ended, and from when to when something is missing.
+"""A row a segment, or with ``segment`` null a whole video: the reason why something is missing, and from when to when.
 
-The entries of a features file's footer.
+``reason`` is null where nothing is. These are the entries of a features file's footer.
 """
 
 MARKS = [

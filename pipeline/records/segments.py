@@ -2,12 +2,24 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.records.documents import (
+    Document,
+    flag,
+    number,
+    number_or_none,
+    only,
+    text,
+    text_or_none,
+    whole,
+    whole_or_none,
+    wholes,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +33,11 @@ class Window:
         return self.first <= place and (self.end is None or place < self.end)
 
 
-OK = "ok"
-"""The outcome of a segment that gave all its samples; any other outcome is a reason code."""
-
 MAX_SAMPLES = 512
 """The most samples of one segment."""
 
-KEEPING_ROWS = frozenset({OK, "corrupt", "truncated"})
-"""Outcomes whose segments may hold rows; the others hold none and are what ``retry`` repeats."""
+KEEPING_ROWS = frozenset({"corrupt", "truncated"})
+"""The reasons whose segments may hold rows; those of the others hold none and are what ``retry`` repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +84,10 @@ class Segment:
     """As planned: exact where the planner saw every frame, else estimated from rate and duration."""
     cost_s: float
     """Seconds of decoding on one core, estimated."""
-    missing_from_s: float | None = None
+    missing_start_s: float | None = None
     """Where a truncated video ends, in its last segment; what is missing reaches up to ``end_s``."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Plain values, in the layout of the plan's ``segments`` column."""
         return {
             "index": self.index,
@@ -91,16 +100,32 @@ class Segment:
             "end_s": self.end_s,
             "num_samples": self.num_samples,
             "cost_s": self.cost_s,
-            "missing_from_s": self.missing_from_s,
+            "missing_start_s": self.missing_start_s,
         }
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Self:
-        """The inverse of ``to_json``."""
-        values = dict(document)
-        window = Window(first=values.pop("window_first"), end=values.pop("window_end"))
-        targets = values.pop("targets")
-        return cls(**values, window=window, targets=None if targets is None else tuple(targets))
+    def from_json(cls, document: Document) -> Self:
+        """The inverse of ``to_json``.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no such document.
+        """
+        only(document, _SEGMENT_KEYS, what="a segment")
+        return cls(
+            index=whole(document, "index"),
+            seek_to=whole_or_none(document, "seek_to"),
+            key_pts=whole_or_none(document, "key_pts"),
+            window=Window(first=whole(document, "window_first"), end=whole_or_none(document, "window_end")),
+            targets=None if document["targets"] is None else wholes(document, "targets"),
+            start_s=number(document, "start_s"),
+            end_s=number(document, "end_s"),
+            num_samples=whole(document, "num_samples"),
+            cost_s=number(document, "cost_s"),
+            missing_start_s=number_or_none(document, "missing_start_s"),
+        )
+
+
+_SEGMENT_KEYS = (set(Segment.__slots__) - {"window"}) | {"window_first", "window_end"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +153,35 @@ class VideoFacts:
     duration_s: float
     creation_time: str | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Plain values, in the layout of the plan's columns."""
         document = {name: getattr(self, name) for name in self.__slots__}
         return document | {"time_base": str(self.time_base), "frame_rate_hz": str(self.frame_rate_hz)}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Self:
-        """The inverse of ``to_json``."""
-        fractions = {name: Fraction(document[name]) for name in ("time_base", "frame_rate_hz")}
-        return cls(**{**document, **fractions})
+    def from_json(cls, document: Document) -> Self:
+        """The inverse of ``to_json``.
+
+        Raises:
+            KeyError, TypeError, ValueError, ZeroDivisionError: it is no such document.
+        """
+        only(document, cls.__slots__, what="a video")
+        return cls(
+            stream_index=whole(document, "stream_index"),
+            time_base=Fraction(text(document, "time_base")),
+            origin_pts=whole_or_none(document, "origin_pts"),
+            start_pts=whole_or_none(document, "start_pts"),
+            is_sequential=flag(document, "is_sequential"),
+            frame_rate_hz=Fraction(text(document, "frame_rate_hz")),
+            container=text(document, "container"),
+            codec=text(document, "codec"),
+            pix_fmt=text(document, "pix_fmt"),
+            width=whole(document, "width"),
+            height=whole(document, "height"),
+            rotation=whole(document, "rotation"),
+            duration_s=number(document, "duration_s"),
+            creation_time=text_or_none(document, "creation_time"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,19 +200,90 @@ class Quarantined:
     """Why a segment, or with ``segment`` ``None`` a whole video, is not all there, and which seconds are missing."""
 
     segment: int | None
-    start_s: float | None
-    end_s: float | None
+    missing_start_s: float | None
+    missing_end_s: float | None
     reason: str
     detail: str
 
     @classmethod
-    def of(cls, error: InputError, *, segment: Segment | None = None, missing_from_s: float | None = None) -> Self:
-        """The failure of ``segment`` from ``missing_from_s`` to its end, or of a whole video."""
+    def of(cls, error: InputError, *, segment: Segment | None = None, missing_start_s: float | None = None) -> Self:
+        """The failure of ``segment`` from ``missing_start_s`` to its end, or of a whole video."""
         if segment is None:
-            return cls(segment=None, start_s=None, end_s=None, reason=error.reason, detail=error.detail)
-        start_s = segment.start_s if missing_from_s is None else missing_from_s
+            missing = {"missing_start_s": None, "missing_end_s": None}
+            return cls(segment=None, **missing, reason=error.reason, detail=error.detail)
         return cls(
-            segment=segment.index, start_s=start_s, end_s=segment.end_s, reason=error.reason, detail=error.detail
+            segment=segment.index,
+            missing_start_s=segment.start_s if missing_start_s is None else missing_start_s,
+            missing_end_s=segment.end_s,
+            reason=error.reason,
+            detail=error.detail,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """How a segment ended, or with ``segment`` ``None`` a whole video: a row of ``SETTLED``.
+
+    ``reason`` says why something is missing; ``None``: nothing is.
+    """
+
+    video_id: str
+    segment: int | None
+    attempts: int
+    reason: str | None
+    detail: str | None
+    missing_start_s: float | None
+    missing_end_s: float | None
+    num_samples: int
+    num_corrupt: int
+
+    @classmethod
+    def complete(cls, video_id: str, segment: int, *, attempts: int, num_samples: int, num_corrupt: int = 0) -> Self:
+        """Of a segment of which nothing is missing."""
+        return cls(
+            video_id=video_id,
+            segment=segment,
+            attempts=attempts,
+            reason=None,
+            detail=None,
+            missing_start_s=None,
+            missing_end_s=None,
+            num_samples=num_samples,
+            num_corrupt=num_corrupt,
+        )
+
+    @classmethod
+    def failed(cls, video_id: str, *, attempts: int, reason: str, detail: str | None) -> Self:
+        """Of a video that failed as a whole."""
+        return cls(
+            video_id=video_id,
+            segment=None,
+            attempts=attempts,
+            reason=reason,
+            detail=detail,
+            missing_start_s=None,
+            missing_end_s=None,
+            num_samples=0,
+            num_corrupt=0,
+        )
+
+    def to_json(self) -> Document:
+        """An entry of a footer."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, document: Document) -> Self:
+        """The inverse of ``to_json``."""
+        return cls(
+            video_id=text(document, "video_id"),
+            segment=whole_or_none(document, "segment"),
+            attempts=whole(document, "attempts"),
+            reason=text_or_none(document, "reason"),
+            detail=text_or_none(document, "detail"),
+            missing_start_s=number_or_none(document, "missing_start_s"),
+            missing_end_s=number_or_none(document, "missing_end_s"),
+            num_samples=whole(document, "num_samples"),
+            num_corrupt=whole(document, "num_corrupt"),
         )
 
 

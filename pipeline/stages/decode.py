@@ -18,6 +18,7 @@ from pipeline.models.preprocess import prepare_part
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.rows import pixels_of, samples_row
 from pipeline.records.segments import KEEPING_ROWS, FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts
+from pipeline.records.videos import SegmentTask
 from pipeline.stages.plan import MAX_SEGMENT_BYTES, job_of
 from pipeline.storage.reader import Reader
 from pipeline.storage.schemes import open_reader
@@ -153,21 +154,20 @@ def decode_tasks(
     Raises:
         StorageError: a store failed.
     """
-    for _, group in groupby(tasks.to_pylist(), key=lambda row: (row["video_id"], row["attempt"])):
-        rows = list(group)
-        left = [Segment.from_json(row["segment"]) for row in rows]
-        facts = VideoFacts.from_json(rows[0]["facts"])
+    each = map(SegmentTask.from_row, tasks.to_pylist())
+    for _, group in groupby(each, key=lambda task: (task.video.video_id, task.video.attempts)):
+        left = list(group)
+        video, facts, segments = left[0].video, left[0].facts, [task.segment for task in left]
         try:
-            with open_reader(rows[0]["locator"], expected=identity_of(rows[0])) as reader:
-                found = decode_video(
-                    sandbox, reader, job_of(rows[0], rule), facts=facts, segments=left, preprocessing=preprocessing
+            with open_reader(video.locator, expected=identity_of(video)) as reader:
+                decoded = decode_video(
+                    sandbox, reader, job_of(video, rule), facts=facts, segments=segments, preprocessing=preprocessing
                 )
-                for samples in found:
-                    yield samples_row(rows.pop(0), samples)
+                for samples in decoded:
+                    yield samples_row(left.pop(0), samples)
         except InputError as error:  # it cannot even be opened: absent, forbidden or replaced since it was planned
-            for row in rows:
-                segment = Segment.from_json(row["segment"])
-                yield samples_row(row, _lost(segment, error, preprocessing=preprocessing))
+            for task in left:
+                yield samples_row(task, _lost(task.segment, error, preprocessing=preprocessing))
 
 
 def samples_for_model(samples: pa.Table, model: ModelInfo) -> list[NDArray[np.uint8]]:

@@ -1,8 +1,5 @@
 """The first stage: source -> plan. Free of Ray, and of torch, whose import would hold up the start of every run."""
 
-from fractions import Fraction
-from typing import Any
-
 import pyarrow as pa
 
 from pipeline.errors import InputError, Killed
@@ -10,7 +7,8 @@ from pipeline.inputs.sources import identity_of
 from pipeline.media.process.sandbox import Job, Sandbox
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.model_info import Preprocessing
-from pipeline.records.segments import MAX_SAMPLES, Sizing, TimeRange, VideoPlan
+from pipeline.records.segments import MAX_SAMPLES, Quarantined, Sizing, VideoPlan
+from pipeline.records.videos import ListedVideo, PlannedVideo
 from pipeline.storage.reader import Reader
 from pipeline.storage.schemes import open_reader
 
@@ -24,24 +22,22 @@ def sizing_for(preprocessing: Preprocessing, *, duration_s: float | None = None)
     return Sizing(max_samples=max_samples, duration_s=duration_s)
 
 
-def plan_sources(sources: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, sizing: Sizing) -> list[dict[str, Any]]:
-    """Probe each video of a ``SOURCES`` table and cut it into segments; returns the rows of ``PLAN``.
+def plan_sources(sources: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, sizing: Sizing) -> list[PlannedVideo]:
+    """Probe each video of a ``SOURCES`` table and cut it into segments.
 
     Raises:
         StorageError: a store failed.
     """
     planned = []
-    for row in sources.to_pylist():
-        outcome: dict[str, Any] = {"facts": None, "segments": None, "reason": None, "detail": None}
+    for video in map(ListedVideo.from_row, sources.to_pylist()):
+        result: VideoPlan | Quarantined
         try:
-            with open_reader(row["locator"], expected=identity_of(row)) as reader:
-                plan = _plan(sandbox, reader, job_of(row, rule), sizing=sizing)
+            with open_reader(video.locator, expected=identity_of(video)) as reader:
+                result = _plan(sandbox, reader, job_of(video, rule), sizing=sizing)
                 reader.check_unchanged()
-            outcome["facts"] = plan.facts.to_json()
-            outcome["segments"] = [segment.to_json() for segment in plan.segments]
         except InputError as error:
-            outcome |= {"reason": error.reason, "detail": error.detail}
-        planned.append(row | outcome)
+            result = Quarantined.of(error)
+        planned.append(PlannedVideo(video=video, result=result))
     return planned
 
 
@@ -52,7 +48,6 @@ def _plan(sandbox: Sandbox, reader: Reader, job: Job, *, sizing: Sizing) -> Vide
         return sandbox.plan(reader, job, sizing=sizing)
 
 
-def job_of(row: dict[str, Any], rule: SamplingRule) -> Job:
-    """What a decoder is to do with the video of a ``SOURCES`` or ``TASKS`` row."""
-    start, end = (None if row[name] is None else Fraction(row[name]) for name in ("range_start", "range_end"))
-    return Job(uri=row["uri"], rule=rule, time_range=TimeRange(start=start, end=end))
+def job_of(video: ListedVideo, rule: SamplingRule) -> Job:
+    """What a decoder is to do with a video."""
+    return Job(uri=video.uri, rule=rule, time_range=video.time_range)

@@ -53,5 +53,11 @@ def feature_column(features: Features) -> pa.Array:
 def missing_documents(missing: Sequence[Quarantined]) -> list[dict[str, Any]]:
     """What of a damaged video is not among the samples, and why."""
     return [
-        {"start_s": lost.start_s, "end_s": lost.end_s, "code": lost.reason, "message": lost.detail} for lost in missing
+        {
+            "start_s": lost.missing_start_s,
+            "end_s": lost.missing_end_s,
+            "code": lost.reason,
+            "message": lost.detail,
+        }
+        for lost in missing
     ]

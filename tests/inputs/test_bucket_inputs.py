@@ -21,7 +21,7 @@ from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.inputs.input_words import Inputs
-from pipeline.inputs.sources import Source, source_row
+from pipeline.inputs.sources import Source, listed_video
 from pipeline.media.process.sandbox import Sandbox
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.media.sampling.rules import parse_rule
@@ -29,7 +29,7 @@ from pipeline.models.registry import load_model
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.rows import pixels_of, table_of
 from pipeline.records.schemas import SOURCES, TASKS
-from pipeline.records.segments import Sizing
+from pipeline.records.segments import Sizing, VideoPlan
 from pipeline.stages.decode import decode_tasks
 from pipeline.stages.plan import plan_sources
 from pipeline.storage.buckets.bucket import Bucket
@@ -250,12 +250,12 @@ def test_weights_that_are_not_there_are_a_usage_error(bucket: str) -> None:
 def decoded(uri: str, *, rule: SamplingRule) -> tuple[pa.Table, list[Any]]:
     """Plan and decode the video at an address; its rows, and the pictures of each."""
     [source] = Inputs([uri])
-    rows = table_of([source_row(source, attempt=1)], SOURCES)
+    rows = table_of([listed_video(source, attempts=1).to_row()], SOURCES)
     with Sandbox(DecodeLimits()) as sandbox:
         sizing = Sizing(max_samples=10, duration_s=0.4)
         [planned] = plan_sources(rows, sandbox=sandbox, rule=rule, sizing=sizing)
-        assert planned["reason"] is None
-        tasks = table_of([planned | {"segment": each} for each in planned["segments"]], TASKS)
+        assert isinstance(planned.result, VideoPlan)
+        tasks = table_of([{**planned.to_row(), "segment": each.to_json()} for each in planned.result.segments], TASKS)
         samples = pa.concat_tables(decode_tasks(tasks, sandbox=sandbox, rule=rule, preprocessing=TINY))
     return samples, pixels_of(samples, height=4, width=4)
 
@@ -269,7 +269,7 @@ def test_a_video_in_a_bucket_decodes_as_it_does_on_a_disk(store: ObjectStore, bu
         there, pictures = decoded(f"{bucket}/in/clip.mp4", rule=rule)
         assert not proxy.faults
     here, expected = decoded(str(path), rule=rule)
-    assert set(there["outcome"].to_pylist()) == {"ok"}
+    assert set(there["reason"].to_pylist()) == {None}
     assert there["pts"].to_pylist() == here["pts"].to_pylist()
     assert all(np.array_equal(one, other) for one, other in zip(pictures, expected, strict=True))
 
@@ -282,14 +282,15 @@ def test_a_segment_in_the_middle_costs_its_own_bytes(s3_store: ObjectStore, clip
         place = s3_store.new_bucket()
         s3_store.put(f"{place}/long.mp4", path.read_bytes())
         [source] = Inputs([f"{place}/long.mp4"])
-        rows = table_of([source_row(source, attempt=1)], SOURCES)
+        rows = table_of([listed_video(source, attempts=1).to_row()], SOURCES)
         rule = parse_rule("fps:1")
         with Sandbox(DecodeLimits()) as sandbox:
             proxy.passed.clear()
             [planned] = plan_sources(rows, sandbox=sandbox, rule=rule, sizing=Sizing(max_samples=64, duration_s=6.0))
             planning_bytes = proxy.num_bytes
-            middle = planned["segments"][len(planned["segments"]) // 2]
-            tasks = table_of([planned | {"segment": middle}], TASKS)
+            assert isinstance(planned.result, VideoPlan)
+            middle = planned.result.segments[len(planned.result.segments) // 2]
+            tasks = table_of([{**planned.to_row(), "segment": middle.to_json()}], TASKS)
             proxy.passed.clear()
             [samples] = decode_tasks(tasks, sandbox=sandbox, rule=rule, preprocessing=TINY)
     assert samples["num_samples"].to_pylist() == [6]

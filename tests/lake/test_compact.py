@@ -32,6 +32,7 @@ from pipeline.lake.planned import Planned
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive, totals
 from pipeline.records.model_info import FeatureType
+from pipeline.records.segments import Settled
 from pipeline.records.shards import WHOLE
 
 KEY = ["video_id", "epoch", "segment", "pts"]
@@ -49,7 +50,7 @@ def old_dataset(folder: Path | str, *, dtype: FeatureType = "float32", num_sampl
     for entries in unsettled_failures(Planned(dataset), Ledger.of(dataset.settled_parts())):
         dataset.settle(entries, dataset_info(dtype=dtype), token=token)
     commit(dataset, token, *(segments_of(names, num_samples=num_samples)), dtype=dtype)
-    commit(dataset, token, finished("v1", 2, num_samples=5, attempt=2), dtype=dtype)
+    commit(dataset, token, finished("v1", 2, num_samples=5, attempts=2), dtype=dtype)
     video_ids = pa.array(sorted(row["video_id"] for row in map(planned, names)))
     dataset.replace_listing(video_ids, version=None, token=token)
     derive(dataset, shard=WHOLE, token=token)
@@ -59,10 +60,10 @@ def old_dataset(folder: Path | str, *, dtype: FeatureType = "float32", num_sampl
 def segments_of(names: list[str], *, num_samples: int) -> list[pa.Table]:
     rng = random.Random(0)
     ends: dict[tuple[str, int], Callable[[], pa.Table]] = {
-        ("v1", 2): lambda: finished("v1", 2, num_samples=0, outcome="crashed"),
-        ("v2", 0): lambda: finished("v2", 0, num_samples=0, outcome="timeout"),
+        ("v1", 2): lambda: finished("v1", 2, num_samples=0, reason="crashed"),
+        ("v2", 0): lambda: finished("v2", 0, num_samples=0, reason="timeout"),
         ("v3", 1): lambda: finished("v3", 1, num_samples=0),
-        ("v4", 1): lambda: finished("v4", 1, num_samples=7, outcome="corrupt", num_corrupt=2),
+        ("v4", 1): lambda: finished("v4", 1, num_samples=7, reason="corrupt", num_corrupt=2),
     }
     left_to_do = {("v5", 2), ("v6", 0)}
     keys = [key for key in itertools.product(names, range(NUM_SEGMENTS)) if key not in left_to_do]
@@ -102,7 +103,7 @@ def files(dataset: Dataset) -> list[Path]:
     return sorted((Path(dataset.store.uri) / "features").iterdir())
 
 
-def settled(dataset: Dataset) -> list[dict[str, Any]]:
+def settled(dataset: Dataset) -> list[Settled]:
     """How each segment ended at last."""
     ledger = Ledger.of(dataset.settled_parts())
     return ledger.entries(np.arange(len(ledger.keys)))
@@ -160,7 +161,7 @@ def test_files_are_large_sorted_and_do_not_overlap(old: Dataset, tmp_path: Path)
 
 
 def test_layout_and_metadata_are_those_of_a_features_file(old: Dataset, tmp_path: Path) -> None:
-    document = old.document() | {"versions": {"av": "of the machine that decoded"}}
+    document = {**old.document(), "versions": {"av": "of the machine that decoded"}}
     (Path(old.store.uri) / "_vidlake/config.json").write_text(json.dumps(document))
     target, _ = compacted(old, tmp_path / "new")
     [path] = files(target)
@@ -210,7 +211,7 @@ def test_run_again_it_adds_what_came_since_and_else_nothing(tmp_path: Path) -> N
     before = files(target)
     again = compact(source, target, token=_token(target), file_bytes=60_000)
     assert (files(target), again.num_files, again.num_bytes) == (before, 0, 0)
-    commit(source, source_token, finished("v5", 2, num_samples=9), finished("v2", 0, num_samples=4, attempt=2))
+    commit(source, source_token, finished("v5", 2, num_samples=9), finished("v2", 0, num_samples=4, attempts=2))
     source.publish_plan(plan_table(planned("later")), token=source_token)
     commit(source, source_token, finished("later", 0))
     more = compact(source, target, token=_token(target), file_bytes=60_000)
@@ -230,6 +231,7 @@ import os, sys
 sys.path.insert(0, sys.argv[4])
 import pipeline.lake.publishing.folder_store as publish
 from test_compact import compacted
+from pipeline.records.segments import Settled
 from pipeline.records.shards import WHOLE
 from pipeline.lake.dataset import Dataset
 from pathlib import Path

@@ -50,7 +50,7 @@ def test_shards_are_disjoint_and_together_everything() -> None:
 
 
 def test_configuration_survives_its_document() -> None:
-    document = json.loads(json.dumps(config().to_json() | {"later": "addition"}))
+    document = json.loads(json.dumps({**config().to_json(), "later": "addition"}))
     back = DatasetConfig.from_json(document)
     assert back == config()
     assert back.fingerprint == config().fingerprint

@@ -33,6 +33,7 @@ from pipeline.lake.dataset import Dataset
 from pipeline.lake.features_file import ForeignFile
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.records.model_info import FeatureType
+from pipeline.records.segments import Settled
 from pipeline.records.shards import WHOLE
 
 INFO = dataset_info()
@@ -44,7 +45,7 @@ def features_files(dataset: Dataset) -> list[Path]:
 
 def settled(dataset: Dataset) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = dataset.settled().to_pylist()
-    return sorted(rows, key=lambda row: (row["video_id"], row["segment"] or -1, row["attempt"]))
+    return sorted(rows, key=lambda row: (row["video_id"], row["segment"] or -1, row["attempts"]))
 
 
 def test_two_writers_of_the_same_segments_publish_one_file(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_stale_worker_cannot_publish_after_takeover(tmp_path: Path) -> None:
     dataset.store.publish("videos/old.parquet", b"old")
     writes: list[Callable[[], object]] = [
         lambda: dataset.publish_features(finished("a"), INFO, token=stale),
-        lambda: dataset.settle(settled(dataset) or finished("a").to_pylist(), INFO, token=stale),
+        lambda: dataset.settle([Settled.complete(id_of("a"), 0, attempts=1, num_samples=0)], INFO, token=stale),
         lambda: dataset.publish_plan(plan_table(planned("a")), token=stale),
         lambda: dataset.replace_listing(pa.array([id_of("a")]), version=None, token=stale),
         lambda: dataset.replace_derived("videos/x.parquet", pa.table({}), version=None, token=stale),
@@ -93,22 +94,19 @@ def test_what_is_done_is_told_by_footers_alone(tmp_path: Path) -> None:
     batch = [
         finished("a", 0),
         finished("a", 1, num_samples=0),
-        finished("a", 2, outcome="crashed", num_samples=0, attempt=2),
-        finished("a", 3, outcome="corrupt", num_samples=1, num_corrupt=1),
+        finished("a", 2, reason="crashed", num_samples=0, attempts=2),
+        finished("a", 3, reason="corrupt", num_samples=1, num_corrupt=1),
     ]
     dataset.publish_features(pa.concat_tables(batch), INFO, token=token)
-    whole = {"video_id": id_of("z"), "segment": None, "attempt": 1, "outcome": "not_video", "detail": "why"}
-    dataset.settle(
-        [whole | dict.fromkeys(["start_s", "end_s"]) | {"num_samples": 0, "num_corrupt": 0}], INFO, token=token
-    )
+    dataset.settle([Settled.failed(id_of("z"), attempts=1, reason="not_video", detail="why")], INFO, token=token)
     for path in [*tmp_path.iterdir()]:
         if path.name != "features":
             shutil.rmtree(path)
-    names = ("segment", "attempt", "outcome", "start_s", "end_s", "num_samples", "num_corrupt")
+    names = ("segment", "attempts", "reason", "missing_start_s", "missing_end_s", "num_samples", "num_corrupt")
     told = {tuple(row[name] for name in names) for row in settled(Dataset.at(str(tmp_path)))}
     assert told == {
-        (0, 1, "ok", None, None, 2, 0),
-        (1, 1, "ok", None, None, 0, 0),
+        (0, 1, None, None, None, 2, 0),
+        (1, 1, None, None, None, 0, 0),
         (2, 2, "crashed", 27.0, 36.0, 0, 0),
         (3, 1, "corrupt", 39.0, 48.0, 1, 1),
         (None, 1, "not_video", None, None, 0, 0),
@@ -245,8 +243,8 @@ def test_long_plans_and_many_failures_go_into_several_files(tmp_path: Path) -> N
     for _ in range(2):
         dataset.publish_plan(plan_table(*rows), token=token)
     assert sorted(len(part) for part in dataset.plan_parts(["video_id"])) == [2000, 5000]
-    blank = {"segment": None, "start_s": None, "end_s": None, "num_samples": 0, "num_corrupt": 0}
-    dataset.settle([row | blank | {"outcome": row["reason"]} for row in rows], INFO, token=token)
+    failed = [Settled.failed(row["video_id"], attempts=1, reason="unreadable", detail="why") for row in rows]
+    dataset.settle(failed, INFO, token=token)
     assert len(features_files(dataset)) == 2
     assert dataset.settled().num_rows == 7000
 

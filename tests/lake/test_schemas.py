@@ -8,6 +8,7 @@ from rows import DIM, FACTS, features_of, finished, id_of, planned, segment, tas
 from pipeline.records.rows import embedded_rows, feature_table, last_attempts, pixels_of, samples_row, table_of
 from pipeline.records.schemas import EMBEDDED, PLAN, SAMPLES, features_schema
 from pipeline.records.segments import FrameMark, Segment, SegmentSamples, VideoFacts
+from pipeline.records.videos import SegmentTask
 
 MARK = FrameMark(epoch=0, pts=40, time_s=0.04, is_keyframe=True, is_corrupt=False)
 
@@ -15,13 +16,13 @@ MARK = FrameMark(epoch=0, pts=40, time_s=0.04, is_keyframe=True, is_corrupt=Fals
 def samples(index: int, count: int) -> pa.Table:
     pixels = np.full((count, 4, 4, 3), index, np.uint8)
     decoded = SegmentSamples(segment=segment(index), marks=(MARK,) * count, pixels=pixels, failure=None)
-    return samples_row(task("a", segment(index)), decoded)
+    return samples_row(SegmentTask.from_row(task("a", segment(index))), decoded)
 
 
 def test_a_segments_pictures_travel_without_a_copy() -> None:
     pixels = np.arange(2 * 48, dtype=np.uint8).reshape(2, 4, 4, 3)
     decoded = SegmentSamples(segment=segment(), marks=(MARK, MARK), pixels=pixels, failure=None)
-    row = samples_row(task("a", segment()), decoded)
+    row = samples_row(SegmentTask.from_row(task("a", segment())), decoded)
     assert row.schema == SAMPLES
     [back] = pixels_of(row, height=4, width=4)
     assert np.array_equal(back, pixels)
@@ -78,9 +79,9 @@ def test_pictures_beyond_two_gigabytes_are_found() -> None:
 
 
 def test_rows_are_stored_by_video_and_segment_each_once() -> None:
-    table = pa.concat_tables([finished("b"), finished("a", 2), finished("a", 1), finished("a", 1, attempt=2)])
-    found = last_attempts(table).select(["video_id", "segment", "attempt"]).to_pylist()
-    keys = [(row["video_id"], row["segment"], row["attempt"]) for row in found]
+    table = pa.concat_tables([finished("b"), finished("a", 2), finished("a", 1), finished("a", 1, attempts=2)])
+    found = last_attempts(table).select(["video_id", "segment", "attempts"]).to_pylist()
+    keys = [(row["video_id"], row["segment"], row["attempts"]) for row in found]
     assert keys == sorted([(id_of("b"), 0, 1), (id_of("a"), 2, 1), (id_of("a"), 1, 2)])
     rows = feature_table(last_attempts(table), schema=features_schema(DIM, dtype="float32"))
     expected = {"a": [1, 2], "b": [0]}

@@ -67,7 +67,7 @@ class Archive:
                 ids.add(id_of(name))
         parts = pending_tasks(*self.known(), chosen=ids, is_retry=is_retry)
         rows = [row for part in parts for row in part.to_pylist()]
-        return sorted((Path(row["uri"]).stem, row["segment"]["index"], row["attempt"]) for row in rows)
+        return sorted((Path(row["uri"]).stem, row["segment"]["index"], row["attempts"]) for row in rows)
 
 
 @pytest.fixture
@@ -83,20 +83,20 @@ def archive(tmp_path: Path) -> Archive:
         pytest.param(1, [finished("a", num_samples=0)], "ok", 0, id="no-sample-found"),
         pytest.param(2, [finished("a", 0)], "unfinished", 2, id="a-segment-to-do"),
         pytest.param(1, [finished("a", num_corrupt=1)], "partial", 2, id="a-corrupt-row"),
-        pytest.param(1, [finished("a", outcome="corrupt")], "partial", 2, id="corrupt-with-rows"),
-        pytest.param(1, [finished("a", outcome="corrupt", num_samples=0)], "failed", 0, id="corrupt-without-rows"),
-        pytest.param(1, [finished("a", outcome="truncated")], "partial", 2, id="truncated"),
+        pytest.param(1, [finished("a", reason="corrupt")], "partial", 2, id="corrupt-with-rows"),
+        pytest.param(1, [finished("a", reason="corrupt", num_samples=0)], "failed", 0, id="corrupt-without-rows"),
+        pytest.param(1, [finished("a", reason="truncated")], "partial", 2, id="truncated"),
         pytest.param(
             2,
-            [finished("a", 0), finished("a", 1, outcome="timeout", num_samples=0)],
+            [finished("a", 0), finished("a", 1, reason="timeout", num_samples=0)],
             "partial",
             2,
             id="one-of-two-lost",
         ),
-        pytest.param(1, [finished("a", outcome="crashed", num_samples=0)], "failed", 0, id="the-only-one-lost"),
+        pytest.param(1, [finished("a", reason="crashed", num_samples=0)], "failed", 0, id="the-only-one-lost"),
         pytest.param(
             1,
-            [finished("a", outcome="crashed", num_samples=0), finished("a", attempt=2)],
+            [finished("a", reason="crashed", num_samples=0), finished("a", attempts=2)],
             "ok",
             2,
             id="second-attempt-worked",
@@ -125,8 +125,8 @@ def test_videos_have_the_columns_of_the_design(archive: Archive) -> None:
 
 def test_quarantine_tells_what_is_missing_and_where(archive: Archive) -> None:
     archive.plan(planned("a", segments=3), planned("b", reason="not_video"))
-    archive.commit(finished("a", 0), finished("a", 1, outcome="truncated"))
-    archive.commit(finished("a", 2, outcome="timeout", num_samples=0, attempt=3))
+    archive.commit(finished("a", 0), finished("a", 1, reason="truncated"))
+    archive.commit(finished("a", 2, reason="timeout", num_samples=0, attempts=3))
     lost = [tuple(row[name] for name in QUARANTINE.names[1:]) for row in archive.rows("quarantine")]
     assert lost == [
         ("/videos/a.mp4", 1, 15.0, 24.0, "truncated", "why", 1),
@@ -141,7 +141,7 @@ def test_video_that_failed_whole_and_was_planned_again_is_as_its_segments_are(ar
     assert archive.settle_failed() == 0
     assert archive.video()["status"] == "failed"
     [failed] = [row for part in failed_plans(Planned(archive.dataset)) for row in part.to_pylist()]
-    archive.plan(planned("a", attempt=failed["attempt"] + 1))
+    archive.plan(planned("a", attempts=failed["attempts"] + 1))
     assert archive.settle_failed() == 0
     assert archive.tasks() == [("a", 0, 1)]
     archive.commit(finished("a"))
@@ -152,7 +152,7 @@ def test_video_that_failed_whole_and_was_planned_again_is_as_its_segments_are(ar
 def test_second_failure_of_a_whole_video_is_settled_too(archive: Archive) -> None:
     archive.plan(planned("a", reason="unreadable"))
     archive.settle_failed()
-    archive.plan(planned("a", reason="not_video", attempt=2))
+    archive.plan(planned("a", reason="not_video", attempts=2))
     assert archive.settle_failed() == 1
     assert [(row["reason"], row["attempts"]) for row in archive.rows("quarantine")] == [("not_video", 2)]
     assert totals(archive.dataset).reasons == {"not_video": 1}
@@ -161,11 +161,11 @@ def test_second_failure_of_a_whole_video_is_settled_too(archive: Archive) -> Non
 def test_plan_that_stored_rows_refer_to_outlives_a_later_failure(archive: Archive) -> None:
     archive.plan(planned("a", segments=2))
     archive.commit(finished("a", 0))
-    archive.plan(planned("a", attempt=2, reason="unreadable"))
+    archive.plan(planned("a", attempts=2, reason="unreadable"))
     assert archive.video()["status"] == "unfinished"
     assert archive.tasks() == [("a", 1, 1)]
     [(_, plan)] = [part for part in archive.known()[0].parts() if len(part[1])]
-    assert plan["attempt"].to_pylist() == [1]
+    assert plan["attempts"].to_pylist() == [1]
 
 
 def test_replaced_video_is_a_new_video(archive: Archive) -> None:
@@ -204,11 +204,11 @@ def test_manifest_columns_of_several_runs_are_united(archive: Archive) -> None:
 
 def test_derived_files_are_replaced_whole_and_stale_ones_go(archive: Archive) -> None:
     archive.plan(planned("a"))
-    archive.commit(finished("a", outcome="crashed", num_samples=0))
+    archive.commit(finished("a", reason="crashed", num_samples=0))
     (Path(archive.dataset.store.uri) / "videos").mkdir()
     (Path(archive.dataset.store.uri) / "videos/stale.parquet").write_bytes(b"old")
     assert len(archive.rows("videos")) == len(archive.rows("quarantine")) == 1
-    archive.commit(finished("a", attempt=2))
+    archive.commit(finished("a", attempts=2))
     assert archive.rows("quarantine") == []
     assert len(list((Path(archive.dataset.store.uri) / "videos").iterdir())) == 1
 
@@ -221,7 +221,7 @@ def test_empty_dataset_has_empty_tables(archive: Archive) -> None:
 
 def test_totals_add_up_and_write_nothing(archive: Archive) -> None:
     archive.plan(planned("a", segments=2), planned("b", segments=2), planned("c", reason="not_video"))
-    archive.commit(finished("a", 0), finished("a", 1), finished("b", 0, outcome="corrupt"))
+    archive.commit(finished("a", 0), finished("a", 1), finished("b", 0, reason="corrupt"))
     found = totals(archive.dataset)
     assert found.videos == {"ok": 1, "partial": 0, "failed": 1, "unfinished": 1}
     assert found.reasons == {"corrupt": 1, "not_video": 1}
@@ -232,9 +232,9 @@ def test_totals_add_up_and_write_nothing(archive: Archive) -> None:
 
 def test_extract_does_what_is_not_settled_and_retry_also_what_kept_no_rows(archive: Archive) -> None:
     archive.plan(planned("a", segments=4), planned("b", segments=1), planned("c", reason="not_video"))
-    archive.commit(finished("a", 0), finished("a", 1, outcome="crashed", num_samples=0))
-    archive.commit(finished("a", 2, outcome="truncated"))
-    archive.commit(finished("a", 1, outcome="timeout", num_samples=0, attempt=2))
+    archive.commit(finished("a", 0), finished("a", 1, reason="crashed", num_samples=0))
+    archive.commit(finished("a", 2, reason="truncated"))
+    archive.commit(finished("a", 1, reason="timeout", num_samples=0, attempts=2))
     assert archive.tasks() == [("a", 3, 1), ("b", 0, 1)]
     assert archive.tasks(is_retry=True) == [("a", 1, 3), ("a", 3, 1), ("b", 0, 1)]
     assert archive.tasks(chosen=["b", "c"]) == [("b", 0, 1)]
@@ -255,7 +255,7 @@ def test_tasks_are_in_the_order_of_video_and_segment_and_carry_locators(archive:
 
 def test_last_attempt_counts_with_all_its_values() -> None:
     rows = pa.concat_tables(
-        [finished("a", attempt=2), finished("a", outcome="crashed", num_samples=0), finished("b", attempt=1)]
+        [finished("a", attempts=2), finished("a", reason="crashed", num_samples=0), finished("b", attempts=1)]
     )
     ledger = Ledger.of([rows])
     assert len(ledger.keys) == 2
@@ -264,11 +264,11 @@ def test_last_attempt_counts_with_all_its_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "num_samples", "expected"),
-    [("ok", 0, False), ("ok", 3, False), ("corrupt", 3, False), ("corrupt", 0, True), ("timeout", 0, True)],
+    ("reason", "num_samples", "expected"),
+    [(None, 0, False), (None, 3, False), ("corrupt", 3, False), ("corrupt", 0, True), ("timeout", 0, True)],
 )
-def test_what_failed_and_kept_no_rows_is_repeated(outcome: str, num_samples: int, expected: bool) -> None:
-    row = finished("a", outcome=outcome, num_samples=num_samples)
+def test_what_failed_and_kept_no_rows_is_repeated(reason: str | None, num_samples: int, expected: bool) -> None:
+    row = finished("a", reason=reason, num_samples=num_samples)
     assert Ledger.of([row]).is_repeatable.tolist() == [expected]
 
 
@@ -321,11 +321,11 @@ def test_shards_that_share_a_part_of_the_plan_leave_what_all_have_done(
     """The second ends while the first, which has read less, is about to write."""
     whole = Archive(tmp_path)
     whole.plan(planned(MINE[0]), planned(THEIRS[0]))
-    whole.commit(finished(MINE[0], outcome="crashed", num_samples=0))
+    whole.commit(finished(MINE[0], reason="crashed", num_samples=0))
     assert len(whole.rows("quarantine")) == 1
     (tmp_path / "_vidlake/leases/1-of-1.json").unlink()
     first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
-    first.commit(finished(MINE[0], attempt=2))
+    first.commit(finished(MINE[0], attempts=2))
     replace = Dataset.replace_derived
     is_over = iter([False])
 

@@ -50,9 +50,9 @@ def test_cut_mp4_keeps_its_first_part_and_is_truncated(share: float, rule: str, 
     assert decoded.marks
     [last] = [failure for failure in decoded.failures if failure.reason == "truncated"]
     if rule != "uniform:9":
-        before = [mark.pts for mark in sound.marks if mark.time_s < (last.start_s or 0) - 0.2]
+        before = [mark.pts for mark in sound.marks if mark.time_s < (last.missing_start_s or 0) - 0.2]
         assert set(before) <= set(decoded.pts)
-    assert last.end_s == pytest.approx(8.0, abs=0.1)
+    assert last.missing_end_s == pytest.approx(8.0, abs=0.1)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])
@@ -72,7 +72,7 @@ def test_what_lies_outside_the_asked_range_is_not_missing(tmp_path: Path) -> Non
     early, late = TimeRange(end=Fraction(1)), TimeRange(start=Fraction(1), end=Fraction(6))
     assert not decode(cut, plan(cut, time_range=early), time_range=early).failures
     [failure] = decode(cut, plan(cut, time_range=late), time_range=late).failures
-    assert failure.end_s == pytest.approx(6.0)
+    assert failure.missing_end_s == pytest.approx(6.0)
 
 
 def test_mp4_without_its_header_is_truncated() -> None:
@@ -92,8 +92,8 @@ def test_bad_stretch_costs_one_segment() -> None:
     sound = extract(video_bytes(), "all", segment_s=0.8)
     [failure] = decoded.failures
     assert failure.reason == "corrupt"
-    assert failure.start_s is not None
-    assert 1.5 < failure.start_s < 2.9
+    assert failure.missing_start_s is not None
+    assert 1.5 < failure.missing_start_s < 2.9
     kept = set(decoded.pts)
     assert {mark.pts for mark in sound.marks if mark.time_s < 1.9 or mark.time_s >= 2.88} <= kept
 

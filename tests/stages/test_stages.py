@@ -51,14 +51,15 @@ def clip(clips: ClipFactory, tmp_path: Path) -> Path:
 def source_of(path: Path) -> dict[str, Any]:
     identity = stat(str(path))
     uri = canonical_uri(str(path))
-    row = {"uri": uri, "locator": str(path), "attempt": 1}
+    row = {"uri": uri, "locator": str(path), "attempts": 1}
     values = {"size_bytes": identity.size_bytes, "etag": identity.etag, "mtime_ns": identity.mtime_ns}
     return dict.fromkeys(SOURCES.names) | row | values | {"video_id": video_id(uri, identity)}
 
 
 def plan_of(sandbox: Sandbox, *sources: dict[str, Any]) -> list[dict[str, Any]]:
     table = table_of(sources, SOURCES)
-    return plan_sources(table, sandbox=sandbox, rule=RULE, sizing=Sizing(max_samples=10, duration_s=0.4))
+    planned = plan_sources(table, sandbox=sandbox, rule=RULE, sizing=Sizing(max_samples=10, duration_s=0.4))
+    return [dict(video.to_row()) for video in planned]
 
 
 def tasks_of(sandbox: Sandbox, path: Path) -> pa.Table:
@@ -82,7 +83,7 @@ def test_every_segment_gives_its_samples(sandbox: Sandbox, clip: Path) -> None:
     tasks = tasks_of(sandbox, clip)
     found = decoded(tasks, sandbox)
     assert len(found) == 5
-    assert set(found["outcome"].to_pylist()) == {"ok"}
+    assert set(found["reason"].to_pylist()) == {None}
     assert sum(found["num_samples"].to_pylist()) == 50
     assert sorted(pts for row in found["pts"].to_pylist() for pts in row) == sorted(
         set(found["pts"].combine_chunks().flatten().to_pylist())
@@ -105,10 +106,10 @@ def test_a_crash_costs_one_segment(sandbox: Sandbox, clip: Path) -> None:
     tasks = tasks_of(sandbox, clip)
     with Sandbox(LIMITS, entry="dying_decoders:segfaults_in_segment_1") as dying:
         found = decoded(tasks, dying)
-    assert found["outcome"].to_pylist() == ["ok", "crashed", "ok", "ok", "ok"]
+    assert found["reason"].to_pylist() == [None, "crashed", None, None, None]
     assert found["num_samples"].to_pylist()[1] == 0
     assert "SIGSEGV" in found["detail"][1].as_py()
-    assert found["start_s"][1].as_py() == tasks["segment"][1].as_py()["start_s"]
+    assert found["missing_start_s"][1].as_py() == tasks["segment"][1].as_py()["start_s"]
     assert sum(found["num_samples"].to_pylist()) == 40
 
 
@@ -197,7 +198,7 @@ def test_a_video_replaced_while_it_is_read_gives_no_more_rows(sandbox: Sandbox, 
             other.replace(clip)
 
     found = decoded(tasks, sandbox, at_row=replace)
-    assert found["outcome"].to_pylist() == ["ok", "ok", "changed", "changed", "changed"]
+    assert found["reason"].to_pylist() == [None, None, "changed", "changed", "changed"]
     assert found["num_samples"].to_pylist()[2:] == [0, 0, 0]
 
 
@@ -215,7 +216,7 @@ def test_a_video_that_cannot_be_opened_loses_every_segment(
     tasks = tasks_of(sandbox, clip)
     harm(clip)
     found = decoded(tasks, sandbox)
-    assert found["outcome"].to_pylist() == [reason] * 5
+    assert found["reason"].to_pylist() == [reason] * 5
     assert sum(found["num_samples"].to_pylist()) == 0
     assert sum(map(len, pixels_of(found, height=4, width=4))) == 0
 
@@ -227,7 +228,7 @@ def test_tasks_of_several_videos_and_in_any_order_give_one_row_each(
     mixed = pa.concat_tables([one.slice(3), other, one.slice(0, 2), one.slice(1, 1)])
     found = decoded(mixed, sandbox)
     assert found["video_id"].to_pylist() == mixed["video_id"].to_pylist()
-    assert set(found["outcome"].to_pylist()) == {"ok"}
+    assert set(found["reason"].to_pylist()) == {None}
 
 
 def test_far_more_samples_than_planned_end_as_out_of_memory(
@@ -237,7 +238,7 @@ def test_far_more_samples_than_planned_end_as_out_of_memory(
     monkeypatch.setattr(stages, "_MOST_BYTES", 4000)
     with Sandbox(LIMITS, entry="dying_decoders:yields_far_too_many") as endless:
         found = decoded(tasks, endless)
-    assert found["outcome"].to_pylist() == ["out_of_memory"]
+    assert found["reason"].to_pylist() == ["out_of_memory"]
     assert "samples, where 10 were expected" in found["detail"][0].as_py()
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise, starmap
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ from pipeline.lake.ledger import Ledger
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.lake.tables import QUARANTINE_FOLDER, VIDEOS_FOLDER, Totals, derive
 from pipeline.records.schemas import features_schema
+from pipeline.records.segments import Settled
 from pipeline.records.shards import WHOLE
 
 FILE_BYTES = 256 << 20
@@ -118,9 +118,9 @@ def _held(catalogue: Catalogue, held: Ledger, *, source: Dataset, target: Datase
     ledger = catalogue.ledger
     is_held = np.zeros(len(catalogue), np.bool_)
     at = ledger.find(held.keys)
-    if (at < 0).any() or (held.attempt > ledger.attempt[at]).any():
+    if (at < 0).any() or (held.attempts > ledger.attempts[at]).any():
         raise _other(target, source)
-    is_held[at] = held.attempt == ledger.attempt[at]
+    is_held[at] = held.attempts == ledger.attempts[at]
     return is_held
 
 
@@ -189,12 +189,13 @@ class _Writer:
         self._check(rows, entries, places)
         return self._target.publish_rows(rows, entries, token=self._token)
 
-    def _check(self, rows: pa.Table, entries: Sequence[dict[str, Any]], places: NDArray[np.int64]) -> None:
+    def _check(self, rows: pa.Table, entries: Sequence[Settled], places: NDArray[np.int64]) -> None:
         """Nothing is written that is not what the footers of the old files said."""
         owner = pa.array(np.repeat(np.arange(len(entries)), self._catalogue.num_rows(places)))
-        for name in ("video_id", "segment"):
-            told = pa.array([entry[name] for entry in entries], self._schema.field(name).type).take(owner)
-            if not rows[name].equals(pa.chunked_array([told])):
+        listed = {"video_id": [entry.video_id for entry in entries], "segment": [entry.segment for entry in entries]}
+        for name, values in listed.items():
+            column = pa.array(values, self._schema.field(name).type).take(owner)
+            if not rows[name].equals(pa.chunked_array([column])):
                 files = ", ".join(self._catalogue.names[file] for file in np.unique(self._catalogue.file[places])[:3])
                 raise ForeignFile(f"rows are not those that the footers list, in {files} or another of the old files")
 

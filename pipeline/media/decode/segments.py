@@ -97,10 +97,10 @@ def _run(video: OpenVideo, found: Iterator[Picked | Quarantined | Segment], left
 
 def _truncation(video: OpenVideo, segment: Segment, damage: Quarantined | None) -> Quarantined | None:
     """What is missing behind the video's end, with what did not decode before it: the last packet is often half one."""
-    if segment.missing_from_s is None:
+    if segment.missing_start_s is None:
         return None
-    detail = f"ends at {segment.missing_from_s:.3f} s of {segment.end_s:.3f} s"
-    start_s = segment.missing_from_s
-    if damage is not None and damage.start_s is not None:
-        start_s = min(start_s, damage.start_s)
-    return Quarantined.of(Truncated(video.uri, detail), segment=segment, missing_from_s=start_s)
+    detail = f"ends at {segment.missing_start_s:.3f} s of {segment.end_s:.3f} s"
+    missing_start_s = segment.missing_start_s
+    if damage is not None and damage.missing_start_s is not None:
+        missing_start_s = min(missing_start_s, damage.missing_start_s)
+    return Quarantined.of(Truncated(video.uri, detail), segment=segment, missing_start_s=missing_start_s)

@@ -75,8 +75,8 @@ class _Damage:
         """The failure of ``segment``, where damage was met since the last call."""
         if self._first is not None:
             start, detail = self._first
-            missing_from_s = max(float(start), segment.start_s) if self._has_frames else None
-            yield Quarantined.of(Corrupt(self._uri, detail), segment=segment, missing_from_s=missing_from_s)
+            missing_start_s = max(float(start), segment.start_s) if self._has_frames else None
+            yield Quarantined.of(Corrupt(self._uri, detail), segment=segment, missing_start_s=missing_start_s)
         self._first = None
 
 

@@ -227,4 +227,4 @@ def _marked_truncated(
     if not segments or not is_asked_for or not (is_cut or is_short):
         return tuple(segments)
     end_s_asked = promised_s if time_range.end is None else min(promised_s, float(time_range.end))
-    return (*segments[:-1], replace(segments[-1], missing_from_s=end_s, end_s=max(end_s_asked, end_s)))
+    return (*segments[:-1], replace(segments[-1], missing_start_s=end_s, end_s=max(end_s_asked, end_s)))

@@ -110,5 +110,5 @@ def _preprocessing(name: str, given: Preprocessing | Mapping[str, Any]) -> Prepr
         return given
     try:
         return Preprocessing.from_json(dict(given))
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"--model {name}: its preprocessing is wrong: {error}") from error
