@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 import click
 
-from pipeline.cli.exit_status import write_out
 from pipeline.cli.options import CONFIG, JSON
 from pipeline.extract.progress import Display
 from pipeline.records.resources import parse_size
@@ -21,7 +20,7 @@ def status(*, uri: str, is_json: bool) -> int:
 
     info, totals = read_status(uri)
     document = {"uri": uri, **asdict(totals), "config": info.to_json()}
-    write_out(json.dumps(document) if is_json else describe_status(uri, info, totals))
+    click.echo(json.dumps(document) if is_json else describe_status(uri, info, totals))
     return 0
 
 
@@ -42,7 +41,7 @@ def compact(*, uri: str, out: str, file_size: str, is_json: bool) -> int:
     from pipeline.lake.compaction.compact import run_compact
 
     done = run_compact(uri, out, file_bytes=file_bytes, say=Display(is_quiet=is_json).say)
-    write_out(json.dumps(asdict(done)) if is_json else describe_compacted(done))
+    click.echo(json.dumps(asdict(done)) if is_json else describe_compacted(done))
     return 0
 
 
@@ -54,8 +53,8 @@ def models(*, is_json: bool) -> int:
 
     entries = list(list_models())
     if is_json:
-        write_out(json.dumps([asdict(entry) for entry in entries]))
+        click.echo(json.dumps([asdict(entry) for entry in entries]))
     else:
         for entry in entries:
-            write_out(f"{entry.name:<28} {entry.dim or '':>5}  {entry.weights}")
+            click.echo(f"{entry.name:<28} {entry.dim or '':>5}  {entry.weights}")
     return 0

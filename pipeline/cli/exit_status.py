@@ -1,17 +1,16 @@
 """What a command leaves with, and the one line that says why."""
 
+import errno
 import sys
 import tempfile
-import time
 import traceback
 
 import click
 
-from pipeline.errors import RunError
-
 FAILED = 1
 INTERRUPTED = 130
 TERMINATED = 143
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def complain(message: str, status: int) -> int:
@@ -20,32 +19,18 @@ def complain(message: str, status: int) -> int:
     return status
 
 
-def write_out(text: str) -> None:
-    """Write a command's answer to stdout.
+def complain_of_unforeseen(error: Exception) -> int:
+    """Say in one line what nobody translated: stdout that cannot be written, or else a fault of our own.
 
-    Raises:
-        RunError: it cannot be written, as on a full disk.
-        BrokenPipeError: its reader has gone.
+    The traceback of such a fault goes to a file that the line names. Call it where ``error`` is being handled.
     """
+    # A store's errors are translated where they arise, and those of opening a file name it.
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        return complain(f"cannot write to stdout: {error.strerror}", FAILED)
+    message = f"a fault of vidlake's own: {traceback.format_exception_only(error)[-1].strip()}"
     try:
-        click.echo(text)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise RunError(f"cannot write to stdout: {error.strerror}") from None
-
-
-def complain_of_bug(error: BaseException) -> int:
-    """Keep the traceback of an error that nobody foresaw in a file, and name the file in one line.
-
-    Call it where ``error`` is being handled.
-    """
-    first = "".join(traceback.format_exception_only(error)).splitlines()[0]
-    message = f"a fault of vidlake's own: {first}"
-    try:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
         with tempfile.NamedTemporaryFile(
-            "w", prefix=f"vidlake-{stamp}-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+            "w", prefix="vidlake-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as file:
             file.write(f"{' '.join(map(repr, sys.argv))}\n\n{traceback.format_exc()}")
     except OSError:

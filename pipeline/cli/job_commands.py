@@ -12,7 +12,7 @@ from typing import Unpack
 
 import click
 
-from pipeline.cli.exit_status import INTERRUPTED, complain, write_out
+from pipeline.cli.exit_status import INTERRUPTED, complain
 from pipeline.cli.options import (
     BATCHES,
     CLUSTER,
@@ -54,7 +54,7 @@ def extract(*, is_json: bool, **words: Unpack[ExtractWords]) -> int:
 
     with own_terminal(is_json=is_json):
         outcome = run_extract(request, Display())
-    write_out(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
+    click.echo(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
     return 3 if request.run.strict and outcome.totals.reasons else 0
 
 
@@ -73,7 +73,7 @@ def plan(*, is_json: bool, **words: Unpack[ExtractWords]) -> int:
 
     with own_terminal(is_json=is_json):
         found = forecast(request, Display(is_quiet=is_json))
-    write_out(json.dumps(asdict(found)) if is_json else describe_forecast(found))
+    click.echo(json.dumps(asdict(found)) if is_json else describe_forecast(found))
     return 0
 
 
@@ -96,7 +96,7 @@ def bench(*, seconds: float, is_json: bool, **words: Unpack[BenchWords]) -> int:
 
     with own_terminal(is_json=is_json):
         found = measure(request, Display(is_quiet=is_json), seconds=seconds)
-    write_out(json.dumps(asdict(found)) if is_json else describe_bench(found))
+    click.echo(json.dumps(asdict(found)) if is_json else describe_bench(found))
     return 0
 
 
@@ -114,7 +114,7 @@ def retry(*, uri: str, is_json: bool, **words: Unpack[ClusterWords]) -> int:
 
     with own_terminal(is_json=is_json):
         outcome = run_retry(uri, run, Display())
-    write_out(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
+    click.echo(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
     return 3 if run.strict and outcome.totals.reasons else 0
 
 
@@ -140,7 +140,7 @@ def submit(*, address: str, working_dir: str, detach: bool, words: tuple[str, ..
 
     job = JobServer(address).submit([name, "--address", "auto", *rest], working_dir=Path(working_dir).absolute())
     if detach:
-        write_out(json.dumps({"submission_id": job.submission_id}) if is_json else job.submission_id)
+        click.echo(json.dumps({"submission_id": job.submission_id}) if is_json else job.submission_id)
         return 0
     click.echo(f"job {job.submission_id} on {job.address}", err=True)
     try:
@@ -153,5 +153,5 @@ def submit(*, address: str, working_dir: str, detach: bool, words: tuple[str, ..
         message = f"the job goes on; to follow it: ray job logs --follow {where}; to stop it: ray job stop {where}"
         return complain(message, INTERRUPTED)
     if is_json and job_status in (0, 3):
-        write_out(last)
+        click.echo(last)
     return job_status

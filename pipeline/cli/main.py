@@ -1,9 +1,9 @@
 """The command line: words in, exit status out. The one place that turns errors into messages."""
 
-import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from types import FrameType
 
@@ -12,7 +12,7 @@ import stamina
 
 from pipeline import __version__
 from pipeline.cli.dataset_commands import compact, models, status
-from pipeline.cli.exit_status import FAILED, INTERRUPTED, TERMINATED, complain, complain_of_bug
+from pipeline.cli.exit_status import FAILED, INTERRUPTED, TERMINATED, complain, complain_of_unforeseen
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.errors import RunError, UsageError
 
@@ -27,39 +27,30 @@ def main() -> None:
     """Run ``vidlake`` and leave with its exit status."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     stamina.instrumentation.set_on_retry_hooks([])  # it would log each attempt to stderr
-    try:
-        status = cli(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        status = error.exit_code
-    except click.ClickException as error:
-        status = complain(error.format_message(), UsageError.exit_status)
-    except RunError as error:
-        status = complain(str(error), error.exit_status)
-    except _Terminated:
-        status = complain("terminated; run the same command again to resume", TERMINATED)
-    except (KeyboardInterrupt, click.Abort):
-        status = complain("interrupted; run the same command again to resume", INTERRUPTED)
-    except BrokenPipeError:
-        status = FAILED  # the reader of our output has gone
-    except Exception as error:  # noqa: BLE001  a user sees one line, whatever escapes
-        status = complain_of_bug(error)
-    status = _flushed(status or 0)
+    status = _exit_status_of(lambda: cli(standalone_mode=False)) or _exit_status_of(sys.stdout.flush)
+    sys.stderr.flush()
     # What is to be given back has been given back; Ray's own leave-taking at exit may take longer than a user waits.
     os._exit(status)
 
 
-def _flushed(status: int) -> int:
-    """Write out what is still buffered. Returns the exit status; what cannot be written is a failure."""
+def _exit_status_of(call: Callable[[], int | None]) -> int:
+    """What ``call`` returns, or the exit status of what it raises, once that is said in one line."""
     try:
-        sys.stdout.flush()
+        return call() or 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        return complain(error.format_message(), UsageError.exit_status)
+    except RunError as error:
+        return complain(str(error), error.exit_status)
+    except _Terminated:
+        return complain("terminated; run the same command again to resume", TERMINATED)
+    except (KeyboardInterrupt, click.Abort):
+        return complain("interrupted; run the same command again to resume", INTERRUPTED)
     except BrokenPipeError:
-        return status or FAILED
-    except OSError as error:
-        return status or complain(f"cannot write to stdout: {error.strerror}", FAILED)
-    finally:
-        with contextlib.suppress(OSError):
-            sys.stderr.flush()
-    return status
+        return FAILED  # the reader of our output has gone
+    except Exception as error:  # noqa: BLE001  a user sees one line, whatever escapes
+        return complain_of_unforeseen(error)
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
