@@ -1,9 +1,9 @@
 """The options that commands share, and the typed values that their words become."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, NotRequired, TypedDict, TypeVar, get_args
 
 import click
 import yaml
@@ -92,33 +92,114 @@ DATASET = _options(
 INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 
 
-def request_of(words: dict[str, Any]) -> ExtractRequest:
-    """What the words of ``INPUTS``, ``DATASET`` and ``CLUSTER`` ask for.
+class LimitWords(TypedDict):
+    """What ``LIMITS`` parses to."""
+
+    decode_timeout: float | None
+    decode_memory: str
+    max_pixels: int
+
+
+class BatchWords(TypedDict):
+    """What ``BATCHES`` parses to."""
+
+    batch_size: int | None
+    compile: bool
+
+
+class ClusterWords(BatchWords, LimitWords):
+    """What ``CLUSTER`` parses to, with ``--strict`` where the command has it."""
+
+    decode_workers: int | None
+    gpu_actors: int | None
+    rows_per_file: int | None
+    address: str | None
+    min_cpus: int | None
+    min_gpus: int | None
+    strict: NotRequired[bool]
+
+
+class ModelWords(TypedDict):
+    """What ``INPUTS`` and ``MODEL`` parse to."""
+
+    inputs: tuple[str, ...]
+    model: str
+    weights: str
+    sample: str
+    precision: Precision | None
+
+
+class ExtractWords(ModelWords, ClusterWords):
+    """What ``INPUTS``, ``DATASET`` and ``CLUSTER`` parse to, with ``--out``."""
+
+    out: str | None
+    dtype: FeatureType | None
+    segment_seconds: float | None
+    limit: int | None
+    shard: str
+
+
+class BenchWords(ModelWords, BatchWords, LimitWords):
+    """What ``INPUTS``, ``MODEL``, ``BATCHES`` and ``LIMITS`` parse to."""
+
+
+def request_of(words: ExtractWords) -> ExtractRequest:
+    """What ``extract`` and ``plan`` are asked for.
 
     Raises:
-        UsageError: one of them does not parse.
+        UsageError: one of the words does not parse.
     """
+    cluster = run_options_of(words)
+    run = replace(
+        cluster,
+        segment_seconds=words["segment_seconds"],
+        limit=words["limit"],
+        shard=Shard.parse(str(words["shard"])),
+    )
+    return _request(words, out=words["out"] or "", dtype=words["dtype"], run=run)
+
+
+def bench_request_of(words: BenchWords) -> ExtractRequest:
+    """What ``bench`` is asked for: an ``extract`` without a dataset; raises as ``request_of`` does."""
+    run = RunOptions(batch_size=words["batch_size"], compile=words["compile"], limits=_limits(words))
+    return _request(words, out="", dtype=None, run=run)
+
+
+def run_options_of(words: ClusterWords) -> RunOptions:
+    """What the words of ``CLUSTER`` ask for; raises as ``request_of`` does."""
+    if words["address"] is None and (words["min_cpus"] or words["min_gpus"]):
+        raise UsageError("--min-cpus and --min-gpus are of a cluster: give its --address")
+    return RunOptions(
+        batch_size=words["batch_size"],
+        compile=words["compile"],
+        decode_workers=words["decode_workers"],
+        gpu_actors=words["gpu_actors"],
+        rows_per_file=words["rows_per_file"],
+        limits=_limits(words),
+        address=words["address"],
+        min_cpus=words["min_cpus"],
+        min_gpus=words["min_gpus"],
+        strict=words.get("strict", False),
+    )
+
+
+def _request(words: ModelWords, *, out: str, dtype: FeatureType | None, run: RunOptions) -> ExtractRequest:
     weights = words["weights"]  # a dataset records them: no secret may come along
     return ExtractRequest(
         inputs=tuple(words["inputs"]),
-        out=words["out"] or "",
+        out=out,
         model=words["model"],
         weights=weights if scheme_of(weights) == "file" else canonical_uri(weights),
         rule=parse_rule(str(words["sample"])),
         precision=words["precision"],
-        dtype=words["dtype"],
-        run=run_options_of(words),
+        dtype=dtype,
+        run=run,
     )
 
 
-def run_options_of(words: dict[str, Any]) -> RunOptions:
-    """What the words of ``CLUSTER`` ask for; raises as ``request_of`` does."""
-    if words.get("address") is None and (words.get("min_cpus") or words.get("min_gpus")):
-        raise UsageError("--min-cpus and --min-gpus are of a cluster: give its --address")
-    limits = DecodeLimits(
+def _limits(words: LimitWords) -> DecodeLimits:
+    return DecodeLimits(
         timeout_s=words["decode_timeout"],
         memory_bytes=parse_size(str(words["decode_memory"])),
         max_pixels=words["max_pixels"],
     )
-    plain = {field.name: words[field.name] for field in fields(RunOptions) if field.name in words}
-    return RunOptions(**{**plain, "limits": limits, "shard": Shard.parse(str(words.get("shard", "1/1")))})

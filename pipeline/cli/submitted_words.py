@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import cast
 
 import click
 
-from pipeline.cli.options import request_of, run_options_of
+from pipeline.cli.options import ClusterWords, ExtractWords, request_of, run_options_of
 from pipeline.errors import UsageError
 from pipeline.inputs.manifests import is_manifest
 from pipeline.storage.addresses import has_secret, scheme_of
@@ -29,16 +29,15 @@ def check_words(command: click.Command | None, words: Sequence[str]) -> bool:
     if command is None or command.name not in NAMES:
         raise UsageError(f"submit runs {' or '.join(NAMES)}: vidlake submit --address URL extract INPUT... --out URI")
     with command.make_context(command.name, list(words)) as context:
-        values: dict[str, Any] = context.params
-    if values["address"] is not None:
-        raise UsageError("the job joins its own cluster: give --address before the command alone")
-    values["address"] = "auto"
+        values = {**context.params, "address": "auto"}
+        if context.params["address"] is not None:
+            raise UsageError("the job joins its own cluster: give --address before the command alone")
     if command.name == "extract":
-        request = request_of(values)
+        request = request_of(cast(ExtractWords, values))
         _check_inputs(request.inputs)
         _check_output(request.out)
     else:
-        run_options_of(values)
+        run_options_of(cast(ClusterWords, values))
         _check_output(values["uri"])
     return bool(values["is_json"])
 

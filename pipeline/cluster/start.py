@@ -3,17 +3,22 @@
 import contextlib
 import logging
 import os
+import site
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import psutil
 import ray
 from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError, RayTaskError
+from ray.job_config import JobConfig
+from typing_extensions import override
 
+import pipeline
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.records.resources import Hardware
 
@@ -175,7 +180,26 @@ def _failure_of_reaching(address: str) -> str | None:
     return None
 
 
+class _InstalledPackages(JobConfig):
+    """Has the workers import what the driver imports, whatever lies in the folder where the command was called.
+
+    Ray puts that folder before all others on its workers' path, where a user's ``pipeline.py`` or ``av.py`` hides the
+    installed package; it leaves the path alone where a job brings a working dir of its own.
+    """
+
+    def __init__(self) -> None:
+        root = str(Path(pipeline.__file__).parents[1])
+        is_installed = root in {*site.getsitepackages(), site.getusersitepackages()}
+        super().__init__(_py_driver_sys_path=[] if is_installed else [root])
+
+    @override
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
 def _failure_of_init(**settings: Any) -> str | None:
+    if _JOB_VARIABLE not in os.environ:  # the folder of a job that was submitted is its working dir, and meant
+        settings["job_config"] = _InstalledPackages()
     try:
         ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
     except (Exception, SystemExit) as error:  # noqa: BLE001  Ray raises bare ones where its processes do not come up

@@ -1,0 +1,38 @@
+"""What a command leaves with, and the one line that says why."""
+
+import errno
+import sys
+import tempfile
+import traceback
+
+import click
+
+FAILED = 1
+INTERRUPTED = 130
+TERMINATED = 143
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def complain(message: str, status: int) -> int:
+    """Say in one line on stderr what is wrong; returns ``status``."""
+    click.echo(f"vidlake: {' '.join(message.split())}", err=True)
+    return status
+
+
+def complain_of_unforeseen(error: Exception) -> int:
+    """Say in one line what nobody translated: stdout that cannot be written, or else a fault of our own.
+
+    The traceback of such a fault goes to a file that the line names. Call it where ``error`` is being handled.
+    """
+    # A store's errors are translated where they arise, and those of opening a file name it.
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        return complain(f"cannot write to stdout: {error.strerror}", FAILED)
+    message = f"a fault of vidlake's own: {traceback.format_exception_only(error)[-1].strip()}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="vidlake-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"{' '.join(map(repr, sys.argv))}\n\n{traceback.format_exc()}")
+    except OSError:
+        return complain(message, FAILED)
+    return complain(f"{message}; the traceback is in {file.name}", FAILED)
