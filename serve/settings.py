@@ -84,6 +84,8 @@ class Limits(_Settings):
     sockets: PositiveInt = 100
     live_queue: PositiveInt = 8
     """Pictures of one WebSocket that wait; of one more, the oldest is dropped."""
+    live_memory_bytes: Bytes = Field(default=256 << 20)
+    """What the pictures of all WebSockets may hold together; beyond it, who holds most drops its oldest."""
 
 
 class Access(_Settings):

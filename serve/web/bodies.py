@@ -1,4 +1,4 @@
-"""A request's body as a file, whatever way it was sent, and what it holds."""
+"""A request's body: how long it may be, and the file that it holds, whatever way it was sent."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Message, Receive
 
-from serve.inference.stills import is_still
-from serve.problems import BadInput, Problem, UnsupportedType
+from serve.problems import BadInput, BodyTooLarge, Problem, UnsupportedType
 
 STILL_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp")
 _MULTIPART = "multipart/form-data"
@@ -36,13 +36,58 @@ OPENAPI_BODY: dict[str, Any] = {
 """How ``posted`` describes itself in ``/openapi.json``: FastAPI does not see a body that is read as a stream."""
 
 
+class BodyLimit:
+    """The longest body that is read, and the longest message of a WebSocket."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+
+    def check(self, num_bytes: int) -> None:
+        """Hold a length against the limit.
+
+        Raises:
+            BodyTooLarge: it is longer.
+        """
+        if num_bytes > self._max_bytes:
+            raise BodyTooLarge(f"a body may have {self._max_bytes} bytes")
+
+    def check_declared(self, headers: Headers) -> None:
+        """Hold the length that a request declares against the limit, before any of its body is read.
+
+        Raises:
+            Problem: it declares no number.
+            BodyTooLarge: it is longer.
+        """
+        declared = headers.get("content-length")
+        if declared is None:
+            return
+        if not (declared.isascii() and declared.isdecimal()):
+            raise Problem("Content-Length is not a number")
+        digits = declared.lstrip("0")
+        self.check(int(digits[:19] or 0))  # more digits than that are too long in any case, and slow to read
+
+    def bounded(self, receive: Receive) -> Receive:
+        """The same messages, until the body grows past the limit: then ``BodyTooLarge`` is raised."""
+        num_bytes = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            self.check(num_bytes)
+            return message
+
+        return receive_bounded
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posted:
     """A picture or a video, in memory or, if it is large, in a file without a name."""
 
     file: IO[bytes]
     size_bytes: int
-    is_still: bool
+    head: bytes
+    """Its first 16 bytes, by which its format is known."""
 
     def read(self) -> bytes:
         """All of it."""
@@ -95,4 +140,4 @@ def _posted(file: IO[bytes]) -> Posted:
     size_bytes = file.seek(0, 2)
     if not size_bytes:
         raise BadInput("unreadable", "the body is empty")
-    return Posted(file=file, size_bytes=size_bytes, is_still=is_still(head))
+    return Posted(file=file, size_bytes=size_bytes, head=head)

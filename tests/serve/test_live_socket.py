@@ -11,7 +11,7 @@ import websockets
 from serving import KEY, Live, encoded, noise, serving
 from websockets.asyncio.client import ClientConnection
 
-from serve.protocols.live import Backlog
+from serve.inference.backlogs import Backlog
 from serve.settings import Access, Limits
 
 
@@ -42,7 +42,7 @@ def test_backlog_drops_the_oldest_and_counts() -> None:
         for name in b"abcde":
             backlog.put(bytes([name]))
         found = [await backlog.next() for _ in range(2)]
-        assert [(dropped, picture and (picture.seq, picture.data)) for dropped, picture in found] == [
+        assert [(dropped, picture and (picture.seq, picture.content)) for dropped, picture in found] == [
             (3, (3, b"d")),
             (0, (4, b"e")),
         ]
@@ -162,7 +162,7 @@ def test_sockets_use_up_no_room_for_requests_and_leave_none_behind() -> None:
             for socket in sockets[10:]:
                 await socket.close()
             for _ in range(100):
-                if small.service.is_idle:
+                if small.service.admission.is_idle:
                     return
                 await asyncio.sleep(0.05)
             raise AssertionError("a socket that is gone is still counted")
@@ -176,7 +176,7 @@ def test_draining_server_answers_what_has_come_and_hangs_up() -> None:
         async def scenario(socket: ClientConnection) -> None:
             await socket.send(encoded(noise()))
             assert (await next_message(socket))["seq"] == 0
-            leaving.loop.call_soon_threadsafe(leaving.service.draining.set)
+            leaving.loop.call_soon_threadsafe(leaving.service.admission.draining.set)
             with pytest.raises(websockets.ConnectionClosed, match="1001"):
                 await asyncio.wait_for(socket.recv(), 5)
 

@@ -13,11 +13,14 @@ import pytest
 from conftest import ClipFactory
 from numpy.typing import NDArray
 from serving import KEY, Live, encoded, noise, serving
+from starlette.datastructures import Headers
 
 from pipeline.models.preprocess import prepare
 from pipeline.models.zoo.video_cnn import PREPROCESSING
 from pipeline.records.model_info import feature_fingerprint
+from serve.problems import Problem, code_of, status_of
 from serve.settings import Access, Limits
+from serve.web.bodies import BodyLimit
 
 SMALL = Limits(
     max_body_bytes=200_000, max_pixels=100_000, max_duration_s=3, max_samples=12, max_seconds=20, queue=4, decoders=1
@@ -189,6 +192,33 @@ def test_body_of_no_declared_length_is_stopped_at_the_limit(strict: Live) -> Non
     assert refused(answer) == (413, "body_too_large")
 
 
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        pytest.param("200001", (413, "body_too_large"), id="one byte too many"),
+        pytest.param("9" * 30, (413, "body_too_large"), id="more digits than any file has bytes"),
+        pytest.param("1e3", (400, "bad_request"), id="no number"),
+        pytest.param("-1", (400, "bad_request"), id="negative"),
+    ],
+)
+def test_declared_length_is_held_against_the_limit(declared: str, expected: tuple[int, str]) -> None:
+    with pytest.raises(Problem) as raised:
+        BodyLimit(200_000).check_declared(Headers({"content-length": declared}))
+    assert (status_of(raised.value), code_of(raised.value)) == expected
+
+
+@pytest.mark.parametrize("declared", ["0", "200000", "000200000", f"{'0' * 40}7"])
+def test_body_up_to_the_limit_may_be_declared(declared: str) -> None:
+    BodyLimit(200_000).check_declared(Headers({"content-length": declared}))
+
+
+def test_key_is_asked_for_before_the_length() -> None:
+    with serving(access=Access(), keys=(KEY,), limits=SMALL) as guarded:
+        long = bytes(SMALL.max_body_bytes + 1)
+        assert refused(guarded.post("/v1/embed", long)) == (401, "unauthorized")
+        assert refused(guarded.post("/v1/embed", long, authorization=f"Bearer {KEY}")) == (413, "body_too_large")
+
+
 def test_slow_request_is_ended(clips: ClipFactory) -> None:
     with serving(limits=Limits(max_seconds=0.05, decoders=1)) as slow:
         answer = slow.post("/v1/embed?sample=all", clips(num_frames=250).read_bytes(), "video/mp4")
@@ -197,7 +227,7 @@ def test_slow_request_is_ended(clips: ClipFactory) -> None:
 
 
 def test_full_server_says_when_to_come_back(live: Live) -> None:
-    with serving(limits=Limits(queue=1, decoders=1)) as full, full.service.admitted():
+    with serving(limits=Limits(queue=1, decoders=1)) as full, full.service.admission.request():
         answer = full.post("/v1/embed", encoded(noise()))
         assert refused(answer) == (503, "busy")
         assert int(answer.headers["retry-after"]) >= 1
@@ -206,7 +236,7 @@ def test_full_server_says_when_to_come_back(live: Live) -> None:
 
 def test_draining_server_is_unready_and_takes_nothing() -> None:
     with serving() as leaving:
-        leaving.service.draining.set()
+        leaving.service.admission.draining.set()
         assert leaving.get("/healthz").status_code == 200
         assert leaving.get("/readyz").status_code == 503
         assert refused(leaving.post("/v1/embed", encoded(noise()))) == (503, "busy")
