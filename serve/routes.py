@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from pipeline import __version__
@@ -12,9 +13,10 @@ from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.protocols import features, live, score, status
 from serve.protocols.kserve import routes as kserve
-from serve.settings import Settings
+from serve.protocols.kserve.requests import HEADER_LENGTH
+from serve.settings import Access, Settings
 from serve.web.bodies import BodyLimit
-from serve.web.middleware import Guarded, Observed
+from serve.web.middleware import Guarded, HeadAsGet, Observed
 from serve.web.refusals import Refusals
 from serve.web.security import ApiKeys, Guard
 
@@ -42,10 +44,24 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
     refusals.handle_errors_of(app)
     limits = settings.limits
     guarded = Guarded(
-        app,
+        HeadAsGet(app),
         guard=Guard(settings.access, keys),
         body_limit=BodyLimit(limits.max_body_bytes),
         max_seconds=limits.max_seconds,
         refusals=refusals,
     )
-    return Observed(guarded, metrics=metrics)
+    return _open_to_pages(Observed(guarded, metrics=metrics), settings.access)
+
+
+def _open_to_pages(app: ASGIApp, access: Access) -> ASGIApp:
+    """Let browsers hand answers to the pages of the allowed origins; their preflights carry no key and are answered."""
+    if not access.allowed_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=access.allowed_origins,
+        allow_methods=("GET", "HEAD", "POST"),
+        allow_headers=("Authorization", "Content-Type", "X-Request-Id", HEADER_LENGTH),
+        expose_headers=("X-Request-Id", "Retry-After", HEADER_LENGTH),
+        allow_private_network=True,  # the operator has named the page, wherever this server listens
+    )

@@ -15,18 +15,17 @@ from serve.inference.labels import Label
 from serve.inference.service import FeatureService
 from serve.problems import BadInput, Problem, UnsupportedType
 from serve.protocols.parameters import Admitted, Top
-from serve.web.bodies import content_type
+from serve.web.bodies import STILL_TYPES, UNTYPED, content_type, may_be_still
 from serve.web.replies import json_reply
 
 router = APIRouter(tags=["Azure Video Analyzer"])
-_ENCODED = ("image/jpeg", "image/png", "image/bmp")
 _RAW = "image/x-raw"
 _FEATURE_TYPE = "application/octet-stream"
 
 _BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
-        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*_ENCODED, _RAW)},
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*STILL_TYPES, UNTYPED, _RAW)},
     }
 }
 
@@ -101,10 +100,10 @@ async def score(
     kind = content_type(request)
     if kind == _RAW:
         features = await _of_raw(request, service, width=width, height=height, layout=pixel_format)
-    elif kind in _ENCODED:
+    elif may_be_still(kind):
         features = await service.still(_required(await request.body()))
     else:
-        raise UnsupportedType(f"send {', '.join(_ENCODED)} or {_RAW}, not {kind or 'no type'}")
+        raise UnsupportedType(f"send {', '.join(STILL_TYPES)} or {_RAW}, not {kind}")
     if not service.classes:
         return json_reply(Inferences(inferences=[_feature(features, service)]))
     ranking = await service.ranking(features, top=top)

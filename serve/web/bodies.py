@@ -14,6 +14,10 @@ from starlette.types import Message, Receive
 from serve.problems import BadInput, BodyTooLarge, Problem, UnsupportedType
 
 STILL_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp")
+UNTYPED = "application/octet-stream"
+"""What clients say of a file whose type they do not know, if they say anything."""
+_OTHER_NAMES = ("image/jpg", "image/pjpeg", "image/x-png", "image/x-ms-bmp", "image/x-bmp")
+_GIF = "image/gif"  # a video
 _MULTIPART = "multipart/form-data"
 _IN_MEMORY_BYTES = 1 << 20
 _HEAD_BYTES = 16
@@ -30,7 +34,7 @@ OPENAPI_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "A picture, a video, or a form with one of them as `file`. What it is, its content tells.",
-        "content": {**dict.fromkeys((*STILL_TYPES, "video/*"), _BINARY), _MULTIPART: _FORM},
+        "content": {**dict.fromkeys((*STILL_TYPES, "video/*", UNTYPED), _BINARY), _MULTIPART: _FORM},
     }
 }
 """How ``posted`` describes itself in ``/openapi.json``: FastAPI does not see a body that is read as a stream."""
@@ -100,7 +104,7 @@ async def posted(request: Request) -> AsyncIterator[Posted]:
     """The picture or video that a request brings.
 
     Raises:
-        UnsupportedType: its type is neither a picture's nor a video's nor a form's.
+        UnsupportedType: its type is known, and neither a picture's nor a video's nor a form's.
         BadInput: it is empty.
         Problem: a form without a ``file``.
     """
@@ -108,13 +112,18 @@ async def posted(request: Request) -> AsyncIterator[Posted]:
     if kind == _MULTIPART:
         async with _form_file(request) as file:
             yield _posted(file)
-    elif kind in STILL_TYPES or kind == "image/gif" or kind.startswith("video/"):
+    elif may_be_still(kind) or kind == _GIF or kind.startswith("video/"):
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spooled:
             async for chunk in request.stream():
                 spooled.write(chunk)
             yield _posted(spooled)
     else:
-        raise UnsupportedType(f"send {', '.join(STILL_TYPES)}, video/* or {_MULTIPART}, not {kind or 'no type'}")
+        raise UnsupportedType(f"send {', '.join(STILL_TYPES)}, video/* or {_MULTIPART}, not {kind}")
+
+
+def may_be_still(kind: str) -> bool:
+    """Whether a body of this type is looked at as a picture; what it is, its content tells."""
+    return kind in (*STILL_TYPES, *_OTHER_NAMES, UNTYPED, "")
 
 
 def content_type(request: Request) -> str:

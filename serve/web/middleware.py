@@ -47,7 +47,7 @@ class Observed:
             self._note(scope, exchange, request_id=request_id, seconds=time.monotonic() - began)
 
     def _note(self, scope: Scope, exchange: "_Exchange", *, request_id: str, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = getattr(scope.get("route"), "path", "unmatched")  # which the router puts into the scope
         method = scope.get("method", "WEBSOCKET")
         status = exchange.status or (101 if scope["type"] == "websocket" else 500)
         self._metrics.answered(route=route, method=method, status=status, seconds=seconds)
@@ -140,3 +140,27 @@ class Guarded:
             await send(closed)  # before it is accepted: the client sees status 403
             return
         await self._refusals.response(problem, path=scope["path"])(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answers ``HEAD`` as ``GET``, without the body: FastAPI's routes know only the method that they name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            is_body = message["type"] == "http.response.body"
+            await send({**message, "body": b""} if is_body else message)
+
+        as_get = {**scope, "method": "GET"}
+        try:
+            await self._app(as_get, receive, send_without_body)
+        finally:
+            if "route" in as_get:
+                scope["route"] = as_get["route"]  # for the log

@@ -78,7 +78,7 @@ class Guard:
         self._keys = keys
         is_local = access.is_loopback and not keys
         self._hosts = frozenset(access.allowed_hosts or (LOOPBACK_NAMES if is_local else ()))
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in access.allowed_origins)
+        self._origins = frozenset(access.allowed_origins)
 
     def check(self, path: str, headers: Headers, subprotocols: Sequence[str] = ()) -> None:
         """Let a request or a WebSocket in.
