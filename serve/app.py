@@ -44,8 +44,8 @@ class Replica:
 
     async def drain(self) -> None:
         """Take nothing more and turn unready; returns once what was running is done."""
-        self._service.draining.set()
-        while not self._service.is_idle:
+        self._service.admission.draining.set()
+        while not self._service.admission.is_idle:
             await asyncio.sleep(_POLL_S)
         await asyncio.sleep(_LAST_BYTES_S)
 

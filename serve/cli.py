@@ -1,5 +1,8 @@
 """``vidlake serve``: words in, a server until Ctrl-C."""
 
+import re
+import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -7,7 +10,7 @@ from pydantic import ValidationError
 
 from pipeline.cluster.terminal import own_terminal
 from pipeline.errors import UsageError
-from pipeline.lake.dataset import Dataset
+from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.records.model_info import Precision
 from pipeline.records.resources import parse_size
 from serve.settings import Access, Limits, ModelSettings, Settings
@@ -22,7 +25,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
-@click.option("--from", "source", metavar="URI", help="A dataset: serve the model that made it, and no other.")
+@click.option("--from", "source", metavar="URI", help="A dataset: serve the model that made it.")
 @click.option("--model", help=f"See `vidlake models`.  [{_DEFAULT_MODEL}]")
 @click.option("--weights", help="default, random:SEED, or a file.  [default]")
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU.")
@@ -46,21 +49,26 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--queue", type=_COUNT, default=64, show_default=True, help="Requests at once.")
 @click.option("--sockets", type=_COUNT, default=100, show_default=True, help="WebSockets at once.")
 @click.option("--live-queue", type=_COUNT, default=8, show_default=True, help="Pictures of a socket.")
-def serve(**words: Any) -> int:
+@click.option("--live-memory", default="256MiB", show_default=True, metavar="BYTES", help="Of all sockets' pictures.")
+def serve(**options: Any) -> int:
     """Answer HTTP requests with the model: /v1/embed, /v1/classify, /score, /v2, /v1/live.
 
     Each limit counts for one request in one replica, whose answer says which it ran into.
     """
-    settings = _settings(words)
+    arguments = _Arguments(**options)
+    settings = _settings(arguments)
     try:
         from serve.local import run_server  # Ray takes seconds
 
         with own_terminal():
             run_server(
                 settings,
+                host=arguments.host,
+                port=arguments.port,
+                metrics_port=arguments.metrics_port,
+                replicas=arguments.replicas,
                 on_ready=lambda listening: click.echo(_greeting(listening)),
                 on_stop=lambda: click.echo("stopping: the requests at work are finished first", err=True),
-                **{name: words[name] for name in ("host", "port", "metrics_port", "replicas")},
             )
     except KeyboardInterrupt:
         click.echo("vidlake: interrupted", err=True)
@@ -68,41 +76,101 @@ def serve(**words: Any) -> int:
     return 0
 
 
-def _settings(words: dict[str, Any]) -> Settings:
-    limits = {name: words[name] for name in Limits.model_fields if name in words}
-    limits |= {
-        "max_body_bytes": parse_size(words["max_body"]),
-        "max_duration_s": words["max_duration"],
-        "decode_memory_bytes": parse_size(words["decode_memory"]),
-    }
-    access = {name: words[name] for name in ("allowed_hosts", "allowed_origins")}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arguments:
+    """The command line, an option a field."""
+
+    source: str | None
+    model: str | None
+    weights: str | None
+    precision: Precision | None
+    is_compiled: bool
+    batch_size: int | None
+    host: str
+    port: int
+    metrics_port: int
+    replicas: str
+    api_keys: str | None
+    insecure: bool
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    max_body: str
+    max_pixels: int
+    max_duration: float
+    max_samples: int
+    max_seconds: float
+    decode_memory: str
+    decoders: int | None
+    queue: int
+    sockets: int
+    live_queue: int
+    live_memory: str
+
+
+def _settings(arguments: _Arguments) -> Settings:
+    limits = Limits(
+        max_body_bytes=parse_size(arguments.max_body),
+        max_pixels=arguments.max_pixels,
+        max_duration_s=arguments.max_duration,
+        max_samples=arguments.max_samples,
+        max_seconds=arguments.max_seconds,
+        decode_memory_bytes=parse_size(arguments.decode_memory),
+        decoders=arguments.decoders,
+        queue=arguments.queue,
+        sockets=arguments.sockets,
+        live_queue=arguments.live_queue,
+        live_memory_bytes=parse_size(arguments.live_memory),
+    )
     try:
-        return Settings(
-            model=_model(words),
-            limits=Limits(**limits),
-            access=Access(api_keys_file=words["api_keys"], is_insecure=words["insecure"], **access),
+        access = Access(
+            api_keys_file=arguments.api_keys,
+            is_insecure=arguments.insecure,
+            allowed_hosts=arguments.allowed_hosts,
+            allowed_origins=arguments.allowed_origins,
         )
     except ValidationError as error:
-        raise UsageError(error.errors()[0]["msg"]) from None
+        raise UsageError(f"--allowed-origin: {error.errors()[0]['ctx']['error']}") from None
+    return Settings(model=_model(arguments), limits=limits, access=access)
 
 
-def _model(words: dict[str, Any]) -> ModelSettings:
-    chosen: dict[str, Any] = {"name": words["model"] or _DEFAULT_MODEL, "precision": words["precision"]}
-    weights = words["weights"]
-    if words["source"] is not None:
-        if words["model"] or words["precision"]:
-            raise UsageError("--from takes model and precision from the dataset: leave out --model and --precision")
-        info = Dataset.at(words["source"]).existing()
-        weights = weights or info.weights
-        model = info.config.model
-        chosen = {
-            "name": model.name,
-            "precision": info.config.precision,
-            "weights_digest": model.weights_digest,
-        }
+def _model(arguments: _Arguments) -> ModelSettings:
+    if arguments.source is None:
+        return ModelSettings(
+            name=arguments.model or _DEFAULT_MODEL,
+            weights=arguments.weights or "default",
+            precision=arguments.precision,
+            compile=arguments.is_compiled,
+            batch_size=arguments.batch_size,
+        )
+    if arguments.precision:
+        raise UsageError("--from takes the precision from the dataset: leave out --precision")
+    info = Dataset.at(arguments.source).existing()
+    _require_repeated(info, arguments)
     return ModelSettings(
-        weights=weights or "default", compile=words["is_compiled"], batch_size=words["batch_size"], **chosen
+        name=info.config.model.name,
+        weights=arguments.weights or info.weights,
+        precision=info.config.precision,
+        weights_digest=info.config.model.weights_digest,
+        compile=arguments.is_compiled,
+        batch_size=arguments.batch_size,
     )
+
+
+def _require_repeated(info: DatasetInfo, arguments: _Arguments) -> None:
+    """Whoever made the dataset does not choose what code runs here, and what is fetched: the command line does."""
+    name, weights = info.config.model.name, info.weights
+    if arguments.model not in (None, name):
+        raise UsageError(
+            f"--from {arguments.source}: its model is {name!r}, and not {arguments.model!r} as --model says"
+        )
+    missing = []
+    if ":" in name and arguments.model is None:
+        missing.append(f"--model {shlex.quote(name)}")
+    if arguments.weights is None and weights != "default" and not re.fullmatch(r"random:\d+", weights, re.ASCII):
+        missing.append(f"--weights {shlex.quote(weights)}")
+    if missing:
+        words = ascii(" ".join(missing))[1:-1]
+        raise UsageError(f"--from {arguments.source}: its model is not vidlake's own; if you trust it, add {words}")
 
 
 def _greeting(listening: "Listening") -> str:

@@ -1,5 +1,6 @@
 """What a request can be refused for: a stable code, an HTTP status, and a sentence without a path or a traceback."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pipeline.errors import InputError, PipelineError
@@ -103,9 +104,24 @@ def status_of(problem: Problem) -> int:
     return _STATUS_OF_REASON.get(problem.reason, 400) if isinstance(problem, BadInput) else problem.status
 
 
-def document_of(problem: Problem) -> dict[str, dict[str, str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBody:
+    """What went wrong."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDocument:
     """The JSON body of an error."""
-    return {"error": {"code": code_of(problem), "message": problem.message}}
+
+    error: ErrorBody
+
+
+def document_of(problem: Problem) -> ErrorDocument:
+    """What a client reads, where a contract has no shape of its own."""
+    return ErrorDocument(error=ErrorBody(code=code_of(problem), message=problem.message))
 
 
 def headers_of(problem: Problem) -> dict[str, str]:

@@ -3,23 +3,24 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from pipeline import __version__
-from pipeline.errors import PipelineError, UsageError
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
-from serve.problems import MethodNotAllowed, NotFound, Problem, ServerError
 from serve.protocols import features, live, score, status
 from serve.protocols.kserve import routes as kserve
-from serve.settings import Settings
-from serve.web.middleware import Guarded, Observed, problem_response
+from serve.protocols.kserve.requests import HEADER_LENGTH
+from serve.settings import Access, Settings
+from serve.web.bodies import BodyLimit
+from serve.web.middleware import Guarded, HeadAsGet, Observed
+from serve.web.refusals import Refusals
 from serve.web.security import ApiKeys, Guard
+
+_ERROR_SHAPES = {kserve.PREFIX: kserve.error_document}
 
 
 def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, metrics: Metrics) -> ASGIApp:
@@ -30,7 +31,7 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
         yield
         service.close()
 
-    app = FastAPIOffline(  # its pages ask no content network for their scripts
+    app = FastAPIOffline(  # its pages load their scripts from this server
         title="vidlake",
         version=__version__,
         description="Pictures and videos to the very features that the batch job writes.",
@@ -39,41 +40,28 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
     app.state.service = service
     for contract in (status, features, score, kserve, live):
         app.include_router(contract.router)
-    app.add_exception_handler(PipelineError, _on_pipeline_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_bug)
+    refusals = Refusals(_ERROR_SHAPES)
+    refusals.handle_errors_of(app)
     limits = settings.limits
-    guard = Guard(settings.access, keys, max_body_bytes=limits.max_body_bytes)
-    guarded = Guarded(app, guard=guard, max_body_bytes=limits.max_body_bytes, max_seconds=limits.max_seconds)
-    return Observed(guarded, metrics=metrics)
+    guarded = Guarded(
+        HeadAsGet(app),
+        guard=Guard(settings.access, keys),
+        body_limit=BodyLimit(limits.max_body_bytes),
+        max_seconds=limits.max_seconds,
+        refusals=refusals,
+    )
+    return _open_to_pages(Observed(guarded, metrics=metrics), settings.access)
 
 
-async def _on_pipeline_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, Problem):
-        # Such as features that are no finite numbers: the operator's to mend, and in the operator's log.
-        message = str(error) if isinstance(error, UsageError) else "the server failed over this request"
-        error = ServerError(message)
-    return problem_response(error, path=request.url.path)
-
-
-async def _on_invalid(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][1:])
-    return problem_response(Problem(f"{name}: {first['msg']}"), path=request.url.path)
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    problems: dict[int, Problem] = {404: NotFound("no such route"), 405: MethodNotAllowed("not with this method")}
-    answer = problem_response(problems.get(error.status_code, Problem(str(error.detail))), path=request.url.path)
-    answer.headers.update(error.headers or {})
-    return answer
-
-
-async def _on_bug(request: Request, error: Exception) -> Response:
-    """What nobody foresaw; Starlette raises it again, so that it reaches the log."""
-    return problem_response(ServerError("the server failed over this request"), path=request.url.path)
+def _open_to_pages(app: ASGIApp, access: Access) -> ASGIApp:
+    """Let browsers hand answers to the pages of the allowed origins; their preflights carry no key and are answered."""
+    if not access.allowed_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=access.allowed_origins,
+        allow_methods=("GET", "HEAD", "POST"),
+        allow_headers=("Authorization", "Content-Type", "X-Request-Id", HEADER_LENGTH),
+        expose_headers=("X-Request-Id", "Retry-After", HEADER_LENGTH),
+        allow_private_network=True,  # the operator has named the page, wherever this server listens
+    )

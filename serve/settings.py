@@ -3,7 +3,16 @@
 import re
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from pipeline.errors import UsageError
 from pipeline.records.model_info import Precision
@@ -18,6 +27,17 @@ def _as_bytes(value: Any) -> Any:
 
 
 Bytes = Annotated[PositiveInt, BeforeValidator(_as_bytes)]
+
+
+def _as_origin(text: str) -> str:
+    """As browsers write it; a pattern, or ``null``, would let in pages that nobody has named."""
+    origin = text.removesuffix("/").lower()
+    if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?", origin, re.ASCII):
+        raise ValueError(f"bad origin {text!r}: use SCHEME://HOST or SCHEME://HOST:PORT")
+    return origin
+
+
+Origin = Annotated[str, AfterValidator(_as_origin)]
 
 
 class _Settings(BaseModel):
@@ -84,6 +104,8 @@ class Limits(_Settings):
     sockets: PositiveInt = 100
     live_queue: PositiveInt = 8
     """Pictures of one WebSocket that wait; of one more, the oldest is dropped."""
+    live_memory_bytes: Bytes = Field(default=256 << 20)
+    """What the pictures of all WebSockets may hold together; beyond it, who holds most drops its oldest."""
 
 
 class Access(_Settings):
@@ -97,7 +119,7 @@ class Access(_Settings):
     """Serve whoever comes, without a key."""
     allowed_hosts: tuple[str, ...] = ()
     """Names in ``Host`` that are answered; empty: loopback's own on the loopback address, else any."""
-    allowed_origins: tuple[str, ...] = ()
+    allowed_origins: tuple[Origin, ...] = ()
     """Web pages that may ask, such as ``https://console.example.com``, beside the server's own."""
 
 

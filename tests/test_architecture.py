@@ -29,6 +29,9 @@ WINGS = (
 # The same of the server: leaf modules, folders, and the modules that put them together.
 SERVE_ROOMS = ("settings", "problems", "metrics", "inference", "web", "protocols", "routes", "app", "local", "cli")
 
+MOST_LAYERS = 7
+"""Of the server: rooms on top of each other."""
+
 # A library, and the only modules that may import it; a home that ends in a dot is a package with all that is in it.
 HOMES = {
     "obstore": ("pipeline.storage.buckets.",),
@@ -120,6 +123,25 @@ def test_imports_point_upwards(name: str) -> None:
     backward = backward_imports(name, {**PIPELINE, **SERVE}[name], order)
 
     assert not backward, f"{name} imports {backward}, which stand below it in {order}"
+
+
+def test_the_server_is_no_higher_than_seven_rooms() -> None:
+    below = {
+        room: {parts[1] for target in imports_of(SERVE, room) if (parts := target.split("."))[0] == "serve"} - {room}
+        for room in SERVE_ROOMS
+    }
+
+    def height(room: str) -> int:
+        return 1 + max((height(other) for other in below[room] & set(SERVE_ROOMS)), default=0)
+
+    assert max(map(height, SERVE_ROOMS)) <= MOST_LAYERS
+
+
+def imports_of(package: dict[str, Path], room: str) -> Iterator[str]:
+    """What the modules of a room import."""
+    for name, path in package.items():
+        if name.split(".")[1] == room:
+            yield from imported_names(path)
 
 
 @pytest.mark.parametrize(

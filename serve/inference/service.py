@@ -1,9 +1,8 @@
 """Pictures and videos to features, live: the batch job's ``Embedder``, decoding and preprocessing behind one queue."""
 
 import asyncio
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +18,15 @@ from pipeline.models.preprocess import prepare, use_one_thread
 from pipeline.models.registry import load_model
 from pipeline.records.model_info import ModelInfo, Precision, feature_fingerprint
 from pipeline.records.segments import FrameMark, Quarantined
+from serve.inference.admission import Admission
+from serve.inference.backlogs import Backlogs
 from serve.inference.batching import Batcher, Features, Pictures
+from serve.inference.labels import Ranking
 from serve.inference.lanes import Lanes
 from serve.inference.stills import decode_still
 from serve.inference.videos import PostedFile, VideoDecoders
 from serve.metrics import Metrics
-from serve.problems import BadInput, Busy, NotFound, TooLong
+from serve.problems import BadInput, NotFound, TooLong
 from serve.settings import ModelSettings, Settings
 
 Result = TypeVar("Result")
@@ -51,11 +53,9 @@ class FeatureService:
             UsageError: no such model or weights, or not the weights that the settings ask for.
         """
         self.limits = settings.limits
-        self.draining = asyncio.Event()
-        """Set once the server is about to stop: what runs is finished, and nothing more is taken."""
+        self.admission = Admission(settings.limits, metrics=metrics)
+        self.backlogs = Backlogs(settings.limits, on_drop=metrics.dropped)
         self._metrics = metrics
-        self._num_requests = 0
-        self._num_sockets = 0
         self._lanes = Lanes(partial(_embedder, settings))
         self._embedder = self._lanes.embedder
         self._threads = ThreadPoolExecutor(
@@ -89,16 +89,6 @@ class FeatureService:
         """The names of the classes, numbers where the weights do not say; empty: the model does not classify."""
         return self._embedder.classes or tuple(map(str, range(self._embedder.num_classes)))
 
-    @property
-    def is_draining(self) -> bool:
-        """Whether the server is about to stop."""
-        return self.draining.is_set()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request and no socket is open."""
-        return not self._num_requests and not self._num_sockets
-
     def require_classes(self) -> None:
         """Make sure that the model classifies.
 
@@ -107,40 +97,6 @@ class FeatureService:
         """
         if not self.classes:
             raise NotFound(f"{self.info.name} has no classes")
-
-    @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Room for one request, from before its body is read until its answer is there.
-
-        Raises:
-            Busy: there is none.
-        """
-        if self.is_draining:
-            raise Busy("the server is about to stop")
-        if self._num_requests >= self.limits.queue:
-            raise Busy(f"{self._num_requests} requests are waiting already")
-        self._count_requests(1)
-        try:
-            yield
-        finally:
-            self._count_requests(-1)
-
-    @contextlib.contextmanager
-    def connected(self) -> Iterator[None]:
-        """Room for one WebSocket.
-
-        Raises:
-            Busy: there is none.
-        """
-        if self.is_draining:
-            raise Busy("the server is about to stop")
-        if self._num_sockets >= self.limits.sockets:
-            raise Busy(f"{self._num_sockets} sockets are open already")
-        self._count_sockets(1)
-        try:
-            yield
-        finally:
-            self._count_sockets(-1)
 
     async def still(self, data: bytes) -> Features:
         """The feature ``float32[1, D]`` of an encoded picture.
@@ -209,9 +165,14 @@ class FeatureService:
         self.require_classes()
         return await self._in_thread(partial(self._embedder.probabilities, features))
 
-    def dropped(self, num_pictures: int) -> None:
-        """A WebSocket's client outran the model."""
-        self._metrics.dropped(num_pictures)
+    async def ranking(self, features: Features, *, top: int) -> Ranking:
+        """The ``top`` most probable classes of each of the features.
+
+        Raises:
+            NotFound: the model does not classify.
+        """
+        probabilities = await self.probabilities(features)
+        return await self._in_thread(partial(Ranking.best, probabilities, classes=self.classes, top=top))
 
     def close(self) -> None:
         """End the decoder processes, and the threads once they are done."""
@@ -224,14 +185,6 @@ class FeatureService:
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-    def _count_requests(self, more: int) -> None:
-        self._num_requests += more
-        self._metrics.queue(self._num_requests)
-
-    def _count_sockets(self, more: int) -> None:
-        self._num_sockets += more
-        self._metrics.sockets(self._num_sockets)
 
 
 def _embedder(settings: Settings) -> Embedder:

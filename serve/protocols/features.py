@@ -1,28 +1,35 @@
 """``/v1/embed`` and ``/v1/classify``: a picture or a video in, its features or labels out."""
 
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Self
 
+import numpy as np
 import pyarrow as pa
-from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+from pydantic import GetPydanticSchema
 from starlette.responses import Response
 
 from pipeline.media.sampling.rule import SamplingRule
-from pipeline.records.segments import FrameMark
-from serve.inference.labels import Label, best_labels
+from pipeline.records.segments import FrameMark, Quarantined
+from serve.inference.labels import Label, Ranking
 from serve.inference.service import FeatureService, Moments
+from serve.inference.stills import is_still
+from serve.protocols.parameters import Admitted, Rule, Top
 from serve.web.bodies import OPENAPI_BODY, posted
-from serve.web.dependencies import Admitted, Rule
-from serve.web.replies import ARROW, arrow_reply, feature_column, json_reply, missing_documents, wants_arrow
+from serve.web.replies import ARROW, arrow_reply, encoded_apart, json_reply, wants_arrow
 
 router = APIRouter(tags=["features"])
 _A_STILL = (FrameMark(epoch=0, pts=0, time_s=0.0, is_keyframe=True, is_corrupt=False),)
-_LABELS = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))
 
-Top = Annotated[int, Query(ge=1, le=1000, description="How many labels, the most probable first.")]
+Vector = Annotated[NDArray[np.float32], GetPydanticSchema(lambda _, handler: handler(list[float]))]
+"""An array, which is a list of numbers in JSON."""
 
 
-class Missing(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
     """A stretch of a damaged video that is not among the samples."""
 
     start_s: float | None
@@ -30,43 +37,51 @@ class Missing(BaseModel):
     code: str
     message: str
 
+    @classmethod
+    def of(cls, failure: Quarantined) -> Self:
+        """What the batch job would put into quarantine."""
+        return cls(start_s=failure.missing_start_s, end_s=failure.missing_end_s, code=failure.reason, message=failure.detail)
 
-class _Sample(BaseModel):
-    time_s: float
-    pts: int
 
-
-class EmbeddedSample(_Sample):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedSample:
     """One frame: seconds from the first one, ``pts`` in the stream's time base, and its feature."""
 
-    feature: list[float]
+    time_s: float
+    pts: int
+    feature: Vector
 
 
-class ClassifiedSample(_Sample):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifiedSample:
     """One frame and its most probable classes."""
 
+    time_s: float
+    pts: int
     labels: list[Label]
 
 
-class _Answer(BaseModel):
-    model: str
-    fingerprint: str
-    missing: list[Missing] = []
-
-
-class Embedded(_Answer):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
     """The answer of ``/v1/embed``."""
 
+    model: str
+    fingerprint: str
     samples: list[EmbeddedSample]
+    missing: list[Missing]
 
 
-class Classified(_Answer):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classified:
     """The answer of ``/v1/classify``."""
 
+    model: str
+    fingerprint: str
     samples: list[ClassifiedSample]
+    missing: list[Missing]
 
 
-_ARROW_TOO: dict[int | str, dict[str, Any]] = {
+_ARROW_TOO: dict[int | str, dict[str, object]] = {
     200: {"content": {ARROW: {"schema": {"type": "string", "format": "binary"}}}}
 }
 
@@ -75,11 +90,8 @@ _ARROW_TOO: dict[int | str, dict[str, Any]] = {
 async def embed(request: Request, rule: Rule, service: Admitted) -> Response:
     """The features of a picture, or of a video's samples."""
     moments = await _moments(request, rule, service)
-    if wants_arrow(request):
-        columns = {"feature": feature_column(moments.features)}
-        return arrow_reply(moments.marks, columns, about=_about(service))
-    features = ({"feature": feature} for feature in moments.features)
-    return json_reply(_document(service, moments, features))
+    reply = _arrow_of_features if wants_arrow(request) else _json_of_features
+    return await asyncio.to_thread(reply, moments, service)
 
 
 @router.post("/v1/classify", response_model=Classified, responses=_ARROW_TOO, openapi_extra=OPENAPI_BODY)
@@ -87,28 +99,54 @@ async def classify(request: Request, rule: Rule, service: Admitted, top: Top = 5
     """What the model takes a picture for, or each of a video's samples."""
     service.require_classes()
     moments = await _moments(request, rule, service)
-    probabilities = await service.probabilities(moments.features)
-    labels = best_labels(probabilities, service.classes, top=top)
-    if wants_arrow(request):
-        rows = [[(one.label, one.probability) for one in some] for some in labels]
-        return arrow_reply(moments.marks, {"labels": pa.array(rows, _LABELS)}, about=_about(service))
-    return json_reply(_document(service, moments, ({"labels": some} for some in labels)))
+    ranking = await service.ranking(moments.features, top=top)
+    reply = _arrow_of_labels if wants_arrow(request) else _json_of_labels
+    return await asyncio.to_thread(reply, moments, service, ranking)
 
 
 async def _moments(request: Request, rule: SamplingRule, service: FeatureService) -> Moments:
     async with posted(request) as body:
-        if body.is_still:
+        if is_still(body.head):
             return Moments(marks=_A_STILL, features=await service.still(body.read()), missing=())
         return await service.video(body.file, size_bytes=body.size_bytes, rule=rule)
 
 
+def _json_of_features(moments: Moments, service: FeatureService) -> Response:
+    samples = (
+        EmbeddedSample(time_s=mark.time_s, pts=mark.pts, feature=feature)
+        for mark, feature in zip(moments.marks, moments.features, strict=True)
+    )
+    return _json(service, samples, moments.missing)
+
+
+def _json_of_labels(moments: Moments, service: FeatureService, ranking: Ranking) -> Response:
+    samples = (
+        ClassifiedSample(time_s=mark.time_s, pts=mark.pts, labels=ranking.labels(row))
+        for row, mark in enumerate(moments.marks)
+    )
+    return _json(service, samples, moments.missing)
+
+
+def _json(service: FeatureService, samples: Iterable[object], missing: Sequence[Quarantined]) -> Response:
+    return json_reply({**_about(service), "samples": encoded_apart(samples), "missing": [*map(Missing.of, missing)]})
+
+
+def _arrow_of_features(moments: Moments, service: FeatureService) -> Response:
+    """With a column ``fixed_size_list<float>[D]``, as in a dataset."""
+    flat = pa.array(np.ascontiguousarray(moments.features).reshape(-1), pa.float32())
+    column = pa.FixedSizeListArray.from_arrays(flat, moments.features.shape[1])
+    return arrow_reply(moments.marks, {"feature": column}, about=_about(service))
+
+
+def _arrow_of_labels(moments: Moments, service: FeatureService, ranking: Ranking) -> Response:
+    """With a column ``list<struct<label, probability>>``."""
+    names = pa.array(ranking.classes, pa.string()).take(pa.array(ranking.order.reshape(-1)))
+    probabilities = pa.array(ranking.probabilities.reshape(-1), pa.float32())
+    labels = pa.StructArray.from_arrays([names, probabilities], ["label", "probability"])
+    starts = np.arange(len(ranking.order) + 1, dtype=np.int32) * ranking.order.shape[1]
+    column = pa.ListArray.from_arrays(pa.array(starts), labels)
+    return arrow_reply(moments.marks, {"labels": column}, about=_about(service))
+
+
 def _about(service: FeatureService) -> dict[str, str]:
     return {"model": service.info.name, "fingerprint": service.fingerprint}
-
-
-def _document(service: FeatureService, moments: Moments, contents: Any) -> dict[str, Any]:
-    samples = [
-        {"time_s": mark.time_s, "pts": mark.pts, **content}
-        for mark, content in zip(moments.marks, contents, strict=True)
-    ]
-    return {**_about(service), "samples": samples, "missing": missing_documents(moments.missing)}

@@ -2,19 +2,18 @@
 
 import asyncio
 import contextlib
-import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
-from serve.inference.labels import best_labels
+from serve.inference.backlogs import Backlog, Picture
+from serve.inference.labels import Label
 from serve.inference.service import FeatureService
-from serve.problems import BadInput, Busy, Problem, UnsupportedType, document_of
-from serve.protocols.features import Top
-from serve.web.dependencies import Service
+from serve.problems import Busy, ErrorBody, Problem, UnsupportedType, document_of
+from serve.protocols.features import Vector
+from serve.protocols.parameters import Service, Top
+from serve.web.bodies import BodyLimit
 from serve.web.replies import to_json
 from serve.web.security import answered_subprotocol
 
@@ -23,50 +22,38 @@ router = APIRouter()
 _GOING_AWAY, _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1001, 1008, 1013
 
 
-@dataclass(frozen=True, slots=True)
-class _Picture:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """So many pictures were dropped since the last message."""
+
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureMessage:
+    """The feature of one picture."""
+
     seq: int
     time_s: float
-    data: bytes
+    feature: Vector
 
 
-class Backlog:
-    """The pictures of one client that wait: of one too many, the oldest is dropped."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsMessage:
+    """The most probable classes of one picture."""
 
-    def __init__(self, *, length: int, on_drop: Callable[[int], None] = lambda num_pictures: None) -> None:
-        self._pictures: deque[_Picture] = deque()
-        self._length = length
-        self._on_drop = on_drop
-        self._num_dropped = 0
-        self._num_seen = 0
-        self._began: float | None = None
-        self._is_closed = False
-        self._changed = asyncio.Event()
+    seq: int
+    time_s: float
+    labels: list[Label]
 
-    def put(self, data: bytes) -> None:
-        """Take one more picture; ``time_s`` counts from the first one's arrival."""
-        now = time.monotonic()
-        self._began = now if self._began is None else self._began
-        if len(self._pictures) == self._length:
-            self._pictures.popleft()
-            self._num_dropped += 1
-            self._on_drop(1)
-        self._pictures.append(_Picture(self._num_seen, round(now - self._began, 6), data))
-        self._num_seen += 1
-        self._changed.set()
 
-    def close(self) -> None:
-        """No more pictures come."""
-        self._is_closed = True
-        self._changed.set()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorMessage:
+    """Why one picture has no answer."""
 
-    async def next(self) -> tuple[int, _Picture | None]:
-        """How many pictures were dropped since the last call, and the oldest that waits; ``None``: none comes."""
-        while not self._pictures and not self._is_closed:
-            self._changed.clear()
-            await self._changed.wait()
-        num_dropped, self._num_dropped = self._num_dropped, 0
-        return num_dropped, self._pictures.popleft() if self._pictures else None
+    seq: int
+    time_s: float
+    error: ErrorBody
 
 
 @router.websocket("/v1/live")
@@ -80,10 +67,12 @@ async def live(
     await socket.accept(subprotocol=answered_subprotocol(socket.scope.get("subprotocols", ())))
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # Starlette's word for writing to who has hung up
         try:
-            with service.connected():
-                await _Session(socket, service, num_labels=top if output == "labels" else 0).run()
+            with service.admission.socket(), service.backlogs.opened() as backlog:
+                num_labels = top if output == "labels" else 0
+                await _Session(socket, service, backlog, num_labels=num_labels).run()
         except Busy as problem:
-            await socket.close(_GOING_AWAY if service.is_draining else _TRY_AGAIN_LATER, reason=problem.message)
+            code = _GOING_AWAY if service.admission.is_draining else _TRY_AGAIN_LATER
+            await socket.close(code, reason=problem.message)
         except Problem as problem:
             await socket.close(_POLICY_VIOLATION, reason=problem.message)
 
@@ -91,11 +80,13 @@ async def live(
 class _Session:
     """One open socket."""
 
-    def __init__(self, socket: WebSocket, service: FeatureService, *, num_labels: int) -> None:
+    def __init__(self, socket: WebSocket, service: FeatureService, backlog: Backlog, *, num_labels: int) -> None:
         self._socket = socket
         self._service = service
+        self._backlog = backlog
         self._num_labels = num_labels
-        self._backlog = Backlog(length=service.limits.live_queue, on_drop=service.dropped)
+        limits = service.limits
+        self._limit = BodyLimit(min(limits.max_body_bytes, limits.live_memory_bytes))
 
     async def run(self) -> None:
         """Answer until no more comes.
@@ -105,8 +96,9 @@ class _Session:
         """
         if self._num_labels:
             self._service.require_classes()
+        admission = self._service.admission
         listening = asyncio.create_task(self._listen())
-        draining = asyncio.create_task(self._service.draining.wait())
+        draining = asyncio.create_task(admission.draining.wait())
         draining.add_done_callback(lambda _: self._backlog.close())
         try:
             await self._answer()
@@ -114,7 +106,7 @@ class _Session:
             for task in (listening, draining):
                 task.cancel()
             await asyncio.gather(listening, draining, return_exceptions=True)
-        if self._service.is_draining:
+        if admission.is_draining:
             raise Busy("the server is about to stop")
 
     async def _listen(self) -> None:
@@ -124,30 +116,37 @@ class _Session:
                 if data is None:
                     await self._send(document_of(UnsupportedType("send pictures, as binary messages")))
                 else:
-                    self._backlog.put(data)
+                    self._backlog.put(self._kept(data))
         finally:
             self._backlog.close()
 
+    def _kept(self, data: bytes) -> bytes | Problem:
+        try:
+            self._limit.check(len(data))
+        except Problem as problem:
+            return problem
+        return data
+
     async def _answer(self) -> None:
-        while True:
+        while not self._backlog.is_over:
             num_dropped, picture = await self._backlog.next()
             if num_dropped:
-                await self._send({"dropped": num_dropped})
-            if picture is None:
-                return
-            await self._send({"seq": picture.seq, "time_s": picture.time_s, **await self._content(picture.data)})
+                await self._send(Dropped(dropped=num_dropped))
+            if picture is not None:
+                await self._send(await self._message(picture))
 
-    async def _content(self, data: bytes) -> dict[str, Any]:
+    async def _message(self, picture: Picture) -> FeatureMessage | LabelsMessage | ErrorMessage:
+        seq, time_s = picture.seq, picture.time_s
         try:
-            if len(data) > self._service.limits.max_body_bytes:
-                raise BadInput("too_large", f"a picture may have {self._service.limits.max_body_bytes} bytes")
-            features = await self._service.still(data)
+            if isinstance(picture.content, Problem):
+                raise picture.content
+            features = await self._service.still(picture.content)
             if not self._num_labels:
-                return {"feature": features[0]}
-            probabilities = await self._service.probabilities(features)
-            return {"labels": best_labels(probabilities, self._service.classes, top=self._num_labels)[0]}
+                return FeatureMessage(seq=seq, time_s=time_s, feature=features[0])
+            ranking = await self._service.ranking(features, top=self._num_labels)
+            return LabelsMessage(seq=seq, time_s=time_s, labels=ranking.labels(0))
         except Problem as problem:
-            return document_of(problem)
+            return ErrorMessage(seq=seq, time_s=time_s, error=document_of(problem).error)
 
-    async def _send(self, document: dict[str, Any]) -> None:
+    async def _send(self, document: object) -> None:
         await self._socket.send_text(to_json(document).decode())

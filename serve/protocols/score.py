@@ -1,70 +1,83 @@
 """``/score``: the HTTP extension contract of Azure Video Analyzer, which edge gateways and camera hubs speak."""
 
 import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from pipeline.media.decode.pixels import RawLayout, picture_from_raw, raw_bytes
 from serve.inference.batching import Features
-from serve.inference.labels import Label, best_labels
+from serve.inference.labels import Label
 from serve.inference.service import FeatureService
 from serve.problems import BadInput, Problem, UnsupportedType
-from serve.protocols.features import Top
-from serve.web.bodies import content_type
-from serve.web.dependencies import Admitted
+from serve.protocols.parameters import Admitted, Top
+from serve.web.bodies import STILL_TYPES, UNTYPED, content_type, may_be_still
 from serve.web.replies import json_reply
 
 router = APIRouter(tags=["Azure Video Analyzer"])
-_ENCODED = ("image/jpeg", "image/png", "image/bmp")
 _RAW = "image/x-raw"
 _FEATURE_TYPE = "application/octet-stream"
 
-_BODY: dict[str, Any] = {
+_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
-        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*_ENCODED, _RAW)},
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*STILL_TYPES, UNTYPED, _RAW)},
     }
 }
 
 
-class Tag(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
     """A label."""
 
     value: str
     confidence: float
 
 
-class Classification(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
     """What the whole picture shows."""
 
     tag: Tag
 
 
-class Other(BaseModel):
-    """The feature, ``float32`` little-endian, of a model without classes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassificationInference:
+    """One class."""
+
+    type: Literal["classification"]
+    subtype: str
+    classification: Classification
+    extensions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Other:
+    """A feature, ``float32`` little-endian, in base64."""
 
     contentType: str  # noqa: N815 (the contract's own name)
     contentBytes: str  # noqa: N815
 
 
-class Inference(BaseModel):
-    """One inference; the body goes by the name of ``type``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherInference:
+    """The answer of a model without classes."""
 
-    type: Literal["classification", "other"]
+    type: Literal["other"]
     subtype: str
-    classification: Classification | None = None
-    other: Other | None = None
+    other: Other
     extensions: dict[str, str]
 
 
-class Inferences(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inferences:
     """At least one; where there is none the answer is 204."""
 
-    inferences: list[Inference]
+    inferences: Sequence[ClassificationInference | OtherInference]
 
 
 @router.post(
@@ -87,15 +100,15 @@ async def score(
     kind = content_type(request)
     if kind == _RAW:
         features = await _of_raw(request, service, width=width, height=height, layout=pixel_format)
-    elif kind in _ENCODED:
+    elif may_be_still(kind):
         features = await service.still(_required(await request.body()))
     else:
-        raise UnsupportedType(f"send {', '.join(_ENCODED)} or {_RAW}, not {kind or 'no type'}")
+        raise UnsupportedType(f"send {', '.join(STILL_TYPES)} or {_RAW}, not {kind}")
     if not service.classes:
-        return json_reply({"inferences": [_feature(features, service)]})
-    [labels] = best_labels(await service.probabilities(features), service.classes, top=top)
-    inferences = [_inference(label, service) for label in labels if label.probability >= confidence]
-    return json_reply({"inferences": inferences}) if inferences else Response(status_code=204)
+        return json_reply(Inferences(inferences=[_feature(features, service)]))
+    ranking = await service.ranking(features, top=top)
+    inferences = [_class(label, service) for label in ranking.labels(0) if label.probability >= confidence]
+    return json_reply(Inferences(inferences=inferences)) if inferences else Response(status_code=204)
 
 
 async def _of_raw(
@@ -118,16 +131,24 @@ def _required(data: bytes) -> bytes:
     return data
 
 
-def _inference(label: Label, service: FeatureService) -> dict[str, Any]:
-    tag = {"value": label.label, "confidence": label.probability}
-    return {**_frame("classification", service), "classification": {"tag": tag}}
+def _class(label: Label, service: FeatureService) -> ClassificationInference:
+    return ClassificationInference(
+        type="classification",
+        subtype=service.info.name,
+        classification=Classification(tag=Tag(value=label.label, confidence=label.probability)),
+        extensions=_extensions(service),
+    )
 
 
-def _feature(features: Features, service: FeatureService) -> dict[str, Any]:
+def _feature(features: Features, service: FeatureService) -> OtherInference:
     content = base64.b64encode(features.astype("<f4").tobytes()).decode()
-    return {**_frame("other", service), "other": {"contentType": _FEATURE_TYPE, "contentBytes": content}}
+    return OtherInference(
+        type="other",
+        subtype=service.info.name,
+        other=Other(contentType=_FEATURE_TYPE, contentBytes=content),
+        extensions=_extensions(service),
+    )
 
 
-def _frame(kind: str, service: FeatureService) -> dict[str, Any]:
-    extensions = {"model": service.info.name, "fingerprint": service.fingerprint}
-    return {"type": kind, "subtype": service.info.name, "extensions": extensions}
+def _extensions(service: FeatureService) -> dict[str, str]:
+    return {"model": service.info.name, "fingerprint": service.fingerprint}

@@ -1,23 +1,26 @@
 """``/healthz``, ``/readyz`` and ``/v1/models``."""
 
+from dataclasses import dataclass
+
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from serve.problems import Busy
-from serve.web.dependencies import Service
+from serve.protocols.parameters import Service
 from serve.web.replies import json_reply
 
 router = APIRouter(tags=["status"])
 
 
-class Health(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
     """How the server is."""
 
     status: str
 
 
-class Model(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
     """A model that is served."""
 
     name: str
@@ -32,7 +35,8 @@ class Model(BaseModel):
     """Trained heads that classify these features; the model's own classes need none."""
 
 
-class Models(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
     """All models that are served."""
 
     models: list[Model]
@@ -41,29 +45,29 @@ class Models(BaseModel):
 @router.get("/healthz", response_model=Health)
 async def healthz() -> Response:
     """The process answers."""
-    return json_reply({"status": "ok"})
+    return json_reply(Health(status="ok"))
 
 
 @router.get("/readyz", response_model=Health, responses={503: {"description": "About to stop."}})
 async def readyz(service: Service) -> Response:
     """The model is loaded, and requests are taken."""
-    if service.is_draining:
+    if service.admission.is_draining:
         raise Busy("the server is about to stop")
-    return json_reply({"status": "ready"})
+    return json_reply(Health(status="ready"))
 
 
 @router.get("/v1/models", response_model=Models)
 async def models(service: Service) -> Response:
     """What is served."""
     info = service.info
-    model = {
-        "name": info.name,
-        "dim": info.dim,
-        "input_size": list(info.preprocessing.crop_px),
-        "weights_digest": info.weights_digest,
-        "precision": service.precision,
-        "fingerprint": service.fingerprint,
-        "num_classes": len(service.classes),
-        "heads": [],
-    }
-    return json_reply({"models": [model]})
+    model = Model(
+        name=info.name,
+        dim=info.dim,
+        input_size=list(info.preprocessing.crop_px),
+        weights_digest=info.weights_digest,
+        precision=service.precision,
+        fingerprint=service.fingerprint,
+        num_classes=len(service.classes),
+        heads=[],
+    )
+    return json_reply(Models(models=[model]))

@@ -1,4 +1,4 @@
-"""A request's body as a file, whatever way it was sent, and what it holds."""
+"""A request's body: how long it may be, and the file that it holds, whatever way it was sent."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -6,14 +6,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Message, Receive
 
-from serve.inference.stills import is_still
-from serve.problems import BadInput, Problem, UnsupportedType
+from serve.problems import BadInput, BodyTooLarge, Problem, UnsupportedType
 
 STILL_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp")
+UNTYPED = "application/octet-stream"
+"""What clients say of a file whose type they do not know, if they say anything."""
+_OTHER_NAMES = ("image/jpg", "image/pjpeg", "image/x-png", "image/x-ms-bmp", "image/x-bmp")
+_GIF = "image/gif"  # a video
 _MULTIPART = "multipart/form-data"
 _IN_MEMORY_BYTES = 1 << 20
 _HEAD_BYTES = 16
@@ -30,10 +34,54 @@ OPENAPI_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "A picture, a video, or a form with one of them as `file`. What it is, its content tells.",
-        "content": {**dict.fromkeys((*STILL_TYPES, "video/*"), _BINARY), _MULTIPART: _FORM},
+        "content": {**dict.fromkeys((*STILL_TYPES, "video/*", UNTYPED), _BINARY), _MULTIPART: _FORM},
     }
 }
 """How ``posted`` describes itself in ``/openapi.json``: FastAPI does not see a body that is read as a stream."""
+
+
+class BodyLimit:
+    """The longest body that is read, and the longest message of a WebSocket."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+
+    def check(self, num_bytes: int) -> None:
+        """Hold a length against the limit.
+
+        Raises:
+            BodyTooLarge: it is longer.
+        """
+        if num_bytes > self._max_bytes:
+            raise BodyTooLarge(f"a body may have {self._max_bytes} bytes")
+
+    def check_declared(self, headers: Headers) -> None:
+        """Hold the length that a request declares against the limit, before any of its body is read.
+
+        Raises:
+            Problem: it declares no number.
+            BodyTooLarge: it is longer.
+        """
+        declared = headers.get("content-length")
+        if declared is None:
+            return
+        if not (declared.isascii() and declared.isdecimal()):
+            raise Problem("Content-Length is not a number")
+        digits = declared.lstrip("0")
+        self.check(int(digits[:19] or 0))  # more digits than that are too long in any case, and slow to read
+
+    def bounded(self, receive: Receive) -> Receive:
+        """The same messages, until the body grows past the limit: then ``BodyTooLarge`` is raised."""
+        num_bytes = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            self.check(num_bytes)
+            return message
+
+        return receive_bounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +90,8 @@ class Posted:
 
     file: IO[bytes]
     size_bytes: int
-    is_still: bool
+    head: bytes
+    """Its first 16 bytes, by which its format is known."""
 
     def read(self) -> bytes:
         """All of it."""
@@ -55,7 +104,7 @@ async def posted(request: Request) -> AsyncIterator[Posted]:
     """The picture or video that a request brings.
 
     Raises:
-        UnsupportedType: its type is neither a picture's nor a video's nor a form's.
+        UnsupportedType: its type is known, and neither a picture's nor a video's nor a form's.
         BadInput: it is empty.
         Problem: a form without a ``file``.
     """
@@ -63,13 +112,18 @@ async def posted(request: Request) -> AsyncIterator[Posted]:
     if kind == _MULTIPART:
         async with _form_file(request) as file:
             yield _posted(file)
-    elif kind in STILL_TYPES or kind == "image/gif" or kind.startswith("video/"):
+    elif may_be_still(kind) or kind == _GIF or kind.startswith("video/"):
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spooled:
             async for chunk in request.stream():
                 spooled.write(chunk)
             yield _posted(spooled)
     else:
-        raise UnsupportedType(f"send {', '.join(STILL_TYPES)}, video/* or {_MULTIPART}, not {kind or 'no type'}")
+        raise UnsupportedType(f"send {', '.join(STILL_TYPES)}, video/* or {_MULTIPART}, not {kind}")
+
+
+def may_be_still(kind: str) -> bool:
+    """Whether a body of this type is looked at as a picture; what it is, its content tells."""
+    return kind in (*STILL_TYPES, *_OTHER_NAMES, UNTYPED, "")
 
 
 def content_type(request: Request) -> str:
@@ -95,4 +149,4 @@ def _posted(file: IO[bytes]) -> Posted:
     size_bytes = file.seek(0, 2)
     if not size_bytes:
         raise BadInput("unreadable", "the body is empty")
-    return Posted(file=file, size_bytes=size_bytes, is_still=is_still(head))
+    return Posted(file=file, size_bytes=size_bytes, head=head)

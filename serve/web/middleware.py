@@ -8,27 +8,18 @@ import uuid
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.metrics import Metrics
-from serve.problems import BodyTooLarge, Problem, TookTooLong, document_of, headers_of, status_of
-from serve.web.replies import json_reply
+from serve.problems import Problem, TookTooLong
+from serve.web.bodies import BodyLimit
+from serve.web.refusals import Refusals
 from serve.web.security import Guard
 
 # Serve's own log, which Ray keeps with the others of the session; `app.py` has it written as JSON.
 _LOG = logging.getLogger("ray.serve")
 _CLOSED_BY_POLICY = 1008
 _CLIENT_IS_GONE = 499
-
-
-def problem_response(problem: Problem, *, path: str) -> Response:
-    """The answer to what cannot be answered, in the words of the contract that the path belongs to."""
-    is_kserve = path == "/v2" or path.startswith("/v2/")
-    document = {"error": problem.message} if is_kserve else document_of(problem)
-    answer = json_reply(document, status=status_of(problem))
-    answer.headers.update(headers_of(problem))
-    return answer
 
 
 class Observed:
@@ -56,7 +47,7 @@ class Observed:
             self._note(scope, exchange, request_id=request_id, seconds=time.monotonic() - began)
 
     def _note(self, scope: Scope, exchange: "_Exchange", *, request_id: str, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = getattr(scope.get("route"), "path", "unmatched")  # which the router puts into the scope
         method = scope.get("method", "WEBSOCKET")
         status = exchange.status or (101 if scope["type"] == "websocket" else 500)
         self._metrics.answered(route=route, method=method, status=status, seconds=seconds)
@@ -102,11 +93,14 @@ class _Exchange:
 class Guarded:
     """Turns away who may not ask, stops bodies that grow past the limit, and ends what takes too long."""
 
-    def __init__(self, app: ASGIApp, *, guard: Guard, max_body_bytes: int, max_seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, *, guard: Guard, body_limit: BodyLimit, max_seconds: float, refusals: Refusals
+    ) -> None:
         self._app = app
         self._guard = guard
-        self._max_body_bytes = max_body_bytes
+        self._body_limit = body_limit
         self._max_seconds = max_seconds
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -115,6 +109,7 @@ class Guarded:
             return
         try:
             self._guard.check(scope["path"], Headers(scope=scope), scope.get("subprotocols", ()))
+            self._body_limit.check_declared(Headers(scope=scope))
         except Problem as problem:
             await self._refuse(problem, scope, receive, send)
             return
@@ -133,28 +128,39 @@ class Guarded:
 
         try:
             async with asyncio.timeout(self._max_seconds):
-                await self._app(scope, self._bounded(receive), noting)
+                await self._app(scope, self._body_limit.bounded(receive), noting)
         except TimeoutError:
             if has_begun:
                 raise
             await self._refuse(TookTooLong(f"more than {self._max_seconds:g} s"), scope, receive, send)
-
-    def _bounded(self, receive: Receive) -> Receive:
-        num_bytes = 0
-
-        async def receive_bounded() -> Message:
-            nonlocal num_bytes
-            message = await receive()
-            num_bytes += len(message.get("body", b""))
-            if num_bytes > self._max_body_bytes:
-                raise BodyTooLarge(f"a body may have {self._max_body_bytes} bytes")
-            return message
-
-        return receive_bounded
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             closed: dict[str, Any] = {"type": "websocket.close", "code": _CLOSED_BY_POLICY, "reason": problem.message}
             await send(closed)  # before it is accepted: the client sees status 403
             return
-        await problem_response(problem, path=scope["path"])(scope, receive, send)
+        await self._refusals.response(problem, path=scope["path"])(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answers ``HEAD`` as ``GET``, without the body: FastAPI's routes know only the method that they name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            is_body = message["type"] == "http.response.body"
+            await send({**message, "body": b""} if is_body else message)
+
+        as_get = {**scope, "method": "GET"}
+        try:
+            await self._app(as_get, receive, send_without_body)
+        finally:
+            if "route" in as_get:
+                scope["route"] = as_get["route"]  # for the log

@@ -1,19 +1,23 @@
-"""Answers as they go out: JSON by the fastest encoder there is, for a feature is a thousand numbers, or Arrow."""
+"""Answers as they go out: JSON by the fastest encoder there is, for a feature is a thousand numbers, or Arrow.
 
-from collections.abc import Sequence
-from typing import Any
+An encoder lets no other thread run until it is done. So what may be large is encoded in pieces, in a thread.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.records.segments import FrameMark, Quarantined
-from serve.inference.batching import Features
+from pipeline.records.segments import FrameMark
 
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
+_PIECE = 1 << 14
+"""Numbers that are encoded at once: half a millisecond."""
 
 
 def wants_arrow(request: Request) -> bool:
@@ -21,17 +25,29 @@ def wants_arrow(request: Request) -> bool:
     return ARROW in request.headers.get("accept", "").lower()
 
 
-def json_reply(document: Any, *, status: int = 200) -> Response:
-    """A JSON answer; arrays of ``float32`` come out in the fewest digits that read back as the same numbers."""
+def json_reply(document: object, *, status: int = 200) -> Response:
+    """A JSON answer."""
     return Response(to_json(document), status_code=status, media_type=JSON)
 
 
-def to_json(document: Any) -> bytes:
-    """The same, as bytes."""
+def to_json(document: object) -> bytes:
+    """Encode dataclasses, lists, dicts and arrays; ``float32`` in the fewest digits that read back as the same."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def arrow_reply(marks: Sequence[FrameMark], columns: dict[str, pa.Array], *, about: dict[str, str]) -> Response:
+def encoded_apart(items: Iterable[object]) -> list[orjson.Fragment]:
+    """The items of a long list, each encoded by itself; what is made of them goes into ``to_json``."""
+    return [orjson.Fragment(to_json(item)) for item in items]
+
+
+def encoded_numbers(values: NDArray[np.float32]) -> orjson.Fragment:
+    """A long array as one flat JSON list, encoded piece by piece."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    pieces = (flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE))
+    return orjson.Fragment(b"[" + b",".join(to_json(piece)[1:-1] for piece in pieces) + b"]")
+
+
+def arrow_reply(marks: Sequence[FrameMark], columns: Mapping[str, pa.Array], *, about: Mapping[str, str]) -> Response:
     """``pts``, ``time_s`` and further columns as an Arrow IPC stream; ``about`` becomes the schema's metadata."""
     times = {
         "pts": pa.array([mark.pts for mark in marks], pa.int64()),
@@ -42,22 +58,3 @@ def arrow_reply(marks: Sequence[FrameMark], columns: dict[str, pa.Array], *, abo
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return Response(sink.getvalue().to_pybytes(), media_type=ARROW)
-
-
-def feature_column(features: Features) -> pa.Array:
-    """``fixed_size_list<float>[D]``, as in a dataset."""
-    flat = pa.array(np.ascontiguousarray(features).reshape(-1), pa.float32())
-    return pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
-
-
-def missing_documents(missing: Sequence[Quarantined]) -> list[dict[str, Any]]:
-    """What of a damaged video is not among the samples, and why."""
-    return [
-        {
-            "start_s": lost.missing_start_s,
-            "end_s": lost.missing_end_s,
-            "code": lost.reason,
-            "message": lost.detail,
-        }
-        for lost in missing
-    ]

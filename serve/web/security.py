@@ -1,4 +1,4 @@
-"""Who may ask, decided before a body is read: API keys, ``Host`` and ``Origin``, the declared length."""
+"""Who may ask, decided before a body is read: API keys, ``Host`` and ``Origin``."""
 
 import hashlib
 import hmac
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from pipeline.errors import UsageError
-from serve.problems import BodyTooLarge, Forbidden, Problem, Unauthorized, UnsupportedType
+from serve.problems import Forbidden, Unauthorized, UnsupportedType
 from serve.settings import Access
 
 KEYS_VARIABLE = "VIDLAKE_API_KEYS"
@@ -74,12 +74,11 @@ def _lines_of(path: str) -> list[str]:
 class Guard:
     """The rules of one server."""
 
-    def __init__(self, access: Access, keys: ApiKeys, *, max_body_bytes: int) -> None:
+    def __init__(self, access: Access, keys: ApiKeys) -> None:
         self._keys = keys
-        self._max_body_bytes = max_body_bytes
         is_local = access.is_loopback and not keys
         self._hosts = frozenset(access.allowed_hosts or (LOOPBACK_NAMES if is_local else ()))
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in access.allowed_origins)
+        self._origins = frozenset(access.allowed_origins)
 
     def check(self, path: str, headers: Headers, subprotocols: Sequence[str] = ()) -> None:
         """Let a request or a WebSocket in.
@@ -97,7 +96,6 @@ class Guard:
                 raise Unauthorized("an API key is needed: Authorization: Bearer KEY")
             if not self._keys.know(key):
                 raise Unauthorized("this API key is not known")
-        self._check_length(headers.get("content-length"))
         if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise UnsupportedType("send the body as it is, without a Content-Encoding")
 
@@ -111,14 +109,6 @@ class Guard:
             return
         if not host or urlsplit(origin).netloc.lower() != host.lower():
             raise Forbidden("this Origin may not ask")
-
-    def _check_length(self, declared: str | None) -> None:
-        if declared is None:
-            return
-        if not (declared.isascii() and declared.isdecimal()):
-            raise Problem("Content-Length is not a number")
-        if len(declared) > 18 or int(declared) > self._max_body_bytes:
-            raise BodyTooLarge(f"a body may have {self._max_body_bytes} bytes")
 
 
 def answered_subprotocol(offered: Sequence[str]) -> str | None:

@@ -11,8 +11,7 @@ import websockets
 from serving import KEY, Live, encoded, noise, serving
 from websockets.asyncio.client import ClientConnection
 
-from serve.protocols.live import Backlog
-from serve.settings import Access, Limits
+from serve.settings import Access, Limits, ModelSettings
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +33,6 @@ def talk(
 async def next_message(socket: ClientConnection) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 20))
     return found
-
-
-def test_backlog_drops_the_oldest_and_counts() -> None:
-    async def main() -> None:
-        backlog = Backlog(length=2)
-        for name in b"abcde":
-            backlog.put(bytes([name]))
-        found = [await backlog.next() for _ in range(2)]
-        assert [(dropped, picture and (picture.seq, picture.data)) for dropped, picture in found] == [
-            (3, (3, b"d")),
-            (0, (4, b"e")),
-        ]
-        backlog.close()
-        assert await backlog.next() == (0, None)
-
-    asyncio.run(main())
 
 
 def test_pictures_are_answered_in_order_with_the_features_of_embed(live: Live) -> None:
@@ -162,7 +145,7 @@ def test_sockets_use_up_no_room_for_requests_and_leave_none_behind() -> None:
             for socket in sockets[10:]:
                 await socket.close()
             for _ in range(100):
-                if small.service.is_idle:
+                if small.service.admission.is_idle:
                     return
                 await asyncio.sleep(0.05)
             raise AssertionError("a socket that is gone is still counted")
@@ -176,17 +159,63 @@ def test_draining_server_answers_what_has_come_and_hangs_up() -> None:
         async def scenario(socket: ClientConnection) -> None:
             await socket.send(encoded(noise()))
             assert (await next_message(socket))["seq"] == 0
-            leaving.loop.call_soon_threadsafe(leaving.service.draining.set)
+            leaving.loop.call_soon_threadsafe(leaving.service.admission.draining.set)
             with pytest.raises(websockets.ConnectionClosed, match="1001"):
                 await asyncio.wait_for(socket.recv(), 5)
 
         talk(leaving, scenario)
 
 
-def test_model_without_classes_has_no_labels_to_send(live: Live) -> None:
-    async def scenario(socket: ClientConnection) -> None:
-        with pytest.raises(websockets.ConnectionClosed):
-            await socket.recv()
+def test_model_without_classes_has_no_labels_to_send() -> None:
+    """A policy violation, said once: trying again would not help."""
+    with serving(model=ModelSettings(name="squeezenet1_1", weights="random:0", num_threads=1)) as plain:
 
-    with pytest.raises(websockets.InvalidStatus):
-        talk(live, scenario, path="/v1/live?output=anything")
+        async def scenario(socket: ClientConnection) -> websockets.ConnectionClosed:
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await asyncio.wait_for(socket.recv(), 20)
+            return closed.value
+
+        closed = talk(plain, scenario, path="/v1/live?output=labels")
+        assert closed.rcvd is not None
+        assert (closed.rcvd.code, closed.rcvd.reason) == (1008, "squeezenet1_1 has no classes")
+
+
+def test_output_that_does_not_exist_opens_no_socket(live: Live) -> None:
+    with pytest.raises(websockets.InvalidStatus, match="403"):
+        talk(live, next_message, path="/v1/live?output=anything")
+
+
+def test_sockets_share_the_memory_of_the_replica() -> None:
+    picture = encoded(np.zeros((3000, 4000, 3), np.uint8))  # soon sent, and long in decoding
+    limits = Limits(live_memory_bytes=3 * len(picture), live_queue=100, decoders=1)
+    with serving(limits=limits) as small:
+
+        async def scenario(socket: ClientConnection) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+            async with websockets.connect(f"ws://{small.host}/v1/live") as modest:
+                for _ in range(20):
+                    await socket.send(picture)
+                for seed in range(5):
+                    await modest.send(encoded(noise(height=20, width=20, seed=seed)))
+                many: list[dict[str, Any]] = []
+                while sum(message.get("dropped", 1) for message in many) < 20:
+                    many.append(await next_message(socket))
+                    assert small.service.backlogs.num_bytes <= limits.live_memory_bytes
+                return many, [await next_message(modest) for _ in range(5)]
+
+        many, few = talk(small, scenario)
+    assert sum(message.get("dropped", 0) for message in many) > 0
+    assert [answer["seq"] for answer in many if "seq" in answer][-1] == 19
+    assert [answer["seq"] for answer in few] == [0, 1, 2, 3, 4], "who sends little loses nothing"
+
+
+def test_picture_that_is_too_long_is_an_answer_in_its_turn() -> None:
+    with serving(limits=Limits(max_body_bytes=50_000, decoders=1)) as strict:
+
+        async def scenario(socket: ClientConnection) -> list[dict[str, Any]]:
+            for message in (encoded(noise()), bytes(50_001), encoded(noise())):
+                await socket.send(message)
+            return [await next_message(socket) for _ in range(3)]
+
+        answers = talk(strict, scenario)
+    assert [answer["seq"] for answer in answers] == [0, 1, 2]
+    assert [answer.get("error", {}).get("code") for answer in answers] == [None, "body_too_large", None]

@@ -104,7 +104,9 @@ def refused(*words: object, env: dict[str, str] | None = None) -> str:
         pytest.param(["--replicas", "4-2"], "MIN-MAX", id="bad replicas"),
         pytest.param(["--max-body", "lots"], "GiB", id="bad size"),
         pytest.param(["--from", "no-such-lake"], "no dataset", id="no dataset"),
-        pytest.param(["--from", "lake", "--model", "resnet18"], "--model", id="a dataset and a model"),
+        pytest.param(["--from", "lake", "--precision", "fp16"], "--precision", id="a dataset and a precision"),
+        pytest.param(["--allowed-origin", "*"], "--allowed-origin", id="every page"),
+        pytest.param(["--live-memory", "some"], "GiB", id="bad memory"),
         pytest.param(["--host", "192.0.2.77", "--insecure"], "cannot listen", id="not our address"),
     ],
 )

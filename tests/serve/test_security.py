@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from pipeline.errors import UsageError
-from serve.problems import BodyTooLarge, Forbidden, Problem, Unauthorized, UnsupportedType
+from serve.problems import Forbidden, Unauthorized, UnsupportedType
 from serve.settings import Access
 from serve.web.security import KEYS_VARIABLE, ApiKeys, Guard, answered_subprotocol
 
@@ -15,7 +15,7 @@ LOOPBACK = Access(is_loopback=True)
 
 
 def guard(access: Access = LOOPBACK, *, keys: tuple[str, ...] = ()) -> Guard:
-    return Guard(access, ApiKeys(keys), max_body_bytes=1000)
+    return Guard(access, ApiKeys(keys))
 
 
 def check(rules: Guard, *subprotocols: str, path: str = "/v1/embed", **headers: str) -> None:
@@ -77,21 +77,6 @@ def test_browsers_sockets_bring_the_key_as_a_subprotocol() -> None:
     assert answered_subprotocol(["vidlake", f"vidlake.key.{KEY}"]) == "vidlake"
     assert answered_subprotocol([f"vidlake.key.{KEY}"]) == f"vidlake.key.{KEY}"
     assert answered_subprotocol([]) is None
-
-
-def test_declared_length_is_held_against_the_limit() -> None:
-    check(guard(), content_length="1000")
-    for length in ("1001", "9" * 30):
-        with pytest.raises(BodyTooLarge):
-            check(guard(), content_length=length)
-    for length in ("-1", "many", "1e3"):
-        with pytest.raises(Problem):
-            check(guard(), content_length=length)
-
-
-def test_key_is_checked_before_the_length() -> None:
-    with pytest.raises(Unauthorized):
-        check(guard(keys=(KEY,)), content_length="99999")
 
 
 def test_compressed_bodies_are_not_taken() -> None:

@@ -13,11 +13,14 @@ import pytest
 from conftest import ClipFactory
 from numpy.typing import NDArray
 from serving import KEY, Live, encoded, noise, serving
+from starlette.datastructures import Headers
 
 from pipeline.models.preprocess import prepare
 from pipeline.models.zoo.video_cnn import PREPROCESSING
 from pipeline.records.model_info import feature_fingerprint
+from serve.problems import Problem, code_of, status_of
 from serve.settings import Access, Limits
+from serve.web.bodies import BodyLimit
 
 SMALL = Limits(
     max_body_bytes=200_000, max_pixels=100_000, max_duration_s=3, max_samples=12, max_seconds=20, queue=4, decoders=1
@@ -75,8 +78,23 @@ def test_lossless_encodings_agree(live: Live, kind: str, mime: str) -> None:
     assert np.abs(features(one) - features(other)).max() <= 1e-5
 
 
-def test_content_is_sniffed_whatever_picture_the_type_names(live: Live) -> None:
-    assert len(features(live.post("/v1/embed", encoded(noise(), "JPEG"), "image/png"))) == 1
+UNSURE_TYPES = ("image/png", "image/jpg", "image/pjpeg", "image/x-ms-bmp", "application/octet-stream", "", "video/mp4")
+
+
+@pytest.mark.parametrize("kind", UNSURE_TYPES)
+def test_content_is_sniffed_whatever_the_type_names(live: Live, clips: ClipFactory, kind: str) -> None:
+    picture = encoded(noise(), "JPEG")
+    assert (features(sent(live, picture, kind)) == features(live.post("/v1/embed", picture, "image/jpeg"))).all()
+    assert len(features(sent(live, clips().read_bytes(), kind))) == 2
+    if not kind.startswith("video/"):
+        answers = [live.post("/score", picture, one).json() for one in (kind, "image/jpeg")]
+        assert answers[0] == answers[1]
+
+
+def sent(live: Live, body: bytes, kind: str) -> httpx.Response:
+    """Posted with this type, or without any."""
+    headers = {"content-type": kind} if kind else {}
+    return httpx.post(f"{live.url}/v1/embed", content=body, headers=headers, timeout=60)
 
 
 def test_form_with_a_file_is_taken(live: Live, clips: ClipFactory) -> None:
@@ -132,7 +150,8 @@ def test_classes_come_with_probabilities_the_best_first(live: Live) -> None:
         pytest.param("/v1/embed", b"\0" * 5000, "image/jpeg", (400, "not_video"), id="garbage"),
         pytest.param("/v1/embed", encoded(noise())[:900], "image/png", (400, "corrupt"), id="cut picture"),
         pytest.param("/v1/embed", b"hello", "text/plain", (415, "unsupported_type"), id="text"),
-        pytest.param("/v1/embed", b"hello", "", (415, "unsupported_type"), id="no type"),
+        pytest.param("/v1/embed", b"hello", "", (400, "not_video"), id="no type, and no video either"),
+        pytest.param("/v1/embed", b"<svg/>", "image/svg+xml", (415, "unsupported_type"), id="a drawing"),
         pytest.param("/v1/embed?sample=fps:0", b"x", "video/mp4", (400, "bad_request"), id="bad rule"),
         pytest.param("/v1/classify?top=0", b"x", "image/png", (400, "bad_request"), id="bad top"),
         pytest.param("/v1/embed", b"x", "multipart/form-data", (400, "bad_request"), id="form without boundary"),
@@ -189,6 +208,33 @@ def test_body_of_no_declared_length_is_stopped_at_the_limit(strict: Live) -> Non
     assert refused(answer) == (413, "body_too_large")
 
 
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        pytest.param("200001", (413, "body_too_large"), id="one byte too many"),
+        pytest.param("9" * 30, (413, "body_too_large"), id="more digits than any file has bytes"),
+        pytest.param("1e3", (400, "bad_request"), id="no number"),
+        pytest.param("-1", (400, "bad_request"), id="negative"),
+    ],
+)
+def test_declared_length_is_held_against_the_limit(declared: str, expected: tuple[int, str]) -> None:
+    with pytest.raises(Problem) as raised:
+        BodyLimit(200_000).check_declared(Headers({"content-length": declared}))
+    assert (status_of(raised.value), code_of(raised.value)) == expected
+
+
+@pytest.mark.parametrize("declared", ["0", "200000", "000200000", f"{'0' * 40}7"])
+def test_body_up_to_the_limit_may_be_declared(declared: str) -> None:
+    BodyLimit(200_000).check_declared(Headers({"content-length": declared}))
+
+
+def test_key_is_asked_for_before_the_length() -> None:
+    with serving(access=Access(), keys=(KEY,), limits=SMALL) as guarded:
+        long = bytes(SMALL.max_body_bytes + 1)
+        assert refused(guarded.post("/v1/embed", long)) == (401, "unauthorized")
+        assert refused(guarded.post("/v1/embed", long, authorization=f"Bearer {KEY}")) == (413, "body_too_large")
+
+
 def test_slow_request_is_ended(clips: ClipFactory) -> None:
     with serving(limits=Limits(max_seconds=0.05, decoders=1)) as slow:
         answer = slow.post("/v1/embed?sample=all", clips(num_frames=250).read_bytes(), "video/mp4")
@@ -197,7 +243,7 @@ def test_slow_request_is_ended(clips: ClipFactory) -> None:
 
 
 def test_full_server_says_when_to_come_back(live: Live) -> None:
-    with serving(limits=Limits(queue=1, decoders=1)) as full, full.service.admitted():
+    with serving(limits=Limits(queue=1, decoders=1)) as full, full.service.admission.request():
         answer = full.post("/v1/embed", encoded(noise()))
         assert refused(answer) == (503, "busy")
         assert int(answer.headers["retry-after"]) >= 1
@@ -206,10 +252,26 @@ def test_full_server_says_when_to_come_back(live: Live) -> None:
 
 def test_draining_server_is_unready_and_takes_nothing() -> None:
     with serving() as leaving:
-        leaving.service.draining.set()
+        leaving.service.admission.draining.set()
         assert leaving.get("/healthz").status_code == 200
         assert leaving.get("/readyz").status_code == 503
         assert refused(leaving.post("/v1/embed", encoded(noise()))) == (503, "busy")
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/v1/models", "/v2", "/v2/models/video_cnn", "/docs", "/nothing"]
+)
+def test_head_is_get_without_the_body(live: Live, path: str) -> None:
+    head, get = httpx.head(f"{live.url}{path}"), live.get(path)
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == get.headers[name]
+
+
+def test_head_of_what_only_takes_posts_is_refused(live: Live) -> None:
+    answer = httpx.head(f"{live.url}/v1/embed")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
 def test_keys_are_asked_for_before_a_body_is_read() -> None:

@@ -1,38 +1,41 @@
 """``/v2``: the Open Inference Protocol (KServe v2) with the binary tensor extension; tensors: ``tensors.py``."""
 
-from typing import Any
+import asyncio
+from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 from fastapi import APIRouter, Request
+from numpy.typing import NDArray
 from starlette.responses import Response
 
 from pipeline import __version__
 from serve.inference.batching import Features
 from serve.inference.service import FeatureService
 from serve.problems import NotFound, Problem
-from serve.protocols.kserve.tensors import (
-    HEADER_LENGTH,
-    InferRequest,
-    InputTensor,
-    Outputs,
-    encoded_pictures,
-    parse_request,
-    pixels,
-)
-from serve.web.dependencies import Admitted, Service
+from serve.protocols.kserve.requests import HEADER_LENGTH, InferRequest, InputTensor, parse_request, request_schema
+from serve.protocols.kserve.tensors import Outputs, encoded_pictures, pixels
+from serve.protocols.parameters import Admitted, Service
 from serve.web.replies import json_reply, to_json
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+PREFIX = "/v2"
+router = APIRouter(prefix=PREFIX, tags=["Open Inference Protocol"])
 _VERSION = "1"
-_INFER_BODY: dict[str, Any] = {
+_INFER_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
         "description": f"JSON, or JSON of {HEADER_LENGTH} bytes with the binary tensors behind it.",
         "content": {
-            "application/json": {"schema": InferRequest.model_json_schema()},
+            "application/json": {"schema": request_schema()},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
+
+
+def error_document(problem: Problem) -> dict[str, str]:
+    """The protocol's shape of an error: a sentence, without a code."""
+    return {"error": problem.message}
 
 
 @router.get("")
@@ -50,7 +53,7 @@ async def is_live() -> Response:
 @router.get("/health/ready")
 async def is_ready(service: Service) -> Response:
     """Requests are taken."""
-    return json_reply({"ready": not service.is_draining}, status=503 if service.is_draining else 200)
+    return _readiness(service, {})
 
 
 # A model's name may hold slashes (timm/NAME), so the longer paths come first: of two decorators, the lower one.
@@ -59,7 +62,7 @@ async def is_ready(service: Service) -> Response:
 async def is_model_ready(service: Service, model: str, version: str = _VERSION) -> Response:
     """The model is loaded."""
     _require(service, model, version)
-    return json_reply({"name": model, "ready": not service.is_draining}, status=503 if service.is_draining else 200)
+    return _readiness(service, {"name": model})
 
 
 @router.post("/models/{model:path}/infer", openapi_extra=_INFER_BODY)
@@ -67,15 +70,43 @@ async def is_model_ready(service: Service, model: str, version: str = _VERSION) 
 async def infer(request: Request, service: Admitted, model: str, version: str = _VERSION) -> Response:
     """Features, and the probabilities of the classes, of model inputs or of encoded pictures."""
     _require(service, model, version)
-    asked, binary = parse_request(await request.body(), request.headers.get(HEADER_LENGTH))
-    outputs = Outputs(asked, offered=_offered(service))
-    features = await _features(service, asked, binary)
-    for name in outputs.names:
-        outputs.add(name, features if name == "feature" else await service.probabilities(features))
-    document = {"model_name": model, "model_version": _VERSION, "outputs": outputs.documents}
-    if asked.id is not None:
-        document["id"] = asked.id
-    header = to_json(document)
+    offered = _offered(service)
+    read = partial(_read, await request.body(), request.headers.get(HEADER_LENGTH), service, offered)
+    inference = await asyncio.to_thread(read)
+    features = await _features(service, inference.pictures)
+    values = {
+        name: features if name == "feature" else await service.probabilities(features)
+        for name in inference.outputs.names
+    }
+    return await asyncio.to_thread(_reply, inference, values, model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inference:
+    """A request that was read: model inputs or encoded pictures, and the outputs that are wanted."""
+
+    id: str | None
+    pictures: NDArray[np.uint8] | list[bytes]
+    outputs: Outputs
+
+
+def _read(body: bytes, header_length: str | None, service: FeatureService, offered: tuple[str, ...]) -> _Inference:
+    request, binary = parse_request(body, header_length)
+    outputs = Outputs(request, offered=offered)
+    tensor = _only_input(request)
+    _require_few(tensor, most=service.limits.max_samples)
+    crop_px = service.info.preprocessing.crop_px
+    is_encoded = tensor.name == "image"
+    pictures = encoded_pictures(tensor, binary) if is_encoded else pixels(tensor, binary, crop_px=crop_px)
+    return _Inference(id=request.id, pictures=pictures, outputs=outputs)
+
+
+def _reply(inference: _Inference, values: dict[str, Features], model: str) -> Response:
+    outputs = inference.outputs
+    for name, value in values.items():
+        outputs.add(name, value)
+    named = {} if inference.id is None else {"id": inference.id}
+    header = to_json({"model_name": model, "model_version": _VERSION, "outputs": outputs.tensors, **named})
     if not outputs.binary:
         return Response(header, media_type="application/json")
     return Response(
@@ -106,6 +137,11 @@ async def about_model(service: Service, model: str, version: str = _VERSION) -> 
     )
 
 
+def _readiness(service: FeatureService, about: dict[str, str]) -> Response:
+    is_draining = service.admission.is_draining
+    return json_reply({**about, "ready": not is_draining}, status=503 if is_draining else 200)
+
+
 def _offered(service: FeatureService) -> tuple[str, ...]:
     return ("feature", "probability") if service.classes else ("feature",)
 
@@ -117,15 +153,14 @@ def _require(service: FeatureService, model: str, version: str) -> None:
         raise NotFound(f"unknown version {version!r} of {model}: there is {_VERSION}")
 
 
-async def _features(service: FeatureService, asked: InferRequest, binary: memoryview) -> Features:
-    given = {tensor.name: tensor for tensor in asked.inputs}
-    if len(given) != 1 or len(asked.inputs) != 1 or not given.keys() <= {"pixels", "image"}:
+def _only_input(request: InferRequest) -> InputTensor:
+    if len(request.inputs) != 1 or request.inputs[0].name not in ("pixels", "image"):
         raise Problem("give one input, 'pixels' or 'image'")
-    [tensor] = asked.inputs
-    _require_few(tensor, most=service.limits.max_samples)
-    if tensor.name == "pixels":
-        return await service.prepared(pixels(tensor, binary, crop_px=service.info.preprocessing.crop_px))
-    return await service.stills(encoded_pictures(tensor, binary))
+    return request.inputs[0]
+
+
+async def _features(service: FeatureService, pictures: NDArray[np.uint8] | list[bytes]) -> Features:
+    return await (service.prepared(pictures) if isinstance(pictures, np.ndarray) else service.stills(pictures))
 
 
 def _require_few(tensor: InputTensor, *, most: int) -> None:

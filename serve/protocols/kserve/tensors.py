@@ -1,72 +1,60 @@
-"""Tensors of the Open Inference Protocol, as JSON or as bytes behind it."""
+"""Tensors of the Open Inference Protocol: pictures in, features and probabilities out.
+
+Everything here is for a thread beside the event loop. Each call into C is short, so that the loop gets its turns.
+"""
 
 import base64
 import binascii
 import math
 import struct
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
 
 from serve.inference.batching import Features
 from serve.problems import Problem
+from serve.protocols.kserve.requests import InferRequest, InputTensor, RequestedOutput
+from serve.web.replies import encoded_numbers
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 _LENGTH = struct.Struct("<I")
+_PIECE_BYTES = 1 << 16
+_BASE64_PIECE = 1 << 20
+"""Characters of base64; four of them are three bytes."""
+_BRACKETS_AND_SPACES = b"[] \t\r\n"
+_BYTES_OF_JSON = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, le=255)]])
+_TEXTS_OF_JSON = msgspec.json.Decoder(list[str])
 
 
-class InputTensor(BaseModel):
-    """An input: ``data`` flat or nested, or ``binary_data_size`` bytes behind the JSON."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputTensor:
+    """An output, with its numbers in the JSON."""
 
     name: str
-    shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
+    shape: tuple[int, ...]
+    data: orjson.Fragment
 
 
-class RequestedOutput(BaseModel):
-    """An output that is wanted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinarySize:
+    """The parameters of an output whose numbers lie behind the JSON."""
+
+    binary_data_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinaryOutputTensor:
+    """An output, with its numbers behind the JSON."""
 
     name: str
-    parameters: dict[str, Any] = {}
-
-
-class InferRequest(BaseModel):
-    """A request, less what lies behind it."""
-
-    id: str | None = None
-    parameters: dict[str, Any] = {}
-    inputs: list[InputTensor] = Field(min_length=1)
-    outputs: list[RequestedOutput] = []
-
-
-def parse_request(body: bytes, header_length: str | None) -> tuple[InferRequest, memoryview]:
-    """Take a body apart into its JSON and the binary data behind it.
-
-    Raises:
-        Problem: it is no request.
-    """
-    if header_length is None:
-        num_bytes = len(body)
-    elif header_length.isascii() and header_length.isdecimal() and len(header_length) < 18:
-        num_bytes = int(header_length)
-    else:
-        raise Problem(f"{HEADER_LENGTH} is not a number")
-    if num_bytes > len(body):
-        raise Problem(f"{HEADER_LENGTH} is {num_bytes}, and the body has {len(body)} bytes")
-    try:
-        asked = InferRequest.model_validate(orjson.loads(memoryview(body)[:num_bytes]))
-    except orjson.JSONDecodeError as error:
-        raise Problem(f"the request is not JSON: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise Problem(f"the request does not fit: {where or 'body'}: {first['msg']}") from None
-    return asked, memoryview(body)[num_bytes:]
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: BinarySize
 
 
 def pixels(tensor: InputTensor, binary: memoryview, *, crop_px: tuple[int, int]) -> NDArray[np.uint8]:
@@ -79,10 +67,11 @@ def pixels(tensor: InputTensor, binary: memoryview, *, crop_px: tuple[int, int])
     shape = tuple(tensor.shape)
     if len(shape) != 4 or shape[0] < 1 or shape[1:] != (*crop_px, 3):
         raise Problem(f"input {tensor.name!r} must have the shape {[-1, *crop_px, 3]}, not {tensor.shape}")
+    count = math.prod(shape)
     raw = _raw(tensor, binary)
-    values = np.frombuffer(raw, np.uint8) if raw is not None else _numbers(tensor)
-    if values.size != math.prod(shape):
-        raise Problem(f"input {tensor.name!r} has {values.size} numbers, and its shape asks for {math.prod(shape)}")
+    values = np.frombuffer(raw, np.uint8) if raw is not None else _numbers(tensor, count=count)
+    if values.size != count:
+        raise _wrong_count(tensor, count=count)
     return values.reshape(shape)
 
 
@@ -93,42 +82,44 @@ def encoded_pictures(tensor: InputTensor, binary: memoryview) -> list[bytes]:
         Problem: it is not that, or not as many as the shape says.
     """
     _require_type(tensor, "BYTES")
+    if len(tensor.shape) != 1:
+        raise Problem(f"input {tensor.name!r} must have the shape [-1], not {tensor.shape}")
     raw = _raw(tensor, binary)
-    found = [_decoded(text) for text in tensor.data or []] if raw is None else _split(raw)
-    if [len(found)] != tensor.shape:
-        raise Problem(f"input {tensor.name!r} holds {len(found)} pictures, and its shape is {tensor.shape}")
-    return found
+    return _texts(tensor, count=tensor.shape[0]) if raw is None else _split(tensor, raw, count=tensor.shape[0])
 
 
 class Outputs:
-    """What is answered: documents for the JSON, and the bytes that go behind it."""
+    """What is answered: tensors for the JSON, and the bytes that go behind it."""
 
-    def __init__(self, asked: InferRequest, *, offered: tuple[str, ...]) -> None:
+    def __init__(self, request: InferRequest, *, offered: tuple[str, ...]) -> None:
         """Understand which outputs are wanted, and how.
 
         Raises:
             Problem: one is not ``offered``.
         """
-        wanted = asked.outputs or [RequestedOutput(name=name) for name in offered]
-        by_default = asked.parameters.get("binary_data_output", False)
-        self._is_binary = {output.name: bool(output.parameters.get("binary_data", by_default)) for output in wanted}
+        wanted = request.outputs or [RequestedOutput(name=name) for name in offered]
+        by_default = request.parameters.binary_data_output
+        self._is_binary = {
+            output.name: by_default if output.parameters.binary_data is None else output.parameters.binary_data
+            for output in wanted
+        }
         unknown = self._is_binary.keys() - set(offered)
         if unknown:
             raise Problem(f"unknown output {min(unknown)!r}: there is {' and '.join(offered)}")
         self.names = tuple(self._is_binary)
-        self.documents: list[dict[str, Any]] = []
+        self.tensors: list[OutputTensor | BinaryOutputTensor] = []
         self.binary: list[bytes] = []
 
     def add(self, name: str, values: Features) -> None:
         """Put in ``float32[n, m]``."""
-        document: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": list(values.shape)}
-        if self._is_binary[name]:
-            data = values.astype("<f4", copy=False).tobytes()
-            self.binary.append(data)
-            document["parameters"] = {"binary_data_size": len(data)}
-        else:
-            document["data"] = np.ascontiguousarray(values).reshape(-1)
-        self.documents.append(document)
+        if not self._is_binary[name]:
+            data = encoded_numbers(values)
+            self.tensors.append(OutputTensor(name=name, datatype="FP32", shape=values.shape, data=data))
+            return
+        content = values.astype("<f4", copy=False).tobytes()
+        self.binary.append(content)
+        size = BinarySize(binary_data_size=len(content))
+        self.tensors.append(BinaryOutputTensor(name=name, datatype="FP32", shape=values.shape, parameters=size))
 
 
 def _require_type(tensor: InputTensor, datatype: str) -> None:
@@ -138,40 +129,78 @@ def _require_type(tensor: InputTensor, datatype: str) -> None:
 
 def _raw(tensor: InputTensor, binary: memoryview) -> memoryview | None:
     """The tensor's bytes, all of what lies behind the JSON; ``None``: it is in the JSON."""
-    size = tensor.parameters.get("binary_data_size")
+    size = tensor.parameters.binary_data_size
     if size is None:
-        if tensor.data is None or len(binary):
+        if not tensor.has_data or len(binary):
             raise Problem(f"input {tensor.name!r} must have either data or binary_data_size")
         return None
-    if tensor.data is not None or not isinstance(size, int) or size != len(binary):
+    if tensor.has_data or size != len(binary):
         raise Problem(f"input {tensor.name!r}: binary_data_size is {size}, and {len(binary)} bytes follow")
     return binary
 
 
-def _numbers(tensor: InputTensor) -> NDArray[np.uint8]:
-    try:
-        values = np.asarray(tensor.data)
-    except ValueError:
-        raise Problem(f"input {tensor.name!r}: the lists in its data differ in length") from None
-    if values.dtype.kind != "i" or (values.size and not 0 <= values.min() <= values.max() <= 255):
-        raise Problem(f"input {tensor.name!r}: its data must be whole numbers from 0 to 255")
-    return values.astype(np.uint8)
+def _numbers(tensor: InputTensor, *, count: int) -> NDArray[np.uint8]:
+    """The numbers of nested lists, row by row, which is their order in the JSON whatever the nesting."""
+    values = np.empty(count, np.uint8)
+    num_read = 0
+    for piece in _pieces(bytes(tensor.data)):
+        try:
+            numbers = _BYTES_OF_JSON.decode(b"[" + piece.translate(None, _BRACKETS_AND_SPACES) + b"]")
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise Problem(f"input {tensor.name!r}: its data must be whole numbers from 0 to 255") from None
+        if num_read + len(numbers) > count:
+            raise _wrong_count(tensor, count=count)
+        values[num_read : num_read + len(numbers)] = numbers
+        num_read += len(numbers)
+    return values[:num_read]
 
 
-def _decoded(text: object) -> bytes:
+def _pieces(text: bytes) -> Iterator[bytes]:
+    """The parts of a JSON list that is cut at commas."""
+    start = 0
+    while start < len(text):
+        end = text.find(b",", start + _PIECE_BYTES)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
+
+
+def _wrong_count(tensor: InputTensor, *, count: int) -> Problem:
+    return Problem(f"input {tensor.name!r} must have the {count} numbers that its shape asks for")
+
+
+def _texts(tensor: InputTensor, *, count: int) -> list[bytes]:
+    text = bytes(tensor.data)
+    if text.count(b'"') != 2 * count:  # before a million of short strings is made; base64 holds no quotes
+        raise _wrong_number_of_pictures(tensor)
     try:
-        return base64.b64decode(text if isinstance(text, str) else "?", validate=True)
-    except (binascii.Error, ValueError):
+        return [_decoded(picture) for picture in _TEXTS_OF_JSON.decode(text)]
+    except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, ValueError):
         raise Problem("encoded pictures go into JSON as base64") from None
 
 
-def _split(raw: memoryview) -> list[bytes]:
-    found = []
+def _decoded(text: str) -> bytes:
+    starts = range(0, len(text), _BASE64_PIECE)
+    if "=" in text[:-2]:
+        raise ValueError("padding before the end")
+    return b"".join(base64.b64decode(text[start : start + _BASE64_PIECE], validate=True) for start in starts)
+
+
+def _split(tensor: InputTensor, raw: memoryview, *, count: int) -> list[bytes]:
+    pictures: list[bytes] = []
     while raw:
         length = _LENGTH.unpack(raw[: _LENGTH.size])[0] if len(raw) >= _LENGTH.size else len(raw)
         end = _LENGTH.size + length
         if end > len(raw):
             raise Problem("a picture's length reaches past the end of the body")
-        found.append(bytes(raw[_LENGTH.size : end]))
+        if len(pictures) == count:
+            raise _wrong_number_of_pictures(tensor)
+        pictures.append(bytes(raw[_LENGTH.size : end]))
         raw = raw[end:]
-    return found
+    if len(pictures) != count:
+        raise _wrong_number_of_pictures(tensor)
+    return pictures
+
+
+def _wrong_number_of_pictures(tensor: InputTensor) -> Problem:
+    return Problem(f"input {tensor.name!r} must hold as many pictures as its shape {tensor.shape} says")

@@ -1,9 +1,9 @@
-"""What a route asks for: the replica's service, or room in it."""
+"""The parameters that routes share: the replica's service, room in it, the sampling rule, how many labels."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, cast
 
-from fastapi import Depends
+from fastapi import Depends, Query
 from starlette.requests import HTTPConnection
 
 from pipeline.errors import UsageError
@@ -22,7 +22,7 @@ Service = Annotated[FeatureService, Depends(service_of)]
 
 
 async def _admitted(service: Service) -> AsyncIterator[FeatureService]:
-    with service.admitted():
+    with service.admission.request():
         yield service
 
 
@@ -39,3 +39,5 @@ async def _rule_of(sample: str = "fps:1") -> SamplingRule:
 
 
 Rule = Annotated[SamplingRule, Depends(_rule_of)]
+
+Top = Annotated[int, Query(ge=1, le=1000, description="How many labels, the most probable first.")]
