@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.media.decode.open_video import OpenVideo, Picked
 from pipeline.media.decode.segments import Event, decode_segments
-from pipeline.media.process import child
+from pipeline.media.process import video_work
 from pipeline.records.segments import Segment
 
 
@@ -23,8 +23,8 @@ def segfaults_in_segment_1(control: Any, source: Any, shared: Any) -> None:
                     os.kill(os.getpid(), signal.SIGSEGV)
             yield event
 
-    child.decode_segments = decode  # type: ignore[attr-defined]
-    child.serve(control, source, shared)
+    video_work.decode_segments = decode  # type: ignore[attr-defined]
+    video_work.serve(control, source, shared)
 
 
 def yields_far_too_many(control: Any, source: Any, shared: Any) -> None:
@@ -36,5 +36,5 @@ def yields_far_too_many(control: Any, source: Any, shared: Any) -> None:
                 yield event
             yield event
 
-    child.decode_segments = decode  # type: ignore[attr-defined]
-    child.serve(control, source, shared)
+    video_work.decode_segments = decode  # type: ignore[attr-defined]
+    video_work.serve(control, source, shared)

@@ -227,7 +227,7 @@ def loaded_with(module: str) -> set[str]:
 
 
 def test_the_decoder_child_loads_nothing_heavy() -> None:
-    loaded = loaded_with("pipeline.media.process.child")
+    loaded = loaded_with("pipeline.media.process.child, pipeline.media.process.video_work")
 
     assert "av" in loaded
     assert loaded.isdisjoint(TOO_HEAVY_FOR_THE_CHILD)

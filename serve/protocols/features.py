@@ -40,7 +40,9 @@ class Missing:
     @classmethod
     def of(cls, failure: Quarantined) -> Self:
         """What the batch job would put into quarantine."""
-        return cls(start_s=failure.missing_start_s, end_s=failure.missing_end_s, code=failure.reason, message=failure.detail)
+        return cls(
+            start_s=failure.missing_start_s, end_s=failure.missing_end_s, code=failure.reason, message=failure.detail
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import psutil
 import pytest
+from sandboxes import BytesReader, extract, job
 from videos import sequential, video_bytes
 
 from pipeline.errors import (
@@ -28,66 +29,18 @@ from pipeline.errors import (
     Unreadable,
 )
 from pipeline.media.process.messages import Ended
-from pipeline.media.process.sandbox import Job, Picture, Sandbox
-from pipeline.media.sampling.rules import parse_rule
+from pipeline.media.process.sandbox import Picture, Sandbox
 from pipeline.models.preprocess import prepare, prepare_part
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.segments import Sizing, TimeRange
-from pipeline.storage.reader import Reader
+from pipeline.records.segments import Sizing
 
 TIGHT = DecodeLimits(timeout_s=1.5, memory_bytes=400 << 20, max_pixels=1_000_000)
 HANDS = "hostile_decoders"
 BUSY = "while True: pass"
 
 
-class BytesReader(Reader):
-    """A video in memory, on a store that may be slow or fail."""
-
-    def __init__(self, content: bytes, *, delay_s: float = 0.0, fault: PipelineError | None = None) -> None:
-        self.uri = "memory.mp4"
-        self.size_bytes = len(content)
-        self.content = content
-        self.delay_s = delay_s
-        self.fault = fault
-        self.fails_from = 0
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        time.sleep(self.delay_s)
-        if self.fault is not None and offset + length > self.fails_from:
-            raise self.fault
-        return self.content[offset : offset + length]
-
-    def close(self) -> None:
-        pass
-
-    def _identities(self) -> list[object]:  # type: ignore[override]
-        return []
-
-
-@dataclass
-class Outcome:
-    pictures: dict[int, list[np.ndarray]]
-    ended: list[Ended]
-
-
 VIDEO = video_bytes(num_frames=60)
-
-
-def job(rule: str = "fps:5") -> Job:
-    return Job(uri="memory.mp4", rule=parse_rule(rule), time_range=TimeRange())
-
-
-def extract(sandbox: Sandbox, reader: Reader, rule: str = "fps:5") -> Outcome:
-    plan = sandbox.plan(reader, job(rule), sizing=Sizing(duration_s=0.8))
-    outcome = Outcome({segment.index: [] for segment in plan.segments}, [])
-    for event in sandbox.decode(reader, job(rule), facts=plan.facts, segments=plan.segments):
-        if isinstance(event, Picture):
-            outcome.pictures[event.segment].append(event.pixels.copy())
-        elif isinstance(event, Ended):
-            outcome.ended.append(event)
-    assert [ended.segment for ended in outcome.ended] == [segment.index for segment in plan.segments]
-    return outcome
 
 
 @pytest.mark.parametrize("resize_px", [pytest.param(48, id="shorter side"), pytest.param((64, 50), id="both sides")])
@@ -343,15 +296,15 @@ def test_frame_that_is_too_large_is_refused_before_it_is_decoded() -> None:
     assert caught.value.reason == "too_large"
 
 
-@pytest.fixture
-def orphan(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+@pytest.fixture(params=["hang_in_python", "hang_in_c"])
+def orphan(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A parent with a decoder that hangs, and the decoder's process id."""
     script = f"""
 import sys, threading, time
-from pipeline.media.process import DecoderProcess
-from pipeline.records import DecodeLimits
+from pipeline.media.process.decoder_process import DecoderProcess
+from pipeline.records.resources import DecodeLimits
 def run():
-    process = DecoderProcess({HANDS + ":hang_in_python"!r}, DecodeLimits())
+    process = DecoderProcess({HANDS + ":" + request.param!r}, DecodeLimits())
     process.send(b"{{}}", uri="x", timeout_s=1)
     print(process.pid, flush=True)
     time.sleep(3600)

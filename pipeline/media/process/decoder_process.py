@@ -1,6 +1,9 @@
 """A decoder process as its parent sees it: started, watched, and killed where it goes too far."""
 
+import contextlib
 import fcntl
+import functools
+import logging
 import mmap
 import os
 import resource
@@ -21,6 +24,7 @@ from pipeline.records.resources import DecodeLimits
 
 _POLL_S = 0.1
 _START_S = 120.0
+_DYING_S = 5.0
 # malloc asks for more than it uses: the hard limit lies above the one that is watched.
 _HEADROOM_BYTES = 256 << 20
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME", "VIRTUAL_ENV")
@@ -59,6 +63,9 @@ class DecoderProcess:
             stdout=subprocess.DEVNULL,
             stderr=self._last_words,
             env=environment,
+            # A group of its own is killed whole, and Ctrl-C does not reach it. Not a session of its own: where the
+            # kernel divides the CPUs among sessions, each decoder would get as much as all the rest.
+            process_group=0,
         )
         for end in (child_control, child_source):
             end.close()
@@ -77,7 +84,7 @@ class DecoderProcess:
 
     def kill(self) -> None:
         """End it, with all that belongs to it."""
-        self._popen.kill()
+        self._end_group()
         self._popen.wait()
         self._control.close()
         self.source.stop()
@@ -141,15 +148,23 @@ class DecoderProcess:
 
     def _await_start(self) -> None:
         try:
-            is_ready = self._control.receive(timeout_s=_START_S) is not None
+            greeting = self._control.receive(timeout_s=_START_S)
         except wire.HungUp:
-            is_ready = False
-        if not is_ready:
-            self._popen.kill()
-            words = self._final_line()
+            greeting = None
+        if greeting is None or not greeting.startswith(wire.READY):
+            self._end_group()
+            last_line = self._final_line()
             self.kill()
-            raise RunError(f"the decoder process does not start: {words}")
+            raise RunError(f"the decoder process does not start: {last_line}")
+        if greeting != wire.READY:
+            _warn_once(greeting.removeprefix(wire.READY).decode(errors="replace"))
         self.begin_piece()
+
+    def _end_group(self) -> None:
+        """Kill the child, and whatever it has started where the kernel lets it."""
+        if self._popen.returncode is None:  # else its number may be another's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _wants_to_run(self) -> bool:
         """Whether the child computes, which its CPU time tells of, or would if it had a core."""
@@ -173,6 +188,8 @@ class DecoderProcess:
             return {}
 
     def _cause_of_death(self, uri: str) -> InputError:
+        self._await_death()
+        self._end_group()
         _, status, usage = os.wait4(self.pid, 0)
         self._popen.returncode = code = os.waitstatus_to_exitcode(status)
         # Many a decoder does not look at what malloc gives it. On Linux its peak begins with that of who forked it.
@@ -186,6 +203,14 @@ class DecoderProcess:
             return Crashed(uri, f"the decoder was killed by {signal.Signals(-code).name}")
         return Crashed(uri, f"the decoder ended with status {code}: {self._final_line()}")
 
+    def _await_death(self) -> None:
+        """Give a child that hung up the time to die of what it died of."""
+        deadline = time.monotonic() + _DYING_S
+        while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(1e-3)
+
     def _out_of_memory(self, uri: str) -> OutOfMemory:
         return OutOfMemory(uri, f"the decoder used more than {self._limits.memory_bytes} bytes")
 
@@ -193,6 +218,13 @@ class DecoderProcess:
         self._last_words.seek(0)
         lines = self._last_words.read().decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else "no message"
+
+
+@functools.cache
+def _warn_once(complaint: str) -> None:
+    logging.getLogger(__name__).warning(
+        "decoders run without a list of the system calls that they may make (%s); their other limits hold", complaint
+    )
 
 
 def _sealed_memory(num_bytes: int) -> int:

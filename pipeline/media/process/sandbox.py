@@ -64,7 +64,7 @@ class Sandbox:
     time.
     """
 
-    def __init__(self, limits: DecodeLimits, *, entry: str = "pipeline.media.process.child:serve") -> None:
+    def __init__(self, limits: DecodeLimits, *, entry: str = "pipeline.media.process.video_work:serve") -> None:
         self._limits = limits
         self._entry = entry
         self._process: DecoderProcess | None = None

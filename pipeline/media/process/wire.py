@@ -18,6 +18,9 @@ FULL_SLOT_BYTES = 4 << 20
 
 EXIT_OUT_OF_MEMORY = 101
 
+READY = b"ready"
+"""The child's first message; behind it stands why the kernel does not check its system calls, if it does not."""
+
 _LENGTH = struct.Struct("<I")
 _READ_REQUEST = struct.Struct("<QI")
 # The plan of ten hours, every frame a listed target, takes 20 MB.
