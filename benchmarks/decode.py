@@ -45,7 +45,7 @@ def picks_of(path: Path, rule: str) -> list[int]:
     rate = Fraction(rule.removeprefix("fps:"))
     picks, empty_from = [], 0
     for number, (pts, _) in enumerate(shown):
-        slots = (pts - shown[0][0]) * time_base * rate
+        slots = ((pts - shown[0][0]) * time_base + min(time_base / 2, Fraction(1, 2000))) * rate
         if slots >= empty_from:
             picks.append(number)
             empty_from = math.floor(slots) + 1

@@ -39,17 +39,18 @@ def video_bytes(
     muxer: dict[str, str] | None = None,
     pts_ms: Callable[[int], int] | None = None,
     rotation: int | None = None,
+    rate_hz: Fraction = RATE_HZ,
     first_picture: int = 0,
     seekable: bool = True,
 ) -> bytes:
-    """One video stream as a file's bytes; ``pts_ms`` times frames one by one, otherwise 25 a second."""
+    """One video stream as a file's bytes; ``pts_ms`` times frames one by one, otherwise ``rate_hz`` does."""
     file = io.BytesIO() if seekable else _Pipe()
     options = dict(X264 if options is None and codec == "libx264" else options or {})
     with av.open(file, "w", format=kind, options=muxer or {}) as out:
-        stream = cast(VideoStream, out.add_stream(codec, rate=RATE_HZ, options=options))
+        stream = cast(VideoStream, out.add_stream(codec, rate=rate_hz, options=options))
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
-        time_base = 1 / RATE_HZ if pts_ms is None else Fraction(1, 1000)
+        time_base = 1 / rate_hz if pts_ms is None else Fraction(1, 1000)
         stream.codec_context.time_base = time_base
         if rotation is not None:
             stream.set_display_rotation(rotation)

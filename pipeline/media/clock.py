@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from pipeline.media.sampling.pickers import Tick
+from pipeline.media.sampling.pickers import Tick, allowance_of
 from pipeline.records.segments import VideoFacts
 
 JUMP_S = 10
@@ -20,6 +20,7 @@ class Clock:
 
     def __init__(self, facts: VideoFacts) -> None:
         self._facts = facts
+        self._allowance = allowance_of(facts.time_base)
         self._ordinal = -1
         self._epoch = 0
         self._origin_pts = facts.origin_pts or 0
@@ -33,14 +34,23 @@ class Clock:
         facts = self._facts
         self._ordinal += 1
         if facts.origin_pts is None:
-            tick = Tick(time=self._ordinal / facts.frame_rate_hz, position=self._ordinal, is_keyframe=is_keyframe)
-            return tick, 0, self._ordinal
+            time = self._ordinal / facts.frame_rate_hz
+            return self._tick(time, position=self._ordinal, is_keyframe=is_keyframe), 0, self._ordinal
         pts = self._next_pts(pts)
         time = self._origin_time + (pts - self._origin_pts) * facts.time_base
         if facts.is_sequential:
-            self._last_end = time + (duration * facts.time_base if duration else 1 / facts.frame_rate_hz)
+            self._last_end = time + self._length_of(duration)
         position = self._ordinal if facts.is_sequential else pts
-        return Tick(time=time, position=position, is_keyframe=is_keyframe), self._epoch, pts
+        return self._tick(time, position=position, is_keyframe=is_keyframe), self._epoch, pts
+
+    def _length_of(self, duration: int) -> Fraction:
+        """A frame's duration in seconds: the average one where the container rounded that to ticks, or says none."""
+        average = 1 / self._facts.frame_rate_hz
+        is_rounded = abs(duration * self._facts.time_base - average) < self._facts.time_base
+        return average if is_rounded or not duration else duration * self._facts.time_base
+
+    def _tick(self, time: Fraction, *, position: int, is_keyframe: bool) -> Tick:
+        return Tick(time=time, position=position, is_keyframe=is_keyframe, allowance=self._allowance)
 
     def _next_pts(self, claim: int | None) -> int:
         if claim is None:

@@ -12,10 +12,10 @@ from media import decode, extract, plan
 from videos import X264, X265, remuxed, sequential, video_bytes
 
 from pipeline.media.sampling.footage import uniform_targets
-from pipeline.media.sampling.fps import FpsRule, slot_of
+from pipeline.media.sampling.fps import FpsRule
 from pipeline.media.sampling.rules import EveryRule, KeyframesRule, UniformRule, parse_rule
 
-RULES = ["fps:1", "fps:3", "fps:0.2", "every:7", "all", "keyframes", "uniform:9"]
+RULES = ["fps:1", "fps:25", "fps:3", "fps:0.2", "every:7", "all", "keyframes", "uniform:9"]
 OPEN_GOP = {**X264, "x264-params": "open-gop=1:keyint=24:min-keyint=24:scenecut=0"}
 ALTREF = {"deadline": "good", "cpu-used": "5", "g": "24", "b": "200k", "auto-alt-ref": "1", "lag-in-frames": "16"}
 MPEG2 = {"g": "12", "bf": "2", "b": "400k"}
@@ -106,7 +106,8 @@ def expected(name: str, rule: str, *, time_base: Fraction, is_counted: bool) -> 
     if isinstance(parsed, UniformRule):
         return [pts.index(at) for at in uniform_targets(sorted(pts), count=parsed.count)]
     if isinstance(parsed, FpsRule):
-        slots = [slot_of((at - pts[0]) * time_base, rate_hz=parsed.rate_hz) for at in pts]
+        counted = [(at - pts[0]) * time_base + min(time_base / 2, Fraction(1, 2000)) for at in pts]
+        slots = [int(time * parsed.rate_hz) for time in counted]
         return [place for place, slot in enumerate(slots) if slot not in slots[:place]]
     return list(range(0, len(frames), parsed.stride if isinstance(parsed, EveryRule) else 1))
 

@@ -1,15 +1,17 @@
 """Which frames a rule picks: exact, free of drift, and the same however the video is cut."""
 
+import math
 import pickle
 import random
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
 
 from pipeline.errors import UsageError
 from pipeline.media.sampling.footage import uniform_targets
-from pipeline.media.sampling.fps import FpsRule, first_slot_from, slot_of
-from pipeline.media.sampling.pickers import Succession, Tick
+from pipeline.media.sampling.fps import FpsRule, slot_of
+from pipeline.media.sampling.pickers import Succession, Tick, allowance_of
 from pipeline.media.sampling.rule import SamplingRule, picker_for
 from pipeline.media.sampling.rules import AllRule, EveryRule, KeyframesRule, UniformRule, parse_rule
 from pipeline.records.segments import Window
@@ -17,11 +19,26 @@ from pipeline.records.segments import Window
 EVERYTHING = Window(first=0, end=None)
 
 
-def ticks(times: list[float | Fraction], *, keyframes: frozenset[int] = frozenset()) -> list[Tick]:
+def ticks(
+    times: Sequence[float | Fraction],
+    *,
+    keyframes: frozenset[int] = frozenset(),
+    time_base: Fraction = Fraction(0),
+) -> list[Tick]:
     return [
-        Tick(time=Fraction(time).limit_denominator(10**6), position=place, is_keyframe=place in keyframes)
+        Tick(
+            time=Fraction(time).limit_denominator(10**6),
+            position=place,
+            is_keyframe=place in keyframes,
+            allowance=allowance_of(time_base),
+        )
         for place, time in enumerate(times)
     ]
+
+
+def rounded(rate_hz: Fraction, *, time_base: Fraction, num_frames: int) -> list[Fraction]:
+    """The times of a steady video's frames, as a container of this time base stores them."""
+    return [round(number / rate_hz / time_base) * time_base for number in range(num_frames)]
 
 
 def picked(rule: str, frames: list[Tick], *, window: Window = EVERYTHING, **options: object) -> list[int]:
@@ -78,7 +95,46 @@ def test_fps_does_not_drift_over_ten_hours() -> None:
     for number in (0, 1, 29, 30, 31, 1_078_920, 1_078_921):
         rate = Fraction(30000, 1001)
         assert slot_of(number * frame, rate_hz=rate) == number
-        assert first_slot_from(number * frame, rate_hz=rate) == number
+
+
+NTSC = Fraction(30000, 1001)
+FILM = Fraction(24000, 1001)
+MATROSKA, MPEG_TS = Fraction(1, 1000), Fraction(1, 90_000)
+
+
+@pytest.mark.parametrize(
+    ("frame_rate_hz", "time_base"),
+    [
+        pytest.param(Fraction(30), MATROSKA, id="30-matroska"),
+        pytest.param(NTSC, MATROSKA, id="29.97-matroska"),
+        pytest.param(FILM, MATROSKA, id="23.976-matroska"),
+        pytest.param(Fraction(120), MATROSKA, id="120-matroska"),
+        pytest.param(Fraction(25), MPEG_TS, id="25-mpeg-ts"),
+        pytest.param(FILM, MPEG_TS, id="23.976-mpeg-ts"),
+        pytest.param(Fraction(30), Fraction(1, 600), id="30-quicktime"),
+        pytest.param(Fraction(25), Fraction(1, 25), id="25-avi"),
+    ],
+)
+def test_fps_at_the_rate_of_a_clip_takes_every_frame_however_its_container_rounds(
+    frame_rate_hz: Fraction, time_base: Fraction
+) -> None:
+    frames = ticks(rounded(frame_rate_hz, time_base=time_base, num_frames=1000), time_base=time_base)
+    assert picked(f"fps:{frame_rate_hz}", frames) == list(range(1000))
+    assert picked(f"fps:{frame_rate_hz / 5}", frames) == list(range(0, 1000, 5))
+
+
+def test_fps_gives_a_frame_half_a_millisecond_at_most() -> None:
+    frames = ticks([Fraction(n, 25) for n in range(5)], time_base=Fraction(1, 25))
+    assert picked("fps:24", frames) == [0, 2, 3, 4]  # 1/25 s and half a tick would be past 1/24 s
+    assert picked("fps:10/3996", ticks([0, 399, 399.5, 399.599], time_base=Fraction(1))) == [0]
+    assert picked("fps:10/3996", ticks([0, 399, 399.5995, 399.6], time_base=Fraction(1))) == [0, 2]
+
+
+def test_fps_gap_in_rounded_times_gives_no_burst() -> None:
+    times = rounded(Fraction(30), time_base=MATROSKA, num_frames=400)
+    frames = ticks([*times[:100], *times[250:]], time_base=MATROSKA)
+    assert picked("fps:30", frames) == list(range(250))
+    assert picked("fps:6", frames) == list(range(0, 250, 5))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +193,7 @@ def test_picks_do_not_depend_on_the_cut(rule: str, seed: int) -> None:
     cuts = sorted(rng.sample(sorted(keyframes - {0}), 5))
     starts = [0, *cuts]
     if isinstance(parsed, FpsRule):
-        starts = [first_slot_from(frames[cut].time, rate_hz=parsed.rate_hz) for cut in starts]
+        starts = [math.ceil(frames[cut].time * parsed.rate_hz) for cut in starts]
     windows = [Window(first=start, end=end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
     together: list[int] = []

@@ -83,9 +83,7 @@ def segments_between(
         num_frames = (footage.num_frames if following is None else following.num_before) - cut.num_before
         stretches = list(divider.stretches(cut, following))
         for stretch in stretches:
-            start_s = stretch.start if stretch.start is not None else cut.time
-            end_s = stretch.end if stretch.end is not None else end
-            if time_range.overlaps(start=start_s, end=end_s if following or stretch is not stretches[-1] else None):
+            if rule.may_reach(footage, stretch.window, time_range):
                 segments.append(
                     Segment(
                         index=index,
@@ -93,8 +91,8 @@ def segments_between(
                         key_pts=cut.key_pts,
                         window=stretch.window,
                         targets=stretch.targets,
-                        start_s=float(start_s),
-                        end_s=float(end_s),
+                        start_s=float(cut.time if stretch.start is None else stretch.start),
+                        end_s=float(end if stretch.end is None else stretch.end),
                         num_samples=stretch.num_samples,
                         cost_s=num_frames * footage.cost_per_frame_s / len(stretches),
                     )

@@ -21,6 +21,7 @@ from pipeline.media.probe.cuts import START, choose_cuts, segments_between
 from pipeline.media.probe.keyframe_trial import Prover
 from pipeline.media.probe.packet_index import PacketIndex, read_header_index
 from pipeline.media.sampling.footage import Footage
+from pipeline.media.sampling.pickers import allowance_of
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.segments import Segment, Sizing, TimeRange, VideoFacts, VideoPlan
 
@@ -187,9 +188,11 @@ def _footage(facts: VideoFacts, index: PacketIndex) -> Footage:
         positions, origin_pts, time_base = range(num_frames), 0, 1 / facts.frame_rate_hz
     return Footage(
         is_sequential=facts.is_sequential,
+        is_timed=not facts.is_sequential or facts.origin_pts is None,
         num_frames=num_frames,
         origin_pts=origin_pts,
         time_base=time_base,
+        allowance_s=allowance_of(facts.time_base),
         end_s=Fraction(facts.duration_s),
         positions=positions[bisect_left(positions, origin_pts) :],
         ticks=index.ticks(origin_pts=origin_pts),

@@ -20,9 +20,13 @@ class Footage:
     """
 
     is_sequential: bool
+    is_timed: bool
+    """Whether positions tell times; else the frames of a sequential video have pts of their own, not known yet."""
     num_frames: int
     origin_pts: int
     time_base: Fraction
+    allowance_s: Fraction
+    """By so much a frame counts as later than its position says: see ``pickers.allowance_of``."""
     end_s: Fraction
     """Where it ends, in seconds from the first frame."""
     positions: Sequence[int]
@@ -45,8 +49,8 @@ class Footage:
         return (position - self.origin_pts) * self.time_base
 
     def first_position_from(self, time: Fraction) -> int:
-        """The first position at or after ``time``."""
-        return self.origin_pts + math.ceil(time / self.time_base)
+        """The first position that counts as shown at or after ``time``."""
+        return self.origin_pts + math.ceil((time - self.allowance_s) / self.time_base)
 
 
 def uniform_targets(positions: Sequence[int], *, count: int) -> list[int]:

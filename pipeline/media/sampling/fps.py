@@ -1,4 +1,8 @@
-"""``fps:R``: frames by the clock, in exact arithmetic: floats drift, slots do not."""
+"""``fps:R``: frames by the clock, in exact arithmetic: floats drift, slots do not.
+
+A frame is in the slot that its counted time lies in (``Tick.counted_time``): its pts and half a tick, since containers
+round times to ticks.
+"""
 
 import math
 import re
@@ -13,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.media.sampling.footage import Footage
 from pipeline.media.sampling.pickers import Picker, Tick
 from pipeline.media.sampling.rule import SamplingRule
-from pipeline.records.segments import Window
+from pipeline.records.segments import TimeRange, Window
 
 _FASTEST_HZ = 10**6
 
@@ -48,19 +52,35 @@ class FpsRule(SamplingRule):
     def places(self, footage: Footage) -> Sequence[int]:
         """The slots that hold a frame."""
         if footage.is_sequential:
-            return range(first_slot_from(footage.end_s, rate_hz=self.rate_hz))
-        slots: list[int] = np.unique(
-            slots_of(footage.ticks, time_base=footage.time_base, rate_hz=self.rate_hz).clip(0)
-        ).tolist()
+            return range(math.ceil(footage.end_s * self.rate_hz))
+        slots: list[int] = np.unique(self._slots_of(footage).clip(0)).tolist()
+        return slots
+
+    def _slots_of(self, footage: Footage) -> NDArray[np.int64]:
+        """The slot of every frame, in whole numbers."""
+        first, step = footage.allowance_s * self.rate_hz, footage.time_base * self.rate_hz
+        scale = math.lcm(first.denominator, step.denominator)
+        offset, factor = int(first * scale), int(step * scale)
+        # Where a product could pass 63 bits, numpy takes Python's own integers.
+        is_small = (int(np.abs(footage.ticks).max(initial=0)) + 1) * max(offset, factor) < 1 << 62
+        exact = footage.ticks if is_small else footage.ticks.astype(object)
+        slots: NDArray[np.int64] = ((exact * factor + offset) // scale).astype(np.int64)
         return slots
 
     def first_place(self, footage: Footage, start_pts: int | None) -> int:
-        """The first slot that begins at or after that frame."""
-        return 0 if start_pts is None else first_slot_from(footage.time_of(start_pts), rate_hz=self.rate_hz)
+        """The first slot that no frame before that one can be in: such a frame is at least a tick earlier."""
+        if start_pts is None:
+            return 0
+        before = footage.time_of(start_pts) - footage.time_base
+        return max(0, slot_of(before + footage.allowance_s, rate_hz=self.rate_hz) + 1)
 
     def time_of(self, footage: Footage, place: int) -> Fraction:
-        """When the slot begins."""
-        return place / self.rate_hz
+        """When the slot begins, by the pts of frames."""
+        return place / self.rate_hz - footage.allowance_s
+
+    def may_reach(self, footage: Footage, window: Window, time_range: TimeRange) -> bool:
+        """Slots tell times whatever the video."""
+        return self._overlaps(footage, window, time_range)
 
     def picker(self, window: Window) -> Picker:
         """Keeps the first frame of each slot."""
@@ -77,7 +97,7 @@ class SlotPicker:
 
     def wants(self, tick: Tick) -> bool:
         """Whether this is the first frame of a slot that the segment owns."""
-        slot = slot_of(tick.time, rate_hz=self._rate_hz)
+        slot = slot_of(tick.counted_time, rate_hz=self._rate_hz)
         if slot <= self._last or slot not in self._window:
             return False
         self._last = slot
@@ -86,24 +106,9 @@ class SlotPicker:
     def is_past(self, tick: Tick) -> bool:
         """Whether every owned slot is taken or behind."""
         end = self._window.end
-        return end is not None and (self._last >= end - 1 or slot_of(tick.time, rate_hz=self._rate_hz) >= end)
+        return end is not None and (self._last >= end - 1 or slot_of(tick.counted_time, rate_hz=self._rate_hz) >= end)
 
 
 def slot_of(time: Fraction, *, rate_hz: Fraction) -> int:
     """The slot k of ``fps:R`` with k/R <= time < (k+1)/R."""
     return math.floor(time * rate_hz)
-
-
-def first_slot_from(time: Fraction, *, rate_hz: Fraction) -> int:
-    """The first slot k with k/R >= time: where a segment's window begins."""
-    return math.ceil(time * rate_hz)
-
-
-def slots_of(ticks: NDArray[np.int64], *, time_base: Fraction, rate_hz: Fraction) -> NDArray[np.int64]:
-    """``slot_of`` for many frames at once, whose times are ``ticks`` of ``time_base`` seconds."""
-    scale = time_base * rate_hz
-    # Where the product could pass 63 bits, numpy takes Python's own integers.
-    is_small = not ticks.size or int(np.abs(ticks).max()) * scale.numerator < 1 << 63
-    exact = ticks if is_small else ticks.astype(object)
-    slots: NDArray[np.int64] = (exact * scale.numerator // scale.denominator).astype(np.int64)
-    return slots

@@ -12,17 +12,35 @@ from typing import Protocol
 
 from pipeline.records.segments import Window
 
+_LONGEST_ALLOWANCE_S = Fraction(1, 2000)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """One frame, offered in presentation order.
 
-    ``time`` is in seconds from the stream's first frame, ``position`` its place on the axis of the other rules.
+    ``time`` is in seconds from the stream's first frame, ``position`` its place on the axis of the rules that count
+    frames, ``allowance`` what ``allowance_of`` gives for its time base.
     """
 
     time: Fraction
     position: int
     is_keyframe: bool
+    allowance: Fraction
+
+    @property
+    def counted_time(self) -> Fraction:
+        """When the frame counts as shown, in seconds from the first frame."""
+        return self.time + self.allowance
+
+
+def allowance_of(time_base: Fraction) -> Fraction:
+    """By so many seconds a frame counts as shown later than its pts says.
+
+    Containers round times to their ticks: of 30 frames a second, milliseconds leave 0, 33, 67, 100 ... Half a tick
+    makes up for that. Where ticks are frames, they round nothing, and half a millisecond is the most.
+    """
+    return min(time_base / 2, _LONGEST_ALLOWANCE_S)
 
 
 class Picker(Protocol):
@@ -86,14 +104,14 @@ class RangePicker:
     def wants(self, tick: Tick) -> bool:
         """Whether the inner picker wants it (it sees every frame, so picks do not move) and it is in range."""
         is_wanted = self._inner.wants(tick)
-        return is_wanted and (self._start is None or tick.time >= self._start) and not self._is_behind(tick)
+        return is_wanted and (self._start is None or tick.counted_time >= self._start) and not self._is_behind(tick)
 
     def is_past(self, tick: Tick) -> bool:
         """Whether the range or the inner picker's window lies behind."""
         return self._is_behind(tick) or self._inner.is_past(tick)
 
     def _is_behind(self, tick: Tick) -> bool:
-        return self._end is not None and tick.time >= self._end
+        return self._end is not None and tick.counted_time >= self._end
 
 
 class Succession:

@@ -53,8 +53,17 @@ class SamplingRule(ABC):
         return footage.first_position if start_pts is None else start_pts
 
     def time_of(self, footage: Footage, place: int) -> Fraction:
-        """When a place of the rule's axis begins, in seconds from the first frame."""
+        """From when on a frame is at or behind a place of the rule's axis, in seconds from the first frame."""
         return footage.time_of(place)
+
+    def may_reach(self, footage: Footage, window: Window, time_range: TimeRange) -> bool:
+        """Whether a sample in ``window`` may lie in the range that a manifest asks for."""
+        return not footage.is_timed or self._overlaps(footage, window, time_range)
+
+    def _overlaps(self, footage: Footage, window: Window, time_range: TimeRange) -> bool:
+        start = self.time_of(footage, window.first) + footage.allowance_s
+        end = None if window.end is None else self.time_of(footage, window.end) + footage.allowance_s
+        return time_range.overlaps(start=start, end=end)
 
     @abstractmethod
     def picker(self, window: Window) -> Picker:

@@ -139,7 +139,7 @@ class UniformRule(SamplingRule):
     def targets(self, footage: Footage, time_range: TimeRange) -> Sequence[int]:
         """The first frame at or after the middle of each N-th of the range."""
         positions, start, end = footage.positions, time_range.start, time_range.end
-        if footage.is_sequential:
+        if not footage.is_timed:
             return uniform_targets(positions, count=self.count)
         low = 0 if start is None else bisect.bisect_left(positions, footage.first_position_from(start))
         high = len(positions) if end is None else bisect.bisect_left(positions, footage.first_position_from(end))
