@@ -32,6 +32,7 @@ from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import RESERVED_COLUMNS
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.planned import publish_plan
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.resources import Hardware
 from pipeline.records.schemas import EMBEDDED, TASKS
@@ -75,7 +76,7 @@ class Edges:
             for table in _of_size(sources, 5_000):
                 outcome = {"facts": _FACTS, "segments": self._segments, "reason": None, "detail": None}
                 rows = [row | outcome for row in table.to_pylist()]
-                dataset.publish_plan(pa.Table.from_pylist(rows, schema=schema), token=token)
+                publish_plan(dataset, pa.Table.from_pylist(rows, schema=schema), token=token)
 
     def run_extract(
         self, tasks: Sequence[pa.Table], *, dataset: Dataset, info: DatasetInfo, token: str, **_: Any

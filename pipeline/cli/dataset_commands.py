@@ -18,9 +18,10 @@ def status(*, uri: str, is_json: bool) -> int:
     from pipeline.cli.summary import describe_status
     from pipeline.lake.tables import read_status
 
-    info, totals = read_status(uri)
-    document = {"uri": uri, **asdict(totals), "config": info.to_json()}
-    click.echo(json.dumps(document) if is_json else describe_status(uri, info, totals))
+    found = read_status(uri)
+    side_tables = {name: asdict(table) for name, table in found.side_tables.items()}
+    document = {"uri": uri, **asdict(found.totals), "side_tables": side_tables, "config": found.info.to_json()}
+    click.echo(json.dumps(document) if is_json else describe_status(uri, found))
     return 0
 
 

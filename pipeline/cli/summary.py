@@ -2,8 +2,7 @@
 
 from pipeline.extract.results import Forecast, Measured, Outcome
 from pipeline.lake.compaction.compact import Compacted
-from pipeline.lake.dataset import DatasetInfo
-from pipeline.lake.tables import Totals
+from pipeline.lake.tables import Status, Totals
 
 
 def describe_outcome(outcome: Outcome) -> str:
@@ -18,8 +17,9 @@ def describe_outcome(outcome: Outcome) -> str:
     return "\n".join(lines + _quarantined(totals))
 
 
-def describe_status(uri: str, info: DatasetInfo, totals: Totals) -> str:
+def describe_status(uri: str, status: Status) -> str:
     """What is in a dataset."""
+    info, totals = status.info, status.totals
     config = info.config
     lines = [
         f"{_videos(totals)} in {uri}",
@@ -28,6 +28,7 @@ def describe_status(uri: str, info: DatasetInfo, totals: Totals) -> str:
         f"model {config.model.name} ({config.model.dim} values, {config.precision}, stored as {config.dtype}), "
         f"weights {info.weights} ({config.model.weights_digest[:19]}), sampled {config.sample}, "
         f"fingerprint {config.fingerprint}",
+        *(f"{name}: {table.num_rows} rows in {table.num_files} files" for name, table in status.side_tables.items()),
     ]
     return "\n".join(lines + _quarantined(totals))
 

@@ -24,6 +24,7 @@ from pipeline.extract.memory import KEEPING_WHAT_IS_FREED
 from pipeline.extract.sizes import Sizes
 from pipeline.extract.tally import StageName, Tally, Worked, private_bytes, this_worker
 from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.planned import publish_plan
 from pipeline.media.process.sandbox import Sandbox
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.media.sampling.rules import parse_rule
@@ -255,7 +256,7 @@ class PlanSink(Datasink[int]):
     def write(self, blocks: Iterable[Block], ctx: TaskContext) -> int:
         """Publish one file of the plan."""
         planned = pa.concat_tables(blocks)
-        self._dataset.publish_plan(planned, token=self._token)
+        publish_plan(self._dataset, planned, token=self._token)
         return len(planned)
 
 

@@ -17,11 +17,11 @@ from pipeline.extract.sizes import Work, choose_sizes
 from pipeline.extract.tasks import group_tables
 from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import listed_video
-from pipeline.lake.dataset import Dataset, DatasetInfo, plan_schema
+from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.ids import Ids
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
-from pipeline.lake.planned import Planned, publish_listed
+from pipeline.lake.planned import Planned, plan_schema, publish_listed, publish_plan
 from pipeline.lake.tables import derive
 from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.documents import Document
@@ -124,7 +124,7 @@ class Run:
     def _plan_rows(self, rows: list[Document], schema: pa.Schema) -> None:
         absent = [row for row in rows if row["reason"] is not None]
         if absent:
-            self._dataset.publish_plan(table_of(absent, schema), token=self._token)
+            publish_plan(self._dataset, table_of(absent, schema), token=self._token)
         present = [row for row in rows if row["reason"] is None]
         if not present:
             return

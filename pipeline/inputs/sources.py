@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pipeline.records.schemas import PLAN, SOURCES, VIDEOS
+from pipeline.records.schemas import PLAN, SOURCES
 from pipeline.records.segments import Quarantined, TimeRange
+from pipeline.records.tables import VIDEOS
 from pipeline.records.videos import ListedVideo
 from pipeline.storage.reader import Identity, video_id
 
@@ -29,7 +30,7 @@ class Source:
 _ONCE_OURS = frozenset({"attempt"})
 """A file of the plan with such a column is one of an earlier version (``lake/earlier_versions.py``)."""
 
-RESERVED_COLUMNS = (frozenset(VIDEOS.names) | frozenset(PLAN.names) | frozenset(SOURCES.names) | _ONCE_OURS) - {
+RESERVED_COLUMNS = (frozenset(VIDEOS.schema.names) | frozenset(PLAN.names) | frozenset(SOURCES.names) | _ONCE_OURS) - {
     "start_s",
     "end_s",
 }

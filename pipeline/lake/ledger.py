@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pipeline.lake.ids import ID_BYTES, KEY_BYTES, find_places, id_bytes, segment_keys
 from pipeline.records.rows import settled_of
 from pipeline.records.schemas import SETTLED
-from pipeline.records.segments import KEEPING_ROWS, Settled
+from pipeline.records.segments import KEEPING_ROWS
+from pipeline.records.settled import Settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pipeline.lake.ids import Ids, id_bytes, segment_keys
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.planned import Planned
 from pipeline.records.schemas import PLAN, TASKS
-from pipeline.records.segments import Settled
+from pipeline.records.settled import Settled
 
 
 class PlannedSegments:

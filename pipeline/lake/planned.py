@@ -4,12 +4,65 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.lake import earlier_versions
 from pipeline.lake.dataset import Dataset
+from pipeline.lake.files import DatasetFiles, digest_of, parquet_bytes
 from pipeline.lake.ids import Ids, find_places, id_bytes, in_shard, repeated
+from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.schemas import PLAN
 from pipeline.records.shards import Shard
+
+PLAN_FOLDER = "_vidlake/plan"
+LISTING = "_vidlake/listing.parquet"
+_VIDEOS_PER_FILE = 5_000
+
+
+def plan_schema(fields: Sequence[pa.Field]) -> pa.Schema:
+    """``PLAN`` with a manifest's further columns."""
+    return pa.schema([*PLAN, *fields])
+
+
+def publish_plan(dataset: Dataset, planned: pa.Table, *, token: str) -> None:
+    """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns."""
+    for at in range(0, len(planned), _VIDEOS_PER_FILE):
+        part = planned.slice(at, _VIDEOS_PER_FILE)
+        keys = zip(part["video_id"].to_pylist(), part["attempts"].to_pylist(), strict=True)
+        name = f"{PLAN_FOLDER}/{digest_of(f'{video}.{attempts}' for video, attempts in keys)}.parquet"
+        stand_in = parquet_bytes(part.slice(0, 0))
+        dataset.files.fence(token).publish(name, parquet_bytes(part), stand_in=stand_in)
+
+
+class PlanFiles:
+    """The files of the plan, each of a few thousand videos at most, under today's names of the columns."""
+
+    def __init__(self, files: DatasetFiles) -> None:
+        self._files = files
+
+    def names(self) -> list[str]:
+        """The files, without a look inside."""
+        return self._files.tables(PLAN_FOLDER)
+
+    def schema_of(self, name: str) -> pa.Schema:
+        """The columns of one file: ``PLAN``, and a manifest's own. Raises as ``part``."""
+        return self._files.read_ours(name, lambda file: earlier_versions.plan_schema(pq.ParquetFile(file).schema_arrow))
+
+    def part(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One file; ``columns``: only these.
+
+        Raises:
+            ForeignFile: it is damaged.
+        """
+
+        def read(file: pa.NativeFile) -> pa.Table:
+            parquet = pq.ParquetFile(file)
+            names = earlier_versions.plan_names(parquet.schema_arrow)
+            wanted = names if columns is None else columns
+            return earlier_versions.plan_table(parquet.read([names[column] for column in wanted]))
+
+        return self._files.read_ours(name, read)
 
 
 class Planned:
@@ -24,10 +77,10 @@ class Planned:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._names = dataset.plan_names()
-        self.schema = _united([dataset.plan_schema_of(name) for name in self._names])
-        parts = [id_bytes(dataset.plan_part(name, ["video_id"])["video_id"]) for name in self._names]
+        self._files = PlanFiles(dataset.files)
+        self._names = self._files.names()
+        self.schema = _united([self._files.schema_of(name) for name in self._names])
+        parts = [id_bytes(self._files.part(name, ["video_id"])["video_id"]) for name in self._names]
         self.ids = Ids(parts)
         self._losers = self._find_losers(repeated(parts)) if len(self.ids) < sum(map(len, parts)) else {}
 
@@ -35,8 +88,8 @@ class Planned:
         """Each file's name, without folder and ending, and its rows that count, in the columns of ``schema``."""
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         for name in self._names:
-            present = [column for column in schema.names if column in self._dataset.plan_schema_of(name).names]
-            part = _fitted(self._dataset.plan_part(name, present), schema)
+            present = [column for column in schema.names if column in self._files.schema_of(name).names]
+            part = _fitted(self._files.part(name, present), schema)
             losers = self._losers.get(name)
             if losers is not None:
                 part = part.take(pa.array(np.setdiff1d(np.arange(len(part)), losers)))
@@ -46,7 +99,7 @@ class Planned:
         best: dict[bytes, tuple[tuple[bool, int], str, int]] = {}
         losers: dict[str, list[int]] = {}
         for name in self._names:
-            part = self._dataset.plan_part(name, ["video_id", "attempts", "reason"])
+            part = self._files.part(name, ["video_id", "attempts", "reason"])
             ids = id_bytes(part["video_id"])
             rows = np.flatnonzero(find_places(contested, ids) >= 0)
             few = part.take(pa.array(rows))
@@ -64,21 +117,25 @@ class Planned:
 
 def listed(dataset: Dataset) -> Ids | None:
     """The videos that the input last held; ``None``: that is not known."""
-    listing = dataset.listing()
-    return None if listing is None else Ids([id_bytes(listing)])
+    try:
+        listing = dataset.files.read_ours(LISTING, lambda file: pq.ParquetFile(file).read(["video_id"])["video_id"])
+    except MissingFile:
+        return None
+    return Ids([id_bytes(listing)])
 
 
-def publish_listed(dataset: Dataset, found: Ids, *, shard: Shard, token: str) -> None:
-    """Remember that of the shard's videos the input holds those ``found``; about other shards' nothing changes."""
+def publish_listed(dataset: Dataset, videos: Ids, *, shard: Shard, token: str) -> None:
+    """Remember that the input holds these ``videos`` of the shard; about other shards' nothing changes."""
     while True:
-        version = dataset.listing_version()
-        ids = found
+        version = dataset.store.version(LISTING)
+        ids = videos
         if shard.count > 1:
             known = listed(dataset)
             known = Planned(dataset).ids if known is None else known
             theirs = _bytes(known)
-            ids = Ids([_bytes(found), theirs[~in_shard(theirs, shard)]])
-        if dataset.replace_listing(ids.to_arrow(), version=version, token=token):
+            ids = Ids([_bytes(videos), theirs[~in_shard(theirs, shard)]])
+        data = parquet_bytes(pa.table({"video_id": ids.to_arrow()}))
+        if dataset.files.fence(token).replace(LISTING, data, version=version):
             return
 
 

@@ -1,11 +1,10 @@
 """The ``videos`` and ``quarantine`` tables, and the totals: derived from plan and footers.
 
 Part by part of the plan, so that a driver's memory does not grow with the archive. Shards that run side by side replace
-only the files of parts with videos of theirs, and only the version that was there before they began to read: so what
-stands in a file at last was read after all that was committed before.
+only the files of parts with videos of theirs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -16,15 +15,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.declarations import Declaration, declared
+from pipeline.lake.derived import Derived, num_rows_of
 from pipeline.lake.ids import id_bytes, in_shard
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import PlannedSegments
 from pipeline.lake.planned import Planned, listed
-from pipeline.records.schemas import PLAN, QUARANTINE, VIDEOS
+from pipeline.records.schemas import PLAN
 from pipeline.records.shards import Shard
+from pipeline.records.tables import QUARANTINE, VIDEOS
 
-VIDEOS_FOLDER = "videos"
-QUARANTINE_FOLDER = "quarantine"
 _STATUSES = ("ok", "partial", "failed", "unfinished")
 
 
@@ -46,53 +46,20 @@ def derive(dataset: Dataset, *, shard: Shard, token: str) -> Totals:
     Files that belong to no part of the plan go, unless other shards may be at work.
     """
     while True:
-        tables = _Tables(dataset, is_alone=shard.count == 1, token=token)
-        found, schema = Totals(), VIDEOS
+        videos, quarantine = (
+            Derived(dataset.files, table, is_alone=shard.count == 1, token=token) for table in (VIDEOS, QUARANTINE)
+        )
+        found, schema = Totals(), VIDEOS.schema
         for derived in _derived(dataset):
             _count(found, derived)
             schema = derived.videos.schema
             if in_shard(id_bytes(derived.videos["video_id"]), shard).any():
-                tables.put(VIDEOS_FOLDER, derived.part, derived.videos)
-                tables.put(QUARANTINE_FOLDER, derived.part, derived.quarantine)
-        tables.close(empty={VIDEOS_FOLDER: schema.empty_table(), QUARANTINE_FOLDER: QUARANTINE.empty_table()})
-        if tables.are_current:
+                videos.put(derived.part, derived.videos)
+                quarantine.put(derived.part, derived.quarantine)
+        videos.close(schema=schema)
+        quarantine.close()
+        if videos.is_current and quarantine.is_current:
             return found
-
-
-class _Tables:
-    """The files of the derived folders as they were found, and their replacements.
-
-    Attributes:
-        are_current: whether no other run has replaced one of them meanwhile, by what it read later.
-    """
-
-    def __init__(self, dataset: Dataset, *, is_alone: bool, token: str) -> None:
-        self._dataset = dataset
-        self._is_alone = is_alone
-        self._token = token
-        self._found = {folder: dataset.derived_versions(folder) for folder in (VIDEOS_FOLDER, QUARANTINE_FOLDER)}
-        self._kept: dict[str, set[str]] = {folder: set() for folder in self._found}
-        self.are_current = True
-
-    def put(self, folder: str, part: str, table: pa.Table) -> None:
-        """Replace the file of a part; without rows it is needed only in the place of one that may not be removed."""
-        is_there = f"{folder}/{part}.parquet" in self._found[folder]
-        if len(table) or (is_there and not self._is_alone):
-            self._replace(folder, part, table)
-
-    def close(self, *, empty: Mapping[str, pa.Table]) -> None:
-        """See to it that a reader's glob finds a file, be there rows or not, and remove what is left over."""
-        for folder, table in empty.items():
-            if not self._kept[folder] and (self._is_alone or not self._found[folder]):
-                self._replace(folder, "empty", table)
-            if self._is_alone:
-                self._dataset.keep_derived(folder, frozenset(self._kept[folder]), token=self._token)
-
-    def _replace(self, folder: str, part: str, table: pa.Table) -> None:
-        name = f"{folder}/{part}.parquet"
-        version = self._found[folder].get(name)
-        self.are_current &= self._dataset.replace_derived(name, table, version=version, token=self._token)
-        self._kept[folder].add(name)
 
 
 def totals(dataset: Dataset) -> Totals:
@@ -151,7 +118,7 @@ def _videos(
     facts = part["facts"].combine_chunks()
     columns = {
         **{name: part[name] for name in ("video_id", "uri", "size_bytes", "etag")},
-        **{field.name: pc.struct_field(facts, field.name) for field in facts.type if field.name in VIDEOS.names},
+        **{field.name: pc.struct_field(facts, field.name) for field in facts.type if field.name in VIDEOS.schema.names},
         "mtime": pc.divide(part["mtime_ns"], 1000).cast(pa.timestamp("us")),
         "is_current": pa.array(is_current),
         "fps": _numbers(pc.struct_field(facts, "frame_rate_hz")),
@@ -161,7 +128,7 @@ def _videos(
         "num_samples": pa.array(num_samples),
         "status": pa.array(status, pa.string()),
     }
-    return pa.table({name: columns[name] for name in VIDEOS.names}).cast(VIDEOS)
+    return pa.table({name: columns[name] for name in VIDEOS.schema.names}).cast(VIDEOS.schema)
 
 
 def _quarantine(part: pa.Table, ledger: Ledger, *, at: NDArray[np.int64], owner: NDArray[np.int64]) -> pa.Table:
@@ -169,12 +136,12 @@ def _quarantine(part: pa.Table, ledger: Ledger, *, at: NDArray[np.int64], owner:
     places = ledger.failure[at]
     rows = ledger.failures.take(pa.array(places[places >= 0]))
     lost = rows.append_column("uri", part["uri"].take(pa.array(owner[places >= 0])))
-    lost = lost.rename_columns({"missing_start_s": "start_s", "missing_end_s": "end_s"}).select(QUARANTINE.names)
+    names = QUARANTINE.schema.names
+    lost = lost.rename_columns({"missing_start_s": "start_s", "missing_end_s": "end_s"}).select(names)
     failed = part.filter(pc.is_valid(part["reason"])).select(["video_id", "uri", "reason", "detail", "attempts"])
-    whole = {name: pa.nulls(len(failed), QUARANTINE.field(name).type) for name in ("segment", "start_s", "end_s")}
-    for name, nulls in whole.items():
-        failed = failed.append_column(name, nulls)
-    return pa.concat_tables([lost.cast(QUARANTINE), failed.select(QUARANTINE.names).cast(QUARANTINE)])
+    for name in ("segment", "start_s", "end_s"):
+        failed = failed.append_column(name, pa.nulls(len(failed), QUARANTINE.schema.field(name).type))
+    return pa.concat_tables([table.select(names).cast(QUARANTINE.schema) for table in (lost, failed)])
 
 
 def _count(found: Totals, derived: _Derived) -> None:
@@ -194,7 +161,48 @@ def _numbers(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pa.array([None if text is None else float(Fraction(text)) for text in texts.to_pylist()], pa.float64())
 
 
-def read_status(uri: str) -> tuple[DatasetInfo, Totals]:
-    """What is in a dataset: its configuration and its totals."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideTable:
+    """What is in a side table."""
+
+    num_rows: int
+    num_files: int
+    num_settled: int | None
+    """Segments and videos; ``None``: it is derived, and settles nothing."""
+
+
+def side_tables(dataset: Dataset) -> dict[str, SideTable]:
+    """What is in the side tables of a dataset, by their names."""
+    return {declaration.name: _side_table(dataset, declaration) for declaration in declared(dataset.files)}
+
+
+def _side_table(dataset: Dataset, declaration: Declaration) -> SideTable:
+    if declaration.growth == "derived":
+        counts = [num_rows_of(dataset.files, name) for name in dataset.files.tables(declaration.name)]
+        return SideTable(num_rows=sum(counts), num_files=len(counts), num_settled=None)
+    num_rows = num_files = 0
+
+    def parts() -> Iterator[pa.Table]:
+        nonlocal num_rows, num_files
+        for _, footer in dataset.appended(declaration.name).footers():
+            num_rows += footer.num_rows
+            num_files += 1
+            yield footer.settled()
+
+    num_settled = len(Ledger.of(parts()).keys)
+    return SideTable(num_rows=num_rows, num_files=num_files, num_settled=num_settled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What is in a dataset."""
+
+    info: DatasetInfo
+    totals: Totals
+    side_tables: dict[str, SideTable]
+
+
+def read_status(uri: str) -> Status:
+    """What is in a dataset: its configuration, its totals, and its side tables."""
     dataset = Dataset.at(uri)
-    return dataset.existing(), totals(dataset)
+    return Status(info=dataset.existing(), totals=totals(dataset), side_tables=side_tables(dataset))

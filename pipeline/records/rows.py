@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.records.documents import Document
 from pipeline.records.schemas import EMBEDDED, MARKS, SAMPLES, SETTLED
-from pipeline.records.segments import SegmentSamples, Settled
+from pipeline.records.segments import SegmentSamples
+from pipeline.records.settled import Settled
 from pipeline.records.videos import SegmentTask
 
 

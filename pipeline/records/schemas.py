@@ -1,8 +1,6 @@
-"""The Arrow schemas of what passes between Ray operators and of what lies on disk."""
+"""The Arrow schemas of what passes between Ray operators, and of plan and footers (the tables: ``tables.py``)."""
 
 import pyarrow as pa
-
-from pipeline.records.model_info import FeatureType
 
 _SEGMENT = pa.struct(
     [
@@ -102,61 +100,3 @@ Bytes travel without a copy, whatever their shape.
 
 EMBEDDED = pa.schema([*_DONE, ("features", pa.large_binary())])
 """A row a segment with its features, ``float32[T, D]``."""
-
-QUARANTINE = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("uri", pa.string()),
-        ("segment", pa.int32()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("attempts", pa.int32()),
-    ]
-)
-
-VIDEOS = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("uri", pa.string()),
-        ("size_bytes", pa.int64()),
-        ("etag", pa.string()),
-        ("mtime", pa.timestamp("us", tz="UTC")),
-        ("stream_index", pa.int32()),
-        ("start_pts", pa.int64()),
-        ("creation_time", pa.string()),
-        ("is_current", pa.bool_()),
-        ("container", pa.string()),
-        ("codec", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("rotation", pa.int32()),
-        ("pix_fmt", pa.string()),
-        ("fps", pa.float64()),
-        ("duration_s", pa.float64()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("num_segments", pa.int32()),
-        ("num_samples", pa.int32()),
-        ("status", pa.string()),
-    ]
-)
-
-
-def features_schema(dim: int, *, dtype: FeatureType, metadata: dict[bytes, bytes] | None = None) -> pa.Schema:
-    """The ``features`` table: a row a sample."""
-    value = pa.float16() if dtype == "float16" else pa.float32()
-    fields = [
-        ("video_id", pa.string()),
-        ("uri", pa.string()),
-        ("segment", pa.int32()),
-        ("epoch", pa.int32()),
-        ("pts", pa.int64()),
-        ("time_base", pa.string()),
-        ("time_s", pa.float64()),
-        ("is_keyframe", pa.bool_()),
-        ("is_corrupt", pa.bool_()),
-        ("feature", pa.list_(value, dim)),
-    ]
-    return pa.schema(fields, metadata=metadata)

@@ -11,7 +11,7 @@ from stores import ObjectStore, only_variables, proxy_before
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.planned import Planned
+from pipeline.lake.planned import PlanFiles, Planned, publish_plan
 from pipeline.lake.publishing.bucket_lease import BucketBackend
 from pipeline.lake.publishing.bucket_store import BucketStore
 from pipeline.lake.publishing.store import MissingFile
@@ -133,7 +133,7 @@ def test_what_is_done_is_told_by_footers_that_are_read_alone(store: ObjectStore,
 
 def test_dataset_in_a_bucket_is_like_one_in_a_folder(bucket_place: str) -> None:
     dataset, token = new_dataset(bucket_place)
-    dataset.publish_plan(plan_table(planned("a"), planned("b", reason="not_video")), token=token)
+    publish_plan(dataset, plan_table(planned("a"), planned("b", reason="not_video")), token=token)
     dataset.publish_features(finished("a"), INFO, token=token)
     dataset.settle([], INFO, token=token)
     found = derive(dataset, shard=WHOLE, token=token)
@@ -160,7 +160,7 @@ def test_stand_ins_of_dead_workers_are_files_that_every_reader_takes(bucket_plac
 
         patch.setattr(BucketStore, "publish", die)
         for write in (
-            lambda: dataset.publish_plan(plan_table(planned("a", camera="north")), token=token),
+            lambda: publish_plan(dataset, plan_table(planned("a", camera="north")), token=token),
             lambda: dataset.publish_features(finished("a"), INFO, token=token),
         ):
             with pytest.raises(StorageError, match="killed"):
@@ -168,8 +168,8 @@ def test_stand_ins_of_dead_workers_are_files_that_every_reader_takes(bucket_plac
     register = "_vidlake/leases/register.json"
     dataset.store.publish(register, b'{"holders": {}}', overwrite=True)
     token = dataset.backend.acquire(shard=WHOLE).token
-    assert len(dataset.store.list("features")) == len(dataset.plan_names()) == 1
+    assert len(dataset.store.list("features")) == len(PlanFiles(dataset.files).names()) == 1
     assert dataset.settled().num_rows == len(Planned(dataset).ids) == 0
-    dataset.publish_plan(plan_table(planned("a", camera="north")), token=token)
+    publish_plan(dataset, plan_table(planned("a", camera="north")), token=token)
     dataset.publish_features(finished("a"), INFO, token=token)
     assert derive(dataset, shard=WHOLE, token=token).videos["ok"] == 1, "the names of the same work are free"

@@ -18,21 +18,22 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from conftest import ClipFactory
-from rows import dataset_info, finished, new_dataset, plan_table, planned
+from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.errors import UsageError
 from pipeline.lake.compaction.compact import Compacted, check_target, compact
 from pipeline.lake.compaction.gather import RUNS, Layout
 from pipeline.lake.compaction.row_places import Catalogue, cut
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.features_file import ForeignFile
+from pipeline.lake.files import ForeignFile
+from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import pending_tasks, unsettled_failures
-from pipeline.lake.planned import Planned
+from pipeline.lake.planned import Planned, publish_listed, publish_plan
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive, totals
 from pipeline.records.model_info import FeatureType
-from pipeline.records.segments import Settled
+from pipeline.records.settled import Settled
 from pipeline.records.shards import WHOLE
 
 KEY = ["video_id", "epoch", "segment", "pts"]
@@ -43,16 +44,17 @@ def old_dataset(folder: Path | str, *, dtype: FeatureType = "float32", num_sampl
     """Videos whose segments are spread over many small files, with every way to end; two segments are left to do."""
     dataset, token = new_dataset(folder, dtype=dtype)
     names = [f"v{number}" for number in range(NUM_VIDEOS)]
-    dataset.publish_plan(
-        plan_table(*(planned(name, segments=NUM_SEGMENTS, camera="north") for name in names)), token=token
+    publish_plan(
+        dataset, plan_table(*(planned(name, segments=NUM_SEGMENTS, camera="north") for name in names)), token=token
     )
-    dataset.publish_plan(plan_table(planned("absent", reason="unreadable")), token=token)
+    publish_plan(dataset, plan_table(planned("absent", reason="unreadable")), token=token)
     for entries in unsettled_failures(Planned(dataset), Ledger.of(dataset.settled_parts())):
         dataset.settle(entries, dataset_info(dtype=dtype), token=token)
     commit(dataset, token, *(segments_of(names, num_samples=num_samples)), dtype=dtype)
     commit(dataset, token, finished("v1", 2, num_samples=5, attempts=2), dtype=dtype)
-    video_ids = pa.array(sorted(row["video_id"] for row in map(planned, names)))
-    dataset.replace_listing(video_ids, version=None, token=token)
+    publish_listed(
+        dataset, Ids([id_bytes(pa.chunked_array([[id_of(name) for name in names]]))]), shard=WHOLE, token=token
+    )
     derive(dataset, shard=WHOLE, token=token)
     return dataset, token
 
@@ -212,7 +214,7 @@ def test_run_again_it_adds_what_came_since_and_else_nothing(tmp_path: Path) -> N
     again = compact(source, target, token=_token(target), file_bytes=60_000)
     assert (files(target), again.num_files, again.num_bytes) == (before, 0, 0)
     commit(source, source_token, finished("v5", 2, num_samples=9), finished("v2", 0, num_samples=4, attempts=2))
-    source.publish_plan(plan_table(planned("later")), token=source_token)
+    publish_plan(source, plan_table(planned("later")), token=source_token)
     commit(source, source_token, finished("later", 0))
     more = compact(source, target, token=_token(target), file_bytes=60_000)
     assert (more.num_files, more.num_samples) == (1, 9 + 4 + 2)
@@ -231,7 +233,7 @@ import os, sys
 sys.path.insert(0, sys.argv[4])
 import pipeline.lake.publishing.folder_store as publish
 from test_compact import compacted
-from pipeline.records.segments import Settled
+from pipeline.records.settled import Settled
 from pipeline.records.shards import WHOLE
 from pipeline.lake.dataset import Dataset
 from pathlib import Path
@@ -303,7 +305,7 @@ def test_dataset_that_went_its_own_way_is_refused(old: Dataset, tmp_path: Path) 
     before = files(target)
     with pytest.raises(UsageError, match=r"holds more than .*give another --out"):
         compact(old, target, token=_token(target))
-    target.publish_plan(plan_table(planned("other")), token=_token(target))
+    publish_plan(target, plan_table(planned("other")), token=_token(target))
     with pytest.raises(UsageError, match=r"holds more than .*give another --out"):
         check_target(old, target)
     assert files(target) == before
@@ -362,7 +364,7 @@ def test_segments_are_cut_into_files_of_about_equal_size(sizes: list[float], exp
 
 
 def test_reading_again_and_again_is_noticed(old: Dataset) -> None:
-    catalogue = Catalogue.of(old)
+    catalogue = Catalogue.of(old.features)
     places = np.arange(len(catalogue))
     assert not Layout(catalogue, places, np.zeros(len(places), np.int64)).is_scattered()
     assert Layout(catalogue, places, places).is_scattered()

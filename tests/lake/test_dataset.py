@@ -30,17 +30,27 @@ from rows import (
 
 from pipeline.errors import RunError, UsageError
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.features_file import ForeignFile
+from pipeline.lake.derived import Derived
+from pipeline.lake.files import ForeignFile
+from pipeline.lake.ids import Ids
+from pipeline.lake.planned import PlanFiles, publish_listed, publish_plan
 from pipeline.lake.publishing.holders import LeaseLost
+from pipeline.lake.tables import derive
 from pipeline.records.model_info import FeatureType
-from pipeline.records.segments import Settled
+from pipeline.records.settled import Settled
 from pipeline.records.shards import WHOLE
+from pipeline.records.tables import VIDEOS
 
 INFO = dataset_info()
 
 
 def features_files(dataset: Dataset) -> list[Path]:
     return sorted((Path(dataset.store.uri) / "features").iterdir())
+
+
+def plan_parts(dataset: Dataset) -> list[pa.Table]:
+    plan = PlanFiles(dataset.files)
+    return [plan.part(name, ["video_id"]) for name in plan.names()]
 
 
 def settled(dataset: Dataset) -> list[dict[str, Any]]:
@@ -76,10 +86,10 @@ def test_stale_worker_cannot_publish_after_takeover(tmp_path: Path) -> None:
     writes: list[Callable[[], object]] = [
         lambda: dataset.publish_features(finished("a"), INFO, token=stale),
         lambda: dataset.settle([Settled.complete(id_of("a"), 0, attempts=1, num_samples=0)], INFO, token=stale),
-        lambda: dataset.publish_plan(plan_table(planned("a")), token=stale),
-        lambda: dataset.replace_listing(pa.array([id_of("a")]), version=None, token=stale),
-        lambda: dataset.replace_derived("videos/x.parquet", pa.table({}), version=None, token=stale),
-        lambda: dataset.keep_derived("videos", frozenset(), token=stale),
+        lambda: publish_plan(dataset, plan_table(planned("a")), token=stale),
+        lambda: publish_listed(dataset, Ids(), shard=WHOLE, token=stale),
+        lambda: derive(dataset, shard=WHOLE, token=stale),
+        lambda: Derived(dataset.files, VIDEOS, is_alone=True, token=stale).close(),
     ]
     for write in writes:
         with pytest.raises(LeaseLost, match="taken over by another run"):
@@ -184,11 +194,11 @@ def test_files_that_no_reader_sees_are_passed_over(tmp_path: Path, name: str) ->
 
 def test_damaged_plan_file_is_named_in_one_line(tmp_path: Path) -> None:
     dataset, token = new_dataset(tmp_path)
-    dataset.publish_plan(plan_table(planned("a")), token=token)
+    publish_plan(dataset, plan_table(planned("a")), token=token)
     [path] = (tmp_path / "_vidlake/plan").iterdir()
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ForeignFile, match=f"{path.name} is damaged: remove it"):
-        list(dataset.plan_parts())
+        plan_parts(dataset)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +241,7 @@ def test_folder_without_a_dataset_is_told_apart(tmp_path: Path) -> None:
     dataset = Dataset.at(str(tmp_path))
     assert dataset.info() is None
     assert dataset.settled().num_rows == 0
-    assert list(dataset.plan_parts()) == []
+    assert plan_parts(dataset) == []
     with pytest.raises(UsageError, match="no dataset at"):
         dataset.existing()
     assert os.listdir(tmp_path) == []
@@ -241,8 +251,8 @@ def test_long_plans_and_many_failures_go_into_several_files(tmp_path: Path) -> N
     dataset, token = new_dataset(tmp_path)
     rows = [planned(str(at), reason="unreadable") for at in range(7000)]
     for _ in range(2):
-        dataset.publish_plan(plan_table(*rows), token=token)
-    assert sorted(len(part) for part in dataset.plan_parts(["video_id"])) == [2000, 5000]
+        publish_plan(dataset, plan_table(*rows), token=token)
+    assert sorted(len(part) for part in plan_parts(dataset)) == [2000, 5000]
     failed = [Settled.failed(row["video_id"], attempts=1, reason="unreadable", detail="why") for row in rows]
     dataset.settle(failed, INFO, token=token)
     assert len(features_files(dataset)) == 2

@@ -16,7 +16,7 @@ from pipeline.lake.compaction.compact import compact
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
-from pipeline.lake.planned import Planned
+from pipeline.lake.planned import Planned, publish_plan
 from pipeline.lake.tables import derive, totals
 from pipeline.records.schemas import PLAN
 from pipeline.records.shards import WHOLE
@@ -67,7 +67,7 @@ def written(folder: Path) -> tuple[Dataset, str]:
     """Two videos of which segments ended in every way, and one that could not be planned."""
     dataset, token = new_dataset(folder)
     rows = [planned("a", segments=4), planned("b", segments=2), planned("c", reason="not_video")]
-    dataset.publish_plan(plan_table(*(row | {"camera": "north"} for row in rows)), token=token)
+    publish_plan(dataset, plan_table(*(row | {"camera": "north"} for row in rows)), token=token)
     segments = [
         finished("a", 0),
         finished("a", 1, num_samples=0),
@@ -141,7 +141,7 @@ def test_resume_and_retry_have_as_much_to_do(old: tuple[Dataset, str], today: Da
 
 def test_what_is_resumed_stands_beside_what_was_there(old: tuple[Dataset, str]) -> None:
     dataset, token = old
-    dataset.publish_plan(plan_table(planned("later")), token=token)
+    publish_plan(dataset, plan_table(planned("later")), token=token)
     later = [finished("a", 2, attempts=3), finished("a", 3), finished("b", 1), finished("later")]
     dataset.publish_features(pa.concat_tables(later), INFO, token=token)
     derive(dataset, shard=WHOLE, token=token)

@@ -6,8 +6,9 @@ import pytest
 from rows import DIM, FACTS, features_of, finished, id_of, planned, segment, task
 
 from pipeline.records.rows import embedded_rows, feature_table, last_attempts, pixels_of, samples_row, table_of
-from pipeline.records.schemas import EMBEDDED, PLAN, SAMPLES, features_schema
+from pipeline.records.schemas import EMBEDDED, PLAN, SAMPLES
 from pipeline.records.segments import FrameMark, Segment, SegmentSamples, VideoFacts
+from pipeline.records.tables import features_table
 from pipeline.records.videos import SegmentTask
 
 MARK = FrameMark(epoch=0, pts=40, time_s=0.04, is_keyframe=True, is_corrupt=False)
@@ -41,7 +42,7 @@ def test_pictures_and_features_do_not_depend_on_chunks(is_combined: bool) -> Non
     features = np.arange(6 * DIM, dtype=np.float32).reshape(6, DIM)
     embedded = embedded_rows(table, features)
     assert embedded.schema == EMBEDDED
-    rows = feature_table(embedded.slice(2), schema=features_schema(DIM, dtype="float32"))
+    rows = feature_table(embedded.slice(2), schema=features_table(DIM, dtype="float32").schema)
     assert np.array_equal(np.array(rows["feature"].to_pylist()), features[2:])
     assert rows["segment"].to_pylist() == [2, 2, 2, 3]
 
@@ -55,14 +56,14 @@ def test_features_must_fit_the_samples() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_segments_without_samples_give_no_rows(dtype: str) -> None:
-    schema = features_schema(DIM, dtype=dtype)  # type: ignore[arg-type]
+    schema = features_table(DIM, dtype=dtype).schema  # type: ignore[arg-type]
     assert feature_table(finished("a", num_samples=0), schema=schema).num_rows == 0
     assert feature_table(EMBEDDED.empty_table(), schema=schema).schema == schema
 
 
 def test_half_precision_rounds_and_overflows_to_infinity() -> None:
     features = np.array([[1 / 3, 1e6, -1e6, 0]], np.float32)
-    rows = feature_table(embedded_rows(samples(0, 1), features), schema=features_schema(DIM, dtype="float16"))
+    rows = feature_table(embedded_rows(samples(0, 1), features), schema=features_table(DIM, dtype="float16").schema)
     [value] = rows["feature"].to_pylist()
     assert value == [np.float16(1 / 3), np.inf, -np.inf, 0]
 
@@ -83,7 +84,7 @@ def test_rows_are_stored_by_video_and_segment_each_once() -> None:
     found = last_attempts(table).select(["video_id", "segment", "attempts"]).to_pylist()
     keys = [(row["video_id"], row["segment"], row["attempts"]) for row in found]
     assert keys == sorted([(id_of("b"), 0, 1), (id_of("a"), 2, 1), (id_of("a"), 1, 2)])
-    rows = feature_table(last_attempts(table), schema=features_schema(DIM, dtype="float32"))
+    rows = feature_table(last_attempts(table), schema=features_table(DIM, dtype="float32").schema)
     expected = {"a": [1, 2], "b": [0]}
     parts = [features_of(name, index, 2) for name in sorted(expected, key=id_of) for index in expected[name]]
     assert np.array_equal(np.array(rows["feature"].to_pylist(), np.float32), np.concatenate(parts))

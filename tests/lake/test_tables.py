@@ -12,13 +12,15 @@ import pytest
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned, segment
 
 from pipeline.lake.dataset import Dataset
+from pipeline.lake.derived import Derived
 from pipeline.lake.ids import Ids, id_bytes, in_shard
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
-from pipeline.lake.planned import Planned, publish_listed
+from pipeline.lake.planned import Planned, publish_listed, publish_plan
 from pipeline.lake.tables import derive, totals
-from pipeline.records.schemas import QUARANTINE, TASKS, VIDEOS
+from pipeline.records.schemas import TASKS
 from pipeline.records.shards import WHOLE, Shard
+from pipeline.records.tables import QUARANTINE, VIDEOS
 
 INFO = dataset_info()
 
@@ -31,7 +33,7 @@ class Archive:
         self.dataset, self.token = new_dataset(folder, shard=shard)
 
     def plan(self, *rows: dict[str, Any]) -> None:
-        self.dataset.publish_plan(plan_table(*rows), token=self.token)
+        publish_plan(self.dataset, plan_table(*rows), token=self.token)
 
     def commit(self, *segments: pa.Table) -> None:
         self.dataset.publish_features(pa.concat_tables(segments), INFO, token=self.token)
@@ -117,7 +119,7 @@ def test_videos_have_the_columns_of_the_design(archive: Archive) -> None:
     archive.plan(planned("a", range_start="7/2"))
     archive.commit(finished("a"))
     video = archive.video()
-    assert list(video) == VIDEOS.names
+    assert list(video) == VIDEOS.schema.names
     assert video["mtime"].isoformat() == "2023-11-14T22:13:20.123456+00:00"
     assert video["fps"] == pytest.approx(29.97, abs=0.001)
     assert (video["start_s"], video["end_s"], video["codec"], video["duration_s"]) == (3.5, None, "h264", 36.0)
@@ -127,7 +129,7 @@ def test_quarantine_tells_what_is_missing_and_where(archive: Archive) -> None:
     archive.plan(planned("a", segments=3), planned("b", reason="not_video"))
     archive.commit(finished("a", 0), finished("a", 1, reason="truncated"))
     archive.commit(finished("a", 2, reason="timeout", num_samples=0, attempts=3))
-    lost = [tuple(row[name] for name in QUARANTINE.names[1:]) for row in archive.rows("quarantine")]
+    lost = [tuple(row[name] for name in QUARANTINE.schema.names[1:]) for row in archive.rows("quarantine")]
     assert lost == [
         ("/videos/a.mp4", 1, 15.0, 24.0, "truncated", "why", 1),
         ("/videos/a.mp4", 2, 27.0, 36.0, "timeout", "why", 3),
@@ -215,7 +217,7 @@ def test_derived_files_are_replaced_whole_and_stale_ones_go(archive: Archive) ->
 
 def test_empty_dataset_has_empty_tables(archive: Archive) -> None:
     assert archive.rows("videos") == archive.rows("quarantine") == []
-    assert ds.dataset(Path(archive.dataset.store.uri) / "videos").schema.names == VIDEOS.names
+    assert ds.dataset(Path(archive.dataset.store.uri) / "videos").schema.names == VIDEOS.schema.names
     assert totals(archive.dataset).videos == {"ok": 0, "partial": 0, "failed": 0, "unfinished": 0}
 
 
@@ -326,16 +328,16 @@ def test_shards_that_share_a_part_of_the_plan_leave_what_all_have_done(
     (tmp_path / "_vidlake/leases/1-of-1.json").unlink()
     first, second = Archive(tmp_path, shard=FIRST), Archive(tmp_path, shard=SECOND)
     first.commit(finished(MINE[0], attempts=2))
-    replace = Dataset.replace_derived
+    put = Derived.put
     is_over = iter([False])
 
-    def replace_late(dataset: Dataset, name: str, table: pa.Table, **how: Any) -> bool:
-        if dataset is first.dataset and not next(is_over, True):
+    def put_late(derived: Derived, part: str, rows: pa.Table) -> None:
+        if not next(is_over, True):
             second.commit(finished(THEIRS[0]))
             derive(second.dataset, shard=SECOND, token=second.token)
-        return replace(dataset, name, table, **how)
+        put(derived, part, rows)
 
-    monkeypatch.setattr(Dataset, "replace_derived", replace_late)
+    monkeypatch.setattr(Derived, "put", put_late)
     derive(first.dataset, shard=FIRST, token=first.token)
     for folder, expected in (("videos", ["ok", "ok"]), ("quarantine", [])):
         rows = ds.dataset(tmp_path / folder).to_table()

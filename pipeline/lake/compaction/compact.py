@@ -5,34 +5,26 @@ goes first, so that at any moment the new one is a dataset like another, of whic
 """
 
 import contextlib
+import itertools
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise, starmap
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.lake.compaction.gather import RUNS, Gather, Layout, gather
-from pipeline.lake.compaction.row_places import Catalogue, cut
-from pipeline.lake.dataset import FEATURES, LISTING, PLAN_FOLDER, Dataset, leased
-from pipeline.lake.features_file import ForeignFile, metadata_of
-from pipeline.lake.ledger import Ledger
+from pipeline.lake.appended import schema_of
+from pipeline.lake.compaction.gather import clear_runs
+from pipeline.lake.compaction.rewrite import Work, rewrite
+from pipeline.lake.dataset import Dataset, leased
+from pipeline.lake.declarations import declare_as, declared
+from pipeline.lake.planned import LISTING, PLAN_FOLDER, PlanFiles
 from pipeline.lake.publishing.store import MissingFile
-from pipeline.lake.tables import QUARANTINE_FOLDER, VIDEOS_FOLDER, Totals, derive
-from pipeline.records.schemas import features_schema
-from pipeline.records.segments import Settled
+from pipeline.lake.tables import Totals, derive
 from pipeline.records.shards import WHOLE
+from pipeline.records.tables import OWN_TABLES, Table, metadata_of
 
 FILE_BYTES = 256 << 20
 MEMORY_BYTES = 512 << 20
 """Of rows that are held at once; what is made of them takes two or three times as much besides."""
-_ROW_BYTES = 200
-"""Of a row, its feature left out, about."""
-_WRITERS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +54,12 @@ def check_target(source: Dataset, target: Dataset) -> None:
         raise UsageError(f"{target.store.uri} and {source.store.uri} lie within each other: give another --out")
     target.check(info.config)
     if target.info() is None:
-        for folder in (FEATURES, PLAN_FOLDER, VIDEOS_FOLDER, QUARANTINE_FOLDER):
+        side_tables = [declaration.name for declaration in declared(source.files)]
+        for folder in (*sorted(OWN_TABLES), PLAN_FOLDER, *side_tables):
             if target.store.list(folder):
                 raise UsageError(f"{target.store.uri} holds other files in {folder}/: give another --out")
-    if not set(target.plan_names()) <= set(source.plan_names()):
-        raise _other(target, source)
+    if not set(PlanFiles(target.files).names()) <= set(PlanFiles(source.files).names()):
+        raise UsageError(f"{target.store.uri} holds more than {source.store.uri}: give another --out")
 
 
 def compact(
@@ -86,118 +79,71 @@ def compact(
         LeaseLost: another run has taken ``target`` over.
         StorageError: a store failed.
     """
-    catalogue = Catalogue.of(source)
-    is_held = _held(catalogue, Ledger.of(target.settled_parts()), source=source, target=target)
+    features = Work.between(_features(source), source.files, target.files)
     _begin(source, target, token=token)
-    dim, dtype = (info := source.existing()).config.model.dim, info.config.dtype
-    schema = features_schema(dim, dtype=dtype)
-    row_bytes = _ROW_BYTES + dim * (2 if dtype == "float16" else 4)
-    places, numbers = _left(catalogue, is_held, file_bytes=file_bytes)
-    files_per_part = _files_per_part(catalogue.num_rows(places), numbers, most=memory_bytes // row_bytes)
-    layout = Layout(catalogue, places, numbers // files_per_part)
-    writer = _Writer(catalogue, target, schema=schema.with_metadata(metadata_of(source.document())), token=token)
-    if len(places):
-        say(f"compacting {len(catalogue.names)} files to {int(numbers[-1]) + 1}")
-        rows = gather(source, layout, target, schema=schema, run_rows=max(1, memory_bytes // row_bytes), token=token)
-        for part in range(layout.num_parts):
-            writer.write(part, rows, places=places[layout.part(part)], numbers=numbers[layout.part(part)])
-            say(f"{writer.num_files} of {int(numbers[-1]) + 1} files, {writer.num_bytes / 1e6:.0f} MB")
-    target.keep_derived(RUNS, frozenset(), token=token)
+    side_tables = (Work.between(table, source.files, target.files) for table in _side_tables(source))
+    done = [
+        rewrite(
+            work, source.files, target.files, token=token, say=say, file_bytes=file_bytes, memory_bytes=memory_bytes
+        )
+        for work in itertools.chain([features], side_tables)
+    ]
+    _adopt_derived(source, target, token=token)
+    clear_runs(target.files, token=token)
     return Compacted(
         out=target.store.uri,
         totals=derive(target, shard=WHOLE, token=token),
-        num_files_before=len(catalogue.names),
-        num_files=writer.num_files,
-        num_bytes=writer.num_bytes,
-        num_samples=int(catalogue.num_rows(places).sum()),
+        num_files_before=sum(table.num_files_before for table in done),
+        num_files=sum(table.num_files for table in done),
+        num_bytes=sum(table.num_bytes for table in done),
+        num_samples=done[0].num_rows,
     )
 
 
-def _held(catalogue: Catalogue, held: Ledger, *, source: Dataset, target: Dataset) -> NDArray[np.bool_]:
-    """Which segments of the catalogue the target has already, as far as their last attempt."""
-    ledger = catalogue.ledger
-    is_held = np.zeros(len(catalogue), np.bool_)
-    at = ledger.find(held.keys)
-    if (at < 0).any() or (held.attempts > ledger.attempts[at]).any():
-        raise _other(target, source)
-    is_held[at] = held.attempts == ledger.attempts[at]
-    return is_held
+def _features(source: Dataset) -> Table:
+    """The ``features`` table with the document of the version that made it."""
+    table = source.existing().features
+    return replace(table, schema=table.schema.with_metadata(metadata_of(source.document())))
+
+
+def _side_tables(source: Dataset) -> Iterator[Table]:
+    """The appended ones that hold a file; their columns are those of the first."""
+    for declaration in declared(source.files):
+        names = source.appended(declaration.name).names()
+        if declaration.growth == "appended" and names:
+            schema = schema_of(source.files, names[0])
+            yield Table(name=declaration.name, schema=schema, key=declaration.key, growth="appended")
 
 
 def _begin(source: Dataset, target: Dataset, *, token: str) -> None:
     """What makes the target a dataset, before it has rows."""
-    target.keep_derived(RUNS, frozenset(), token=token)  # what a run that was killed left
+    clear_runs(target.files, token=token)  # what a run that was killed left
     target.create_as(source.document())
-    known = set(target.plan_names())
-    for name in source.plan_names():
+    known = set(PlanFiles(target.files).names())
+    for name in PlanFiles(source.files).names():
         if name not in known:
-            target.adopt(name, source, token=token)
+            _adopt(name, source, target, token=token)
     with contextlib.suppress(MissingFile):
-        target.adopt(LISTING, source, token=token)
+        _adopt(LISTING, source, target, token=token)
+    for declaration in declared(source.files):
+        declare_as(target.files, declaration, token=token)
 
 
-def _left(
-    catalogue: Catalogue, is_held: NDArray[np.bool_], *, file_bytes: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places that the target has not yet, and the number of the file that each goes to.
-
-    Where a run was killed, the files that are missing are those that it would have written. Where the source has grown
-    since, or ``file_bytes`` is another, what is left is cut by itself.
-    """
-    places = np.flatnonzero(~is_held)
-    numbers = cut(catalogue.num_bytes, file_bytes=file_bytes)
-    is_whole = np.bincount(numbers, is_held) % np.bincount(numbers) == 0
-    if not is_whole.all():
-        return places, cut(catalogue.num_bytes[places], file_bytes=file_bytes)
-    _, left = np.unique(numbers[places], return_inverse=True)
-    return places, left
+def _adopt_derived(source: Dataset, target: Dataset, *, token: str) -> None:
+    """Take over the files of derived side tables as they are: what they follow from is known to who made them alone."""
+    for declaration in declared(source.files):
+        if declaration.growth == "derived":
+            names = source.store.list(declaration.name)
+            for name in names:
+                _adopt(name, source, target, token=token)
+            for name in target.store.list(declaration.name):
+                if name not in names:
+                    target.files.fence(token).remove(name)
 
 
-def _files_per_part(counts: NDArray[np.int64], numbers: NDArray[np.int64], *, most: int) -> int:
-    """How many files' rows are held at once, so that they are about ``most`` rows."""
-    largest = int(np.bincount(numbers, counts).max(initial=1))
-    return max(1, most // max(1, largest))
-
-
-def _other(target: Dataset, source: Dataset) -> UsageError:
-    return UsageError(f"{target.store.uri} holds more than {source.store.uri}: give another --out")
-
-
-class _Writer:
-    """Writes the files of one part after the other."""
-
-    def __init__(self, catalogue: Catalogue, target: Dataset, *, schema: pa.Schema, token: str) -> None:
-        self.num_files = 0
-        self.num_bytes = 0
-        self._catalogue = catalogue
-        self._target = target
-        self._schema = schema
-        self._token = token
-
-    def write(self, part: int, rows: Gather, *, places: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
-        """Publish the files of a part: the segments at ``places``, each in the file of its number."""
-        tables = rows.rows(part, places)
-        ends = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="writer") as pool:
-            sizes = pool.map(lambda span: self._publish(places[span], tables[span]), starmap(slice, pairwise(ends)))
-            self.num_bytes += sum(sizes)
-        self.num_files += len(ends) - 1
-
-    def _publish(self, places: NDArray[np.int64], tables: Sequence[pa.Table]) -> int:
-        entries = self._catalogue.ledger.entries(places)
-        rows = pa.concat_tables(tables).replace_schema_metadata(self._schema.metadata)
-        self._check(rows, entries, places)
-        return self._target.publish_rows(rows, entries, token=self._token)
-
-    def _check(self, rows: pa.Table, entries: Sequence[Settled], places: NDArray[np.int64]) -> None:
-        """Nothing is written that is not what the footers of the old files said."""
-        owner = pa.array(np.repeat(np.arange(len(entries)), self._catalogue.num_rows(places)))
-        listed = {"video_id": [entry.video_id for entry in entries], "segment": [entry.segment for entry in entries]}
-        for name, values in listed.items():
-            column = pa.array(values, self._schema.field(name).type).take(owner)
-            if not rows[name].equals(pa.chunked_array([column])):
-                files = ", ".join(self._catalogue.names[file] for file in np.unique(self._catalogue.file[places])[:3])
-                raise ForeignFile(f"rows are not those that the footers list, in {files} or another of the old files")
+def _adopt(name: str, source: Dataset, target: Dataset, *, token: str) -> None:
+    """Take over a file of another dataset as it is, under the same name."""
+    target.files.fence(token).replace(name, source.store.read(name), version=target.store.version(name))
 
 
 def run_compact(uri: str, out: str, *, file_bytes: int, say: Callable[[str], None]) -> Compacted:

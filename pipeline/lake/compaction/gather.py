@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.lake.appended import Appended
 from pipeline.lake.compaction.row_places import Catalogue
-from pipeline.lake.dataset import Dataset
+from pipeline.lake.files import DatasetFiles
 
 RUNS = "_vidlake/compact"
 """Where no reader's glob looks; empty but while a dataset is compacted."""
@@ -61,8 +62,9 @@ class Layout:
 class Direct:
     """Reads the rows where they are."""
 
-    def __init__(self, source: Dataset, catalogue: Catalogue, *, schema: pa.Schema) -> None:
+    def __init__(self, source: Appended, catalogue: Catalogue, *, schema: pa.Schema) -> None:
         self._source = source
+        self.table = source.name
         self._catalogue = catalogue
         self._schema = schema
 
@@ -85,11 +87,12 @@ class Sorted:
     """Reads the rows once, and from then on from sorted runs."""
 
     def __init__(
-        self, direct: Direct, layout: Layout, target: Dataset, *, schema: pa.Schema, run_rows: int, token: str
+        self, direct: Direct, layout: Layout, target: DatasetFiles, *, schema: pa.Schema, run_rows: int, token: str
     ) -> None:
         """Write the runs, each of about ``run_rows`` rows, into ``target``."""
         self._catalogue = layout.catalogue
         self._target = target
+        self._table = direct.table
         self._schema = schema
         self._names: list[str] = []
         self._ends: list[NDArray[np.int64]] = []
@@ -109,12 +112,16 @@ class Sorted:
         for number, (name, ends) in enumerate(zip(self._names, self._ends, strict=True)):
             wanted = [at for at in np.flatnonzero(run == number).tolist() if counts[at]]
             if wanted:
-                piece = self._target.run_piece(name, int(ends[part]), int(ends[part + 1] - ends[part]))
+                piece = self._piece(name, int(ends[part]), int(ends[part + 1]))
                 first = 0
                 for at in wanted:
                     found[at] = piece.slice(first, counts[at])
                     first += counts[at]
         return found
+
+    def _piece(self, name: str, begin: int, end: int) -> pa.Table:
+        piece = self._target.read(name, lambda file: file.read_at(end - begin, begin))
+        return pa.ipc.open_stream(piece).read_all()
 
     def _write(self, direct: Direct, layout: Layout, is_inside: NDArray[np.bool_], *, token: str) -> None:
         places = layout.places[is_inside]
@@ -129,15 +136,23 @@ class Sorted:
             tables[first : first + len(some)] = [None] * len(some)  # its memory is wanted
             first += len(some)
             ends.append(sink.tell())
-        name = f"{RUNS}/{token}.{len(self._names)}.arrow"
-        self._target.publish_run(name, sink.getvalue().to_pybytes(), token=token)
+        name = f"{RUNS}/{token}.{self._table}.{len(self._names)}.arrow"
+        self._target.fence(token).replace(name, sink.getvalue().to_pybytes(), version=None)
         self._names.append(name)
         self._ends.append(np.array(ends, np.int64))
 
 
-def gather(source: Dataset, layout: Layout, target: Dataset, *, schema: pa.Schema, run_rows: int, token: str) -> Gather:
+def gather(
+    source: Appended, layout: Layout, target: DatasetFiles, *, schema: pa.Schema, run_rows: int, token: str
+) -> Gather:
     """The cheaper way to the rows of ``layout``: ``Direct``, or ``Sorted`` in runs of about ``run_rows`` rows."""
     direct = Direct(source, layout.catalogue, schema=schema)
     if not layout.is_scattered():
         return direct
     return Sorted(direct, layout, target, schema=schema, run_rows=run_rows, token=token)
+
+
+def clear_runs(target: DatasetFiles, *, token: str) -> None:
+    """Remove what a compaction, this one or one that was killed, has written down on the way."""
+    for name in target.store.list(RUNS):
+        target.fence(token).remove(name)

@@ -1,4 +1,4 @@
-"""Where the rows of each settled segment of a dataset lie, and which of them make one file: pure arithmetic."""
+"""Where the rows of each settled segment of a table lie, and which of them make one file: pure arithmetic."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.lake.dataset import Dataset
-from pipeline.lake.features_file import ROW_GROUP_ROWS, ForeignFile
+from pipeline.lake.appended import Appended
+from pipeline.lake.appended_file import ROW_GROUP_ROWS
+from pipeline.lake.files import ForeignFile
 from pipeline.lake.ledger import Ledger
 
 _ENTRY_BYTES = 170
@@ -20,14 +21,14 @@ _MOST_ENTRIES = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """The settled segments of a dataset as its footers tell, each once, sorted by video and segment.
+    """What an appended table settles as its footers tell, each segment once, sorted by video and segment.
 
     The arrays are parallel to the ledger's; ``place`` of a segment below means its place in them.
     """
 
     ledger: Ledger
     names: tuple[str, ...]
-    """The features files."""
+    """The files."""
     file: NDArray[np.int32]
     """Which of ``names`` holds the segment's rows."""
     first: NDArray[np.int64]
@@ -36,21 +37,21 @@ class Catalogue:
     """What it takes of a file, rows and footer, about."""
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Self:
+    def of(cls, table: Appended) -> Self:
         """What is settled now; what is settled later is not in it.
 
         Raises:
-            ForeignFile: a features file does not hold what its footer lists.
+            ForeignFile: a file does not hold what its footer lists.
         """
         names: list[str] = []
         files, firsts, sizes = [np.empty(0, np.int32)], [np.empty(0, np.int64)], [np.empty(0)]
 
         def settled() -> Iterator[pa.Table]:
-            for name, footer in dataset.footers():
+            for name, footer in table.footers():
                 entries = footer.settled()
                 counts = entries["num_samples"].to_numpy().astype(np.int64)
                 if counts.sum() != footer.num_rows:
-                    raise ForeignFile(f"{dataset.store.uri}/{name} is damaged: its footer lists other rows than it has")
+                    raise ForeignFile(f"{footer.uri} is damaged: its footer lists other rows than it has")
                 files.append(np.full(len(counts), len(names), np.int32))
                 firsts.append(np.cumsum(counts) - counts)
                 sizes.append(counts * (footer.data_bytes / max(1, footer.num_rows)) + _ENTRY_BYTES)

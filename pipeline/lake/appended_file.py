@@ -1,36 +1,28 @@
-"""Features files: a row a sample, and a footer that lists the segments which the file settles, with or without rows."""
+"""A file of an appended table: rows, and a footer that lists what the file settles, with or without rows."""
 
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import __version__
-from pipeline.errors import RunError
 from pipeline.lake import earlier_versions
-from pipeline.lake.config import DatasetConfig
+from pipeline.lake.files import ForeignFile
 from pipeline.records.documents import Document, document_of
-from pipeline.records.rows import feature_table, table_of
-from pipeline.records.schemas import SETTLED, features_schema
-from pipeline.records.segments import Settled
+from pipeline.records.rows import table_of
+from pipeline.records.schemas import SETTLED
+from pipeline.records.settled import Settled
+from pipeline.records.tables import METADATA_KEY
 
-_METADATA_KEY = b"vidlake"
 _SETTLED_KEY = b"vidlake.settled"
 ROW_GROUP_ROWS = 1024
 
 
-class ForeignFile(RunError):
-    """A file in a folder of the dataset that is not ours, or no longer whole."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footer:
-    """What a features file says of itself."""
+    """What a file says of itself."""
 
     uri: str
     settled_json: bytes
@@ -52,46 +44,18 @@ class Footer:
             raise _foreign(self.uri, "its list of segments is damaged") from None
 
 
-def describe(config: DatasetConfig, *, weights: str) -> Document:
-    """The document under ``vidlake`` in every features file, and in ``_vidlake/config.json``."""
-    return {
-        **config.to_json(),
-        "weights": weights,
-        "fingerprint": config.fingerprint,
-        "versions": {
-            "vidlake": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("av", "torch", "torchvision", "timm", "pyarrow", "ray")},
-        },
-    }
-
-
-def features_file(
-    embedded: pa.Table | None, entries: Sequence[Settled], config: DatasetConfig, *, weights: str
-) -> pa.Buffer:
-    """A features file's bytes: the rows of ``EMBEDDED`` (``None``: no rows) and the ``SETTLED`` entries."""
-    metadata = metadata_of(describe(config, weights=weights))
-    schema = features_schema(config.model.dim, dtype=config.dtype, metadata=metadata)
-    return file_of(schema.empty_table() if embedded is None else feature_table(embedded, schema=schema), entries)
-
-
-def metadata_of(document: Document) -> dict[bytes, bytes]:
-    """The document that ``describe`` made, as the metadata of a features file's schema."""
-    return {_METADATA_KEY: json.dumps(document).encode()}
-
-
 def file_of(rows: pa.Table, entries: Sequence[Settled]) -> pa.Buffer:
-    """A features file's bytes: rows under their schema's metadata, and ``SETTLED`` entries in the same order."""
+    """The bytes of a file: rows under their schema's metadata, and the entries that they belong to, in their order."""
     sink = pa.BufferOutputStream()
-    # DuckDB 2.0 reads byte-stream-split float32, but not float16.
-    split = ["feature.list.element"] if _holds_float32(rows.schema) else False
+    fields = list(rows.schema)
     with pq.ParquetWriter(
         sink,
         rows.schema,
         compression="zstd",
-        use_dictionary=["video_id", "uri", "time_base"],
-        write_statistics=[name for name in rows.schema.names if name != "feature"],
-        use_byte_stream_split=split,
+        use_dictionary=[field.name for field in fields if pa.types.is_string(field.type)],
+        write_statistics=[field.name for field in fields if _is_ordered(field.type)],
+        # DuckDB 2.0 reads byte-stream-split float32, but not float16.
+        use_byte_stream_split=[f"{field.name}.list.element" for field in fields if _is_vector(field.type)] or False,
     ) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         # Beside the schema and not in it: Parquet keeps what is in the schema twice.
@@ -100,7 +64,7 @@ def file_of(rows: pa.Table, entries: Sequence[Settled]) -> pa.Buffer:
 
 
 def read_footer(file: pa.NativeFile, *, uri: str) -> Footer:
-    """What a features file says of itself; its rows are left alone.
+    """What a file says of itself; its rows are left alone.
 
     Raises:
         ForeignFile: it is not one of ours.
@@ -116,13 +80,13 @@ def read_footer(file: pa.NativeFile, *, uri: str) -> Footer:
 
 
 def read_description(file: pa.NativeFile, *, uri: str) -> Document:
-    """The document that ``describe`` made. Raises as ``read_footer`` does."""
-    value = _value(_metadata(file, uri=uri), _METADATA_KEY, uri=uri)
+    """The document that says how a file's rows were made. Raises as ``read_footer`` does."""
+    value = _value(_metadata(file, uri=uri), METADATA_KEY, uri=uri)
     return document_of(_parsed(value, uri=uri), name="the configuration")
 
 
 def read_rows(file: pa.NativeFile, spans: Sequence[tuple[int, int]], *, schema: pa.Schema, uri: str) -> list[pa.Table]:
-    """The rows of each span, its first row and how many, of a features file in the columns of ``schema``.
+    """The rows of each span, its first row and how many, of a file in the columns of ``schema``.
 
     Raises as ``read_footer`` does.
     """
@@ -178,9 +142,14 @@ def _parsed(document: bytes, *, uri: str) -> object:
         raise _foreign(uri, "it is damaged") from None
 
 
-def _holds_float32(schema: pa.Schema) -> bool:
-    return bool(schema.field("feature").type.value_type == pa.float32())
+def _is_vector(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32())
+
+
+def _is_ordered(kind: pa.DataType) -> bool:
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _foreign(uri: str, what: str) -> ForeignFile:
-    return ForeignFile(f"{uri} cannot be among the features, for {what}: move it elsewhere and run the command again")
+    folder = uri.rpartition("/")[0].rpartition("/")[2]
+    return ForeignFile(f"{uri} cannot be among the {folder}, for {what}: move it elsewhere and run the command again")
