@@ -1,6 +1,7 @@
 """From INPUT words to sources: what is listed, in which order, and what is refused."""
 
 import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -18,7 +19,7 @@ from pipeline.storage.reader import Identity
 from pipeline.storage.retry import RetryPolicy
 from pipeline.storage.schemes import stat
 
-QUICK = RetryPolicy(attempts=2, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)
+QUICK = RetryPolicy(attempts=2, patience_s=0.0, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)
 SECRET = "s3cr3t"
 
 
@@ -301,6 +302,20 @@ def test_store_that_stays_busy_fails_the_run_and_no_video(archive: Path, site: s
     with pytest.raises(StorageError, match="503") as caught:
         list(Inputs([str(archive / "list.txt")], retry=QUICK))
     assert SECRET not in str(caught.value)
+
+
+def test_every_server_that_fails_is_named_once(archive: Path, site: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        absent = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        names = [f"{site}/busy-1.mp4", f"{absent}/1.mp4", f"{site}/b.mp4", f"{absent}/2.mp4?sig={SECRET}", "b.mp4"]
+        (archive / "list.txt").write_text("\n".join(names))
+        with pytest.raises(StorageError, match=f"{site}/busy-1.mp4: HTTP 503 .*{absent}/1.mp4: connection") as caught:
+            list(Inputs([str(archive / "list.txt")], retry=QUICK))
+    message = str(caught.value)
+    assert (message.count(site), message.count(absent)) == (1, 1)
+    assert message.endswith("; run the same command again once they answer")
+    assert SECRET not in message
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "txt"])
