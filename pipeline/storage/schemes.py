@@ -49,8 +49,10 @@ def require_scheme(locator: str) -> None:
     """Make sure that the address' store can be read at all.
 
     Raises:
-        UsageError: the scheme is unknown, or its driver is not installed.
+        UsageError: it is empty, the scheme is unknown, or its driver is not installed.
     """
+    if not locator:  # which would be the current folder, and is a variable of a script that is not set
+        raise UsageError("an INPUT is empty: give a file, a folder, a pattern, a manifest or an address")
     _objects_of(locator)
 
 
