@@ -198,9 +198,11 @@ def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
     pytest.fail(f"the store's server did not answer within {STARTS_WITHIN_S} s")
 
 
-Fault = Literal["500", "503", "expired", "reset", "truncate", "lose the answer"]
-"""``expired``: so it says of our token; ``truncate``: half of the body, and the connection ends; ``lose the answer``:
-the store has done it by then."""
+Fault = Literal[
+    "400", "405", "406", "408", "410", "418", "429", "500", "503", "expired", "reset", "truncate", "lose the answer"
+]
+"""A number: of the answer; ``expired``: so it says of our token; ``truncate``: half of the body, and the connection
+ends; ``lose the answer``: the store has done it by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,8 +258,9 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.server.next_fault(self.command)
-        if fault in ("500", "503"):
-            self._answer(int(fault), [], b"<Error><Code>ServerBusy</Code></Error>")
+        if fault is not None and fault.isdecimal():
+            code = "ServerBusy" if int(fault) >= 500 else "Oddity"
+            self._answer(int(fault), [], f"<Error><Code>{code}</Code></Error>".encode())
             return
         if fault == "expired":
             self._answer(http.client.FORBIDDEN, [], b"<Error><Code>ExpiredToken</Code></Error>")

@@ -35,6 +35,7 @@ MOST_LAYERS = 7
 # A library, and the only modules that may import it; a home that ends in a dot is a package with all that is in it.
 HOMES = {
     "obstore": ("pipeline.storage.buckets.",),
+    "httpx": ("pipeline.storage.http_object",),
     "av": ("pipeline.media.",),
     "torch": ("pipeline.models.",),
     "torchvision": ("pipeline.models.",),
@@ -58,7 +59,7 @@ MOST_ENTRIES = 18
 """Of ``pipeline/`` itself: what one look takes in."""
 
 # What the decoder's child process must never load: it is started for every worker, and again after every crash.
-TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "aiohttp", "obstore")
+TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "httpx", "obstore")
 
 
 def module_name(path: Path) -> str:
@@ -202,6 +203,19 @@ def test_a_heavy_library_stays_at_home(library: str) -> None:
     ]
 
     assert not strays, f"{strays} import {library}, whose home is {HOMES[library]}"
+
+
+def test_a_dataset_does_not_know_what_it_lies_in() -> None:
+    """The rooms of the lake ask a backend; what a bucket is, only publishing knows."""
+    knowing = [
+        name
+        for name, path in PIPELINE.items()
+        if name.startswith("pipeline.lake.")
+        and not name.startswith("pipeline.lake.publishing.")
+        and any(is_within(target, "pipeline.storage.buckets") for target in imported_names(path))
+    ]
+
+    assert knowing == []
 
 
 def test_nobody_imports_serve_from_ray() -> None:

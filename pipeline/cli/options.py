@@ -149,6 +149,8 @@ def request_of(words: ExtractWords) -> ExtractRequest:
     Raises:
         UsageError: one of the words does not parse.
     """
+    if words["out"] == "":  # a variable of a script that is not set
+        raise UsageError("--out is empty: give a folder, s3://, gs://, az:// or abfs(s)://")
     cluster = run_options_of(words)
     run = replace(
         cluster,

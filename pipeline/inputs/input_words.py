@@ -19,7 +19,7 @@ from pipeline.storage.addresses import canonical_uri, is_in_bucket, is_local
 from pipeline.storage.buckets.listing import BucketListing, Found
 from pipeline.storage.local_listing import Listing
 from pipeline.storage.reader import Identity
-from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
+from pipeline.storage.retry import DEFAULT_RETRY, NoAnswer, RetryPolicy
 from pipeline.storage.schemes import require_scheme, stat
 
 _STAT_THREADS = 32
@@ -84,8 +84,9 @@ class Inputs:
             else:
                 ahead.append(pool.submit(self._source, entry))
             while ahead and (len(ahead) > _STATS_AHEAD or _is_ready(ahead[0])):
-                yield _result(ahead.popleft())
-        yield from map(_result, ahead)
+                yield _next(ahead)
+        while ahead:
+            yield _next(ahead)
 
     def _source(self, entry: Entry) -> Source:
         try:
@@ -207,8 +208,16 @@ def _is_ready(pending: Future[Source] | Source) -> bool:
     return isinstance(pending, Source) or pending.done()
 
 
-def _result(pending: Future[Source] | Source) -> Source:
-    return pending if isinstance(pending, Source) else pending.result()
+def _next(ahead: deque[Future[Source] | Source]) -> Source:
+    """The first result; where its store does not answer, the error names all stores that do not."""
+    pending = ahead.popleft()
+    try:
+        return pending if isinstance(pending, Source) else pending.result()
+    except NoAnswer as error:
+        # What is being asked by now has as little patience left; what is not yet asked need not be.
+        asked = [other for other in ahead if isinstance(other, Future) and not other.cancel()]
+        errors = [other.exception() for other in asked]
+        raise NoAnswer.of_all([error, *(each for each in errors if isinstance(each, NoAnswer))]) from None
 
 
 def _united(manifests: Sequence[Manifest]) -> list[pa.Field]:

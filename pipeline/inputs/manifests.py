@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any, BinaryIO, NoReturn
 from urllib.parse import urljoin, urlsplit
@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, UsageError
+from pipeline.inputs.csv_columns import CsvColumn
 from pipeline.storage.addresses import canonical_uri, is_in_bucket, is_local
 from pipeline.storage.reader import Identity, RangesFile
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
@@ -69,8 +70,7 @@ class Manifest:
         self._locator = self.uri if is_local(locator) else locator
         self._format = _format(locator)
         self._retry = retry
-        with self._open() as file:
-            self._schema = _plain(self._read_schema(file))
+        self._schema = _plain(self._read_schema())
         self._check_columns(reserved)
         self.fields: list[pa.Field] = [field for field in self._schema if field.name not in _OWN_COLUMNS]
         checked = self._entries([name for name in self._schema.names if name in _OWN_COLUMNS])
@@ -115,6 +115,8 @@ class Manifest:
         return uri if is_local(text) else text
 
     def _seconds(self, value: object, *, name: str, row: int) -> Fraction | None:
+        if isinstance(value, str):  # in a CSV file, where a column of its own type would lose an id's zeros
+            value = _number(value)
         if value is None:
             return None
         if not isinstance(value, int | float | Decimal) or not math.isfinite(value) or value < 0:
@@ -134,16 +136,25 @@ class Manifest:
         if not pa.types.is_string(self._schema.field("uri").type):
             self._refuse("column uri must be text")
         for name in _RANGE_COLUMNS:
-            if name in names and not _is_number(self._schema.field(name).type):
+            if self._format == "parquet" and name in names and not _is_number(self._schema.field(name).type):
                 self._refuse(f"column {name} must be numbers: seconds from the video's start")
 
-    def _read_schema(self, file: BinaryIO) -> pa.Schema:
+    def _read_schema(self) -> pa.Schema:
         if self._format == "txt":
             return pa.schema([("uri", pa.string())])
         if self._format == "parquet":
-            return pq.ParquetFile(file).schema_arrow
-        # The whole file, because its last row may be the one that makes a column text.
-        return pa_csv.read_csv(file, **_csv_options({"uri": pa.string()})).schema
+            with self._open() as file:
+                return pq.ParquetFile(file).schema_arrow
+        with self._open() as file:
+            names = pa_csv.open_csv(file, **_csv_options({})).schema.names
+        columns = [CsvColumn(name) for name in names if name not in _OWN_COLUMNS and names.count(name) == 1]
+        # To the last row, which may be the one that makes a column text.
+        with self._open() as file:
+            for batch in pa_csv.open_csv(file, **_csv_options(dict.fromkeys(names, pa.string()))):
+                for column in columns:
+                    column.add(batch.column(column.name).to_pylist())
+        kinds = {column.name: column.kind for column in columns}
+        return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
 
     def _batches(self, file: BinaryIO, columns: list[str]) -> Iterator[pa.RecordBatch]:
         if self._format == "txt":
@@ -189,7 +200,8 @@ def _format(locator: str) -> str:
 def _csv_options(types: dict[str, pa.DataType], *, columns: list[str] | None = None) -> dict[str, object]:
     return {
         "parse_options": pa_csv.ParseOptions(newlines_in_values=True),
-        "convert_options": pa_csv.ConvertOptions(column_types=types, include_columns=columns or []),
+        # What is empty is no number; all else is written down, be it ``NaN``, ``null`` or ``NA``.
+        "convert_options": pa_csv.ConvertOptions(column_types=types, include_columns=columns or [], null_values=[""]),
     }
 
 
@@ -216,6 +228,16 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_null(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
     return kind
+
+
+def _number(text: str) -> Decimal | str | None:
+    """The number that a field holds; ``None``: it is empty, or says that there is none; else the text itself."""
+    if text.strip().lower() in ("", "na", "n/a", "nan", "null", "none"):
+        return None
+    try:
+        return Decimal(text.strip())
+    except InvalidOperation:
+        return text
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -62,6 +62,12 @@ def is_in_bucket(text: str) -> bool:
     return place_of(text) is Place.BUCKET
 
 
+def store_of(uri: str) -> str:
+    """What answers, or does not, for a canonical URI: a server, a bucket, or this machine's file system."""
+    scheme, mark, rest = uri.partition("://")
+    return f"{scheme}{mark}{rest.partition('/')[0]}" if mark else "/"
+
+
 def canonical_uri(text: str) -> str:
     """The form of an address that identifies a video and holds no secret.
 

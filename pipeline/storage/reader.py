@@ -22,18 +22,26 @@ class Identity:
     etag: str | None = None
     mtime_ns: int | None = None
 
+    @property
+    def strong_etag(self) -> str | None:
+        """An etag that no other content has; a weak one may differ from answer to answer of the same object."""
+        return None if self.etag is None or self.etag.startswith(("W/", "w/")) else self.etag
+
     def differs_from(self, other: "Identity") -> bool:
         """Whether both say something that cannot be true of the same content."""
         if None not in (self.size_bytes, other.size_bytes) and self.size_bytes != other.size_bytes:
             return True
-        if self.etag is not None and other.etag is not None:
-            return self.etag != other.etag
+        if self.strong_etag is not None and other.strong_etag is not None:
+            return self.strong_etag != other.strong_etag
         return None not in (self.mtime_ns, other.mtime_ns) and self.mtime_ns != other.mtime_ns
 
 
 def video_id(uri: str, identity: Identity) -> str:
-    """A stable id of 20 hexadecimal digits: of the canonical URI, the size, and the etag or else the mtime."""
-    version = identity.mtime_ns if identity.etag is None else identity.etag
+    """A stable id of 20 hexadecimal digits: of the canonical URI, the size, and the etag or else the mtime.
+
+    A weak etag counts only where there is nothing else.
+    """
+    version = next((each for each in (identity.strong_etag, identity.mtime_ns) if each is not None), identity.etag)
     document = json.dumps([uri, identity.size_bytes, version])
     return hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 

@@ -49,8 +49,10 @@ def require_scheme(locator: str) -> None:
     """Make sure that the address' store can be read at all.
 
     Raises:
-        UsageError: the scheme is unknown, or its driver is not installed.
+        UsageError: it is empty, the scheme is unknown, or its driver is not installed.
     """
+    if not locator:  # which would be the current folder, and is a variable of a script that is not set
+        raise UsageError("an INPUT is empty: give a file, a folder, a pattern, a manifest or an address")
     _objects_of(locator)
 
 
@@ -85,17 +87,13 @@ class _FileObjects(_Objects):
 class _WebObjects(_Objects):
     @override
     def require_driver(self, locator: str) -> None:
-        try:
-            import aiohttp  # noqa: F401 (the driver, which only remote archives need)
-        except ImportError:
-            scheme = scheme_of(locator)
-            raise UsageError(f"{scheme}:// needs a driver that is not installed: pip install 'fsspec[http]'") from None
+        pass
 
     @override
     def identify(self, locator: str, *, retry: RetryPolicy) -> Identity:
-        from pipeline.storage.http_reader import identify
+        from pipeline.storage.http_object import HttpObject
 
-        return identify(locator, retry=retry)
+        return HttpObject(locator, retry=retry).identify()
 
     @override
     def open(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> Reader:

@@ -36,7 +36,7 @@ from pipeline.storage.buckets.bucket import Bucket
 from pipeline.storage.retry import RetryPolicy
 from pipeline.storage.schemes import stat
 
-QUICK = RetryPolicy(attempts=2, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)
+QUICK = RetryPolicy(attempts=2, patience_s=0.0, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["b.mp4", "a/2.ts", "a/1.csv", "a.mkv", "a/deep/x.mp4", ".hidden.mp4", ".git/y.mp4", "[1].mp4"]
 EVERYTHING = ["[1].mp4", "a.mkv", "a/1.csv", "a/2.ts", "a/deep/x.mp4", "b.mp4"]

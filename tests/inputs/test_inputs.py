@@ -1,6 +1,7 @@
 """From INPUT words to sources: what is listed, in which order, and what is refused."""
 
 import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -14,11 +15,12 @@ import pytest
 from pipeline.errors import StorageError, UsageError
 from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import Source
+from pipeline.lake.dataset import Dataset
 from pipeline.storage.reader import Identity
 from pipeline.storage.retry import RetryPolicy
 from pipeline.storage.schemes import stat
 
-QUICK = RetryPolicy(attempts=2, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)
+QUICK = RetryPolicy(attempts=2, patience_s=0.0, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)
 SECRET = "s3cr3t"
 
 
@@ -147,6 +149,17 @@ def test_word_that_matches_nothing_is_a_usage_error(archive: Path, word: str) ->
         Inputs([str(archive / word)])
 
 
+def test_an_empty_word_is_a_usage_error_and_not_the_current_folder(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(archive)
+    for words in ([""], ["b.mp4", ""]):
+        with pytest.raises(UsageError, match="INPUT is empty"):
+            Inputs(words)
+    with pytest.raises(UsageError, match="address is empty"):
+        Dataset.at("")
+
+
 def test_scheme_without_a_reader_is_a_usage_error_that_names_it() -> None:
     with pytest.raises(UsageError, match="s4://") as caught:
         Inputs([f"s4://me:{SECRET}@bucket/a.mp4"])
@@ -204,6 +217,64 @@ def test_addresses_that_look_like_numbers_stay_text(archive: Path) -> None:
     assert listed([archive / "list.csv"], below=archive) == ["007"]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param(["007", "8", "12"], id="leading-zeros"),
+        pytest.param(["1e5", "2e5"], id="exponents"),
+        pytest.param(["1", "NaN", "3"], id="nan-among-numbers"),
+        pytest.param(["nan", "inf", "-inf"], id="no-numbers-that-are-words-for-some"),
+        pytest.param(["null", "NULL", "NA", "N/A", "None"], id="words-for-nothing"),
+        pytest.param(["true", "false"], id="truth"),
+        pytest.param(["2024-05-01", "2024-05-02"], id="dates"),
+        pytest.param(["2024-05-01 10:00:00", "2024-05-01T10:00:00Z"], id="times"),
+        pytest.param(["10:30", "11:45:10"], id="times-of-day"),
+        pytest.param(["1.10", "1.9"], id="versions"),
+        pytest.param(["12345678901234567890", "1"], id="longer-than-an-integer"),
+        pytest.param(["9007199254740993", "0.5"], id="longer-than-a-fraction-can-hold"),
+        pytest.param(["+49", "-0", "1,5", "1_000", " 7", "0x1f", "½"], id="other-ways-to-write-numbers"),
+        pytest.param(["1.", ".5"], id="points-without-digits"),
+    ],
+)
+def test_a_csv_field_stays_as_it_is_written(archive: Path, fields: list[str]) -> None:
+    lines = [f'b.mp4#{index},"{field}"' for index, field in enumerate(fields)]
+    (archive / "list.csv").write_text("\n".join(["uri,id", *lines]))
+    inputs = Inputs([str(archive / "list.csv")], retry=QUICK)
+    assert inputs.fields == [pa.field("id", pa.string())]
+    assert [source.columns["id"] for source in inputs] == fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "values"),
+    [
+        pytest.param(["3", "", "-40", "0"], pa.int64(), [3, None, -40, 0], id="whole"),
+        pytest.param(["9223372036854775807"], pa.int64(), [2**63 - 1], id="the-largest"),
+        pytest.param(["0.5", "", "-2.25", "1.0"], pa.float64(), [0.5, None, -2.25, 1.0], id="fractions"),
+        pytest.param(["0", "0.5", "1"], pa.float64(), [0.0, 0.5, 1.0], id="mixed"),
+        pytest.param(["", ""], pa.string(), ["", ""], id="nothing"),
+        pytest.param(["", "x"], pa.string(), ["", "x"], id="text"),
+    ],
+)
+def test_csv_numbers_are_numbers(archive: Path, fields: list[str], kind: pa.DataType, values: list[object]) -> None:
+    lines = [f"b.mp4#{index},{field}" for index, field in enumerate(fields)]
+    (archive / "list.csv").write_text("\n".join(["uri,n", *lines]))
+    inputs = Inputs([str(archive / "list.csv")], retry=QUICK)
+    assert inputs.fields == [pa.field("n", kind)]
+    assert [source.columns["n"] for source in inputs] == values
+
+
+def test_csv_seconds_may_be_written_in_any_way(archive: Path) -> None:
+    rows = ["uri,start_s,end_s", "b.mp4,0,1.10", "b.mp4,1e-1,007", "b.mp4,NA,", "b.mp4, 2 ,NaN"]
+    (archive / "list.csv").write_text("\n".join(rows))
+    sources = list(Inputs([str(archive / "list.csv")]))
+    assert [(source.start_s, source.end_s) for source in sources] == [
+        (Fraction(0), Fraction(11, 10)),
+        (Fraction(1, 10), Fraction(7)),
+        (None, None),
+        (Fraction(2), None),
+    ]
+
+
 def test_the_last_row_may_decide_a_columns_type(archive: Path) -> None:
     rows = ["uri,label", *(f"b.mp4#{index:030d},{index}" for index in range(60_000)), "b.mp4,unknown"]
     (archive / "list.csv").write_text("\n".join(rows))
@@ -242,7 +313,7 @@ def test_one_video_may_be_listed_with_several_ranges(archive: Path) -> None:
         pytest.param("uri,status\na,1\n", "vidlake's own; rename them: status", id="reserved-column"),
         pytest.param("uri,start_s\na,-1\n", "row 1: start_s must be", id="negative-start"),
         pytest.param("uri,start_s\na,1\nb,inf\n", "row 2: start_s must be", id="endless-start"),
-        pytest.param("uri,start_s\na,soon\n", "column start_s must be numbers", id="text-as-start"),
+        pytest.param("uri,start_s\na,soon\n", "row 1: start_s must be", id="text-as-start"),
         pytest.param("uri,start_s,end_s\na,1,2\nb,2,2\n", "row 2: end_s must be greater", id="empty-range"),
         pytest.param("uri,end_s\na,0\n", "row 1: end_s must be greater", id="range-that-ends-at-zero"),
         pytest.param("uri,n\ns4://b/a,1\n", "row 1: s4://", id="unknown-scheme"),
@@ -301,6 +372,20 @@ def test_store_that_stays_busy_fails_the_run_and_no_video(archive: Path, site: s
     with pytest.raises(StorageError, match="503") as caught:
         list(Inputs([str(archive / "list.txt")], retry=QUICK))
     assert SECRET not in str(caught.value)
+
+
+def test_every_server_that_fails_is_named_once(archive: Path, site: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        absent = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        names = [f"{site}/busy-1.mp4", f"{absent}/1.mp4", f"{site}/b.mp4", f"{absent}/2.mp4?sig={SECRET}", "b.mp4"]
+        (archive / "list.txt").write_text("\n".join(names))
+        with pytest.raises(StorageError, match=f"{site}/busy-1.mp4: HTTP 503 .*{absent}/1.mp4: connection") as caught:
+            list(Inputs([str(archive / "list.txt")], retry=QUICK))
+    message = str(caught.value)
+    assert (message.count(site), message.count(absent)) == (1, 1)
+    assert message.endswith("; run the same command again once they answer")
+    assert SECRET not in message
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "txt"])

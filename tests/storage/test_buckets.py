@@ -14,7 +14,7 @@ from pipeline.storage.reader import Gone
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 from pipeline.storage.schemes import open_reader, stat
 
-QUICK = RetryPolicy(attempts=4, wait_initial_s=0.01, wait_max_s=0.02, jitter_s=0.0)
+QUICK = RetryPolicy(attempts=4, patience_s=0.0, wait_initial_s=0.01, wait_max_s=0.02, jitter_s=0.0)
 CONTENT = bytes(range(256)) * 20_000
 ODD_NAMES = ["a b.mp4", "50%25.mp4", "ü.mp4", "a#b?c=d&&.mp4", "[1].mp4", 'quo"te.mp4', "~+:;@!$',().mp4"]
 
@@ -154,6 +154,39 @@ def test_what_lasts_is_a_storage_error(proxy: FaultyProxy, bucket: str, ask: str
     proxy.outage = outage
     with pytest.raises(StorageError, match="run the same command again once the store answers"):
         asked[ask]()
+
+
+@pytest.mark.parametrize("answer", ["400", "405", "406", "410", "418"])
+def test_an_answer_about_one_object_is_unreadable_at_once(proxy: FaultyProxy, bucket: str, answer: Fault) -> None:
+    uri = f"{bucket}/a"
+    whole(bucket).put("a", CONTENT)
+    with open_reader(uri) as reader:
+        proxy.outage = answer
+        proxy.passed.clear()
+        for ask in (lambda: stat(uri), lambda: open_reader(uri), lambda: reader.read_at(0, 5)):
+            with pytest.raises(Unreadable, match=answer):
+                ask()
+    assert len(proxy.passed) <= 8
+
+
+@pytest.mark.parametrize("answer", ["408", "429", "503"])
+def test_an_answer_about_the_store_is_tried_again_and_then_stops_the_run(
+    proxy: FaultyProxy, bucket: str, answer: Fault
+) -> None:
+    whole(bucket).put("a", CONTENT)
+    proxy.outage = answer
+    with pytest.raises(StorageError, match=answer):
+        stat(f"{bucket}/a", retry=QUICK)
+    proxy.outage = None
+    proxy.faults.append(answer)
+    assert stat(f"{bucket}/a", retry=QUICK).size_bytes == len(CONTENT)
+
+
+@pytest.mark.parametrize("answer", ["400", "405"])
+def test_a_listing_that_is_refused_is_no_verdict_on_a_video(proxy: FaultyProxy, bucket: str, answer: Fault) -> None:
+    proxy.outage = answer
+    with pytest.raises(StorageError, match=answer):
+        list(whole(bucket).objects("", retry=QUICK))
 
 
 def test_a_store_that_is_not_there_is_a_storage_error(store: ObjectStore, bucket: str) -> None:

@@ -11,7 +11,7 @@ from pipeline.inputs.input_words import Inputs
 from pipeline.storage.buckets.credentials import Address, azure_settings
 from pipeline.storage.retry import RetryPolicy
 
-QUICK = RetryPolicy(attempts=2, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)
+QUICK = RetryPolicy(attempts=2, patience_s=0.0, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)
 SECRET = "c2VjcmV0"
 BLOB = "blob.core.windows.net"
 

@@ -26,9 +26,11 @@ def backend_at(uri: str) -> Backend:
         Nothing has been asked of the place yet: that it exists, answers and takes files is for ``ensure_writable``.
 
     Raises:
-        UsageError: datasets cannot be kept there, or the library for it is not installed, or the environment lacks
-            its account or credentials.
+        UsageError: it is empty, datasets cannot be kept there, the library for it is not installed, or the environment
+            lacks its account or credentials.
     """
+    if not uri:  # which would be the current folder, and is a variable of a script that is not set
+        raise UsageError("the dataset's address is empty: give a folder, s3://, gs://, az:// or abfs(s)://")
     place = place_of(uri)
     backend = None if place is None else _BACKENDS.get(place)
     if backend is None:

@@ -46,7 +46,7 @@ from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 REGISTER = f"{LEASES}/register.json"
 INTENTS = f"{LEASES}/intents"
 _AGAIN_AFTER_S = 0.2
-_HASTE = RetryPolicy(attempts=3, timeout_s=5.0)
+_HASTE = RetryPolicy(patience_s=5.0)
 
 
 class BucketLease(Lease):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import Unreadable
 from pipeline.storage.buckets.credentials import Address, connect, environment
-from pipeline.storage.buckets.errors import CredentialsRefused, is_no_bucket, verdict
+from pipeline.storage.buckets.errors import CredentialsRefused, is_no_bucket, is_without_words, verdict
 from pipeline.storage.reader import Identity
-from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy, Transient, persistently
+from pipeline.storage.retry import DEFAULT_RETRY, Nonsense, RetryPolicy, Transient, persistently
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -77,7 +77,9 @@ class Bucket:
         def ask() -> Identity:
             try:
                 return _identity(obstore.head(self._reads, key))
-            except (FileNotFoundError, obstore.exceptions.PermissionDeniedError):
+            except (FileNotFoundError, obstore.exceptions.BaseError) as error:
+                if not is_without_words(error):
+                    raise
                 # A HEAD's answer has no body, and so does not say whether the bucket or the object is meant.
                 return _identity(obstore.get(self._reads, key, options={"range": (0, 1)}).meta)
 
@@ -112,7 +114,7 @@ class Bucket:
         def ask() -> bytes:
             data = obstore.get(self._reads, key, options=options).bytes().to_bytes()
             if len(data) != end - start:
-                raise Transient(f"the store answered {len(data)} bytes where {end - start} were asked for")
+                raise Nonsense(f"the store answered {len(data)} bytes where {end - start} were asked for")
             return data
 
         return self._ask(ask, key=key, retry=retry)

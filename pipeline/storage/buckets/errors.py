@@ -27,10 +27,32 @@ _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDele
 _ARCHIVED = frozenset({"InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"})
 # A refusal with one of these is about who asks, whichever the object.
 _ABOUT_US = frozenset(
-    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
-    | {"RequestTimeTooSkewed", "AccountProblem", "AllAccessDisabled", "InvalidSecurity", "NotSignedUp"}
-    | {"AuthenticationFailed", "AuthorizationFailure", "InvalidAuthenticationInfo", "NoAuthenticationInformation"}
-    | {"InsufficientAccountPermissions", "AccountIsDisabled", "AuthenticationRequired"}
+    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken"}
+    | {"TokenRefreshRequired", "RequestTimeTooSkewed", "AccountProblem", "AllAccessDisabled", "InvalidSecurity"}
+    | {"NotSignedUp", "AuthenticationFailed", "AuthorizationFailure", "InvalidAuthenticationInfo"}
+    | {"NoAuthenticationInformation", "InsufficientAccountPermissions", "AccountIsDisabled", "AuthenticationRequired"}
+)
+# Client errors by their number that pass, or are about the store: it is busy, or what we sent did not arrive whole.
+_MAY_PASS = frozenset(
+    {
+        "RequestTimeout",
+        "IncompleteBody",
+        "BadDigest",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "OperationAborted",
+    }
+    | {"ConditionalRequestConflict", "OperationTimedOut", "Md5Mismatch"}
+)
+_MAY_PASS_STATUS = frozenset(
+    {
+        http.client.PROXY_AUTHENTICATION_REQUIRED,
+        http.client.REQUEST_TIMEOUT,
+        http.client.MISDIRECTED_REQUEST,
+        http.client.TOO_EARLY,
+        http.client.TOO_MANY_REQUESTS,
+    }
 )
 
 
@@ -40,6 +62,13 @@ class BucketRefused(StorageError):
 
 class CredentialsRefused(BucketRefused):
     """It does not know us, or no longer."""
+
+
+def is_without_words(error: Exception) -> bool:
+    """Whether it is a refusal whose answer, as that to a HEAD, does not say what is refused."""
+    status = _status(error)
+    is_refusal = isinstance(error, FileNotFoundError) or (status is not None and status // 100 == 4)
+    return is_refusal and _code(error) is None
 
 
 def is_no_bucket(error: Exception) -> bool:
@@ -69,7 +98,8 @@ def verdict(
     if isinstance(error, PreconditionError):
         return Changed(uri, "replaced or modified since it was listed")
     refused = _refused(error, uri=uri, bucket_uri=bucket_uri, what_to_set=WHAT_TO_SET[family], is_listing=is_listing)
-    return refused or _about_the_object(error, uri=uri) or Transient(_words(error))
+    about_the_object = None if is_listing else _about_the_object(error, uri=uri)
+    return refused or about_the_object or Transient(_words(error))
 
 
 def _refused(
@@ -102,9 +132,12 @@ def _about_the_object(error: Exception, *, uri: str) -> Unreadable | None:
         return Gone(uri, "does not exist")
     if _code(error) in _ARCHIVED:
         return Unreadable(uri, "archived: bring it back from the archive tier first")
-    if _status(error) == http.client.FORBIDDEN:
+    status = _status(error)
+    if status == http.client.FORBIDDEN:
         return Unreadable(uri, "permission denied")
-    return None
+    if status is None or status // 100 != 4 or status in _MAY_PASS_STATUS or _code(error) in _MAY_PASS:
+        return None
+    return (Gone if status in (http.client.NOT_FOUND, http.client.GONE) else Unreadable)(uri, _words(error))
 
 
 def _status(error: Exception) -> int | None:
