@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 import av
 
+from pipeline.media.process.messages import read_request
 from pipeline.media.process.remote_file import RemoteFile
-from pipeline.media.process.wire import Channel, HungUp, receive_request
+from pipeline.media.process.wire import Channel, HungUp
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
@@ -243,21 +244,18 @@ ATTACKS: dict[str, Callable[..., Answer]] = {
 
 
 def attack(control: Channel, source: Channel, shared: mmap.mmap) -> None:
-    """Run the attacks that the uris of requests name, and report how the calls ended; the process lives on."""
+    """Run the attacks that are asked for, and report how the calls ended; the process lives on."""
     while True:
         try:
-            request = receive_request(control)
+            name, *arguments = json.loads(control.receive() or b"")
         except HungUp:
             return
-        name, *arguments = json.loads(request["uri"])
-        detail = json.dumps(ATTACKS[name](*arguments))
-        control.send(json.dumps({"event": "failed", "reason": "corrupt", "detail": detail}).encode())
+        control.send(json.dumps(ATTACKS[name](*arguments)).encode())
 
 
 def decode_with_threads(control: Channel, source: Channel, shared: mmap.mmap) -> None:
     """Every frame of a video, with four threads; reports the digest of their pixels."""
-    request = receive_request(control)
-    file = RemoteFile(source, size_bytes=request["size_bytes"])
+    file = RemoteFile(source, size_bytes=read_request(control.receive()).size_bytes)
     digest = hashlib.sha256()
     with av.open(file, "r") as container:
         stream = container.streams.video[0]
@@ -265,12 +263,12 @@ def decode_with_threads(control: Channel, source: Channel, shared: mmap.mmap) ->
         for frame in container.decode(stream):
             digest.update(frame.to_ndarray(format="rgb24").tobytes())
     control.send(json.dumps({"event": "failed", "reason": "corrupt", "detail": digest.hexdigest()}).encode())
-    receive_request(control)
+    control.receive()
 
 
 def close_everything_and_hang(control: Channel, source: Channel, shared: mmap.mmap) -> None:
     """So that nothing tells it that its parent is gone."""
-    receive_request(control)
+    control.receive()
     for fd in range(64):
         call("close", fd)
     call("close_range", 0, 1 << 30, 0)

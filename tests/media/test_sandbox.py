@@ -146,6 +146,9 @@ def test_pictures_of_a_sound_video_arrive_in_order() -> None:
         pytest.param("mark_beyond_64_bits", Crashed, "nonsense", id="marks-beyond-64-bits"),
         pytest.param("finish_without_segments", Crashed, "nonsense", id="is-done-too-early"),
         pytest.param("end_twice", Crashed, "nonsense", id="ends-a-segment-twice"),
+        pytest.param("explain_at_length", Crashed, "nonsense", id="explains-at-length"),
+        pytest.param("draw_instead", Crashed, "nonsense", id="draws-a-still-for-a-video"),
+        pytest.param("say_more_than_asked", Crashed, "nonsense", id="adds-a-field"),
         pytest.param("ask_for_nonsense", Crashed, "", id="asks-for-nonsense"),
         pytest.param("write_for_ever", Crashed, "status", id="writes-for-ever"),
     ],
@@ -157,6 +160,20 @@ def test_decoder_that(entry: str, error: type[InputError], words: str, plan_of_v
     assert type(caught) is error
     assert words in caught.detail
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "plan_with_an_endless_fraction",
+        "plan_with_a_fraction_over_nothing",
+        "plan_with_a_fraction_beyond_64_bits",
+        "plan_with_half_a_character",
+    ],
+)
+def test_decoder_whose_plan_holds_what_its_parent_could_not_use(entry: str) -> None:
+    with Sandbox(TIGHT, entry=f"{HANDS}:{entry}") as sandbox, pytest.raises(Crashed, match="nonsense"):
+        sandbox.plan(BytesReader(VIDEO), job(), sizing=Sizing())
 
 
 def test_decoder_that_crashes_costs_one_video_and_leaves_nothing_behind(plan_of_video) -> None:  # type: ignore[no-untyped-def]
@@ -305,7 +322,7 @@ from pipeline.media.process.decoder_process import DecoderProcess
 from pipeline.records.resources import DecodeLimits
 def run():
     process = DecoderProcess({HANDS + ":" + request.param!r}, DecodeLimits())
-    process.send(b"{{}}", uri="x", timeout_s=1)
+    process.send(b"go", uri="x", timeout_s=1)
     print(process.pid, flush=True)
     time.sleep(3600)
 threading.Thread(target=run).start()

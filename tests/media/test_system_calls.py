@@ -24,11 +24,11 @@ from sandboxes import BytesReader, extract, job
 from videos import X265, sequential, video_bytes
 
 from pipeline.errors import Corrupt
-from pipeline.media.process.sandbox import Job, Sandbox
+from pipeline.media.process.decoder_process import DecoderProcess
+from pipeline.media.process.sandbox import Sandbox
 from pipeline.media.process.system_calls import NUMBERS, own_architecture
-from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.segments import Sizing, TimeRange
+from pipeline.records.segments import Sizing
 
 pytestmark = pytest.mark.skipif(own_architecture() is None, reason="no list of system calls for this machine")
 
@@ -86,17 +86,16 @@ def victim(tmp_path: Path) -> Iterator[Victim]:
 
 
 @pytest.fixture(scope="module")
-def attacker() -> Iterator[Sandbox]:
-    with Sandbox(DecodeLimits(), entry="attacks:attack") as sandbox:
-        yield sandbox
+def attacker() -> Iterator[DecoderProcess]:
+    process = DecoderProcess("attacks:attack", DecodeLimits())
+    yield process
+    process.kill()
 
 
-def ask(attacker: Sandbox, name: str, *arguments: object) -> list[int]:
+def ask(attacker: DecoderProcess, name: str, *arguments: object) -> list[int]:
     """Have the confined decoder try something; returns what the call returned, and its errno."""
-    request = Job(uri=json.dumps([name, *arguments]), rule=parse_rule("all"), time_range=TimeRange())
-    with pytest.raises(Corrupt) as caught:
-        attacker.plan(BytesReader(b"x"), request, sizing=Sizing())
-    answer: list[int] = json.loads(caught.value.detail)
+    attacker.send(json.dumps([name, *arguments]).encode(), uri="an attack", timeout_s=10)
+    answer: list[int] = json.loads(attacker.receive(uri="an attack", timeout_s=10))
     return answer
 
 
@@ -118,9 +117,7 @@ def arguments_of(name: str, victim: Victim) -> list[object]:
 
 
 @pytest.mark.parametrize("name", sorted(ATTACKS.keys() - {"every other call"}))
-def test_attack_is_refused_and_changes_nothing(name: str, victim: Victim, attacker: Sandbox) -> None:
-    ask(attacker, "kill", -1)  # the process is there, and refuses
-    assert attacker.pid is not None
+def test_attack_is_refused_and_changes_nothing(name: str, victim: Victim, attacker: DecoderProcess) -> None:
     before = victim.state(attacker.pid)
 
     answer = ask(attacker, name, *arguments_of(name, victim))
@@ -162,7 +159,7 @@ def _await_change(victim: Victim, bare: "subprocess.Popen[bytes]", before: dict[
         bare.stdin.flush()
 
 
-def test_no_call_outside_the_list_is_made(attacker: Sandbox) -> None:
+def test_no_call_outside_the_list_is_made(attacker: DecoderProcess) -> None:
     is_x86 = own_architecture() == "x86_64"
     listed = [pair[0 if is_x86 else 1] for name, pair in NUMBERS.items() if name != "seccomp"]
     probes = [335, 336] if is_x86 else []  # no filter sees them; they kill whoever is not being traced by the kernel
@@ -188,9 +185,7 @@ input()
     child.wait(timeout=10)
 
 
-def test_decoder_is_alone_in_a_group_that_is_killed_whole(attacker: Sandbox) -> None:
-    ask(attacker, "kill", -1)
-    assert attacker.pid is not None
+def test_decoder_is_alone_in_a_group_that_is_killed_whole(attacker: DecoderProcess) -> None:
     assert os.getpgid(attacker.pid) == attacker.pid
     assert "NoNewPrivs:\t1" in Path(f"/proc/{attacker.pid}/status").read_text()
 

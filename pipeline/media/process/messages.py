@@ -1,70 +1,136 @@
-"""What a decoder process says, believed only as far as its shape goes (runs in the parent)."""
+"""What a decoder process and its parent say to each other, written as JSON and never as pickles.
 
-import functools
-import json
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from types import UnionType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+The parent believes what it hears only as far as its shape goes: one side reads hostile files. ``msgspec`` holds each
+message against its class; dataclasses with checks of our own would take longer to make than it takes to import.
+"""
 
-from pipeline.errors import INPUT_ERRORS
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, Self
+
+import msgspec
+
+from pipeline.errors import INPUT_ERRORS, InputError
 from pipeline.media.process.wire import Nonsense
-from pipeline.records.segments import FrameMark, Quarantined, Segment, VideoFacts, VideoPlan
+from pipeline.records.model_info import Preprocessing
+from pipeline.records.segments import FrameMark, Quarantined, Segment, Sizing, TimeRange, VideoFacts
 
-_Record = TypeVar("_Record", FrameMark, Quarantined, Segment, VideoFacts)
+_MAX_DETAIL = 10_000
+"""Characters of an explanation; real ones have a tenth of it at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Painted:
-    """A sample, or the part of it that was asked for, lies in the shared memory.
+class _Request(
+    msgspec.Struct, frozen=True, kw_only=True, tag=str.lower, tag_field="request", forbid_unknown_fields=True
+):
+    size_bytes: int
+    """Of the file that is at hand."""
+    max_pixels: int
 
-    The child fills the slot anew once the last picture in it is acknowledged.
-    """
 
-    segment: int
-    mark: FrameMark
+class Plan(_Request, frozen=True):
+    """Probe a video and cut it into segments."""
+
+    rule: str
+    time_range: TimeRange
+    sizing: Sizing
+
+
+class Decode(_Request, frozen=True):
+    """Decode consecutive segments of a video; with ``preprocessing``, only what it keeps of a picture is wanted."""
+
+    rule: str
+    time_range: TimeRange
+    facts: VideoFacts
+    segments: tuple[Segment, ...]
+    preprocessing: Preprocessing | None
+
+
+class Draw(_Request, frozen=True):
+    """Decode a still picture; with ``preprocessing``, only what it keeps of the picture is wanted."""
+
+    preprocessing: Preprocessing | None
+
+
+Request = Plan | Decode | Draw
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=str.lower, tag_field="event", forbid_unknown_fields=True):
+    pass
+
+
+class InMemory(_Event, frozen=True):
+    """A picture of ``whole_px``, or the part of it that is wanted, lies in the shared memory."""
+
     shape: tuple[int, int, int]
     offset: int
     whole_px: tuple[int, int]
+
+
+class Painted(InMemory, frozen=True):
+    """A sample of a video; the child fills its slot anew once the last picture in it is acknowledged."""
+
+    segment: int
+    mark: FrameMark
     is_last_in_slot: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(_Event, frozen=True):
     """The pictures of a segment that came so far do not count: it is decoded again, or fails without rows."""
 
     segment: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(_Event, frozen=True):
     """No more pictures of a segment come."""
 
     segment: int
     failure: Quarantined | None
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(_Event, frozen=True):
     """The answer to a request to plan."""
 
-    plan: VideoPlan
+    facts: VideoFacts
+    segments: tuple[Segment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(_Event, frozen=True):
     """A request to decode is answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The video is unusable; ``reason`` is a key of ``INPUT_ERRORS``, or ``None``: the store failed."""
+class Drawn(InMemory, frozen=True):
+    """The answer to a request to draw; the picture lies there until the next request."""
 
-    reason: str | None
+
+class Failed(_Event, frozen=True):
+    """The file is unusable; ``reason`` is a key of ``INPUT_ERRORS``."""
+
+    reason: str
     detail: str
 
+    @classmethod
+    def of(cls, error: InputError) -> Self:
+        """What the parent raises again."""
+        return cls(reason=error.reason, detail=error.detail)
 
-Event = Painted | Dropped | Ended | Planned | Done | Failed
+
+class StorageFailed(_Event, frozen=True):
+    """The parent could not read the file, and knows why."""
+
+
+Event = Painted | Dropped | Ended | Planned | Done | Drawn | Failed | StorageFailed
+
+
+def written(message: Request | Event) -> bytes:
+    """The bytes of a message."""
+    return _ENCODER.encode(message)
+
+
+def read_request(message: bytes | None) -> Request:
+    """Read one message of the parent, which is trusted."""
+    request: Request = _REQUESTS.decode(message or b"")
+    return request
 
 
 def read_event(message: bytes) -> Event:
@@ -74,65 +140,52 @@ def read_event(message: bytes) -> Event:
         Nonsense: it is no event.
     """
     try:
-        document = json.loads(message)
-        return _read(document["event"], document)
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        event: Event = _EVENTS.decode(message)
+        for number in _integers(event):
+            if not -(1 << 63) <= number < 1 << 63:  # what is written to files must not fail there
+                raise ValueError("an integer of more than 64 bits")
+        failure = event if isinstance(event, Failed) else event.failure if isinstance(event, Ended) else None
+        if failure is not None:
+            _check_failure(failure)
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise Nonsense(f"{type(error).__name__}: {str(error)[:200]}") from None
+    return event
 
 
-def _read(kind: str, document: Mapping[str, Any]) -> Event:
-    if kind == "painted":
-        height, width, depth = (_int(number) for number in document["shape"])
-        whole_height, whole_width = (_int(number) for number in document["whole"])
-        mark, segment, offset = _checked(FrameMark(**document["mark"])), document["segment"], document["offset"]
-        whole_px, is_last = (whole_height, whole_width), document["is_last"] is True
-        return Painted(_int(segment), mark, (height, width, depth), _int(offset), whole_px, is_last)
-    if kind == "dropped":
-        return Dropped(_int(document["segment"]))
-    if kind == "ended":
-        failure = document["failure"]
-        return Ended(_int(document["segment"]), None if failure is None else _failure(failure))
-    if kind == "planned":
-        segments = tuple(_checked(Segment.from_json(segment)) for segment in document["segments"])
-        return Planned(VideoPlan(facts=_checked(VideoFacts.from_json(document["facts"])), segments=segments))
-    if kind == "failed":
-        INPUT_ERRORS[document["reason"]]
-        return Failed(document["reason"], str(document["detail"])[:1000])
-    if kind == "storage_failed":
-        return Failed(None, "")
-    if kind == "done":
-        return Done()
-    raise ValueError(f"event {kind!r}")
-
-
-def _failure(document: dict[str, Any]) -> Quarantined:
-    failure = _checked(Quarantined(**document))
+def _check_failure(failure: Failed | Quarantined) -> None:
     INPUT_ERRORS[failure.reason]
-    return failure
+    if len(failure.detail) > _MAX_DETAIL:
+        raise ValueError(f"an explanation of {len(failure.detail)} characters")
 
 
-def _int(value: object) -> int:
-    if not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
-        raise ValueError(f"{str(value)[:40]} is no 64-bit integer")
-    return value
+def _integers(value: object) -> Iterator[int]:
+    """All in a message, however deep."""
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, Fraction):
+        yield from (value.numerator, value.denominator)
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _integers(part)
+    elif not isinstance(value, str | float | None):
+        for name in getattr(value, "__struct_fields__", None) or value.__slots__:  # type: ignore[attr-defined]
+            yield from _integers(getattr(value, name))
 
 
-def _checked(record: _Record) -> _Record:
-    """The record, if its fields are of their types: what is written to files must not fail there."""
-    for name, classes in _classes(cast(Hashable, type(record))).items():
-        value = getattr(record, name)
-        if not isinstance(value, classes):
-            raise ValueError(f"{name} is a {type(value).__name__}")
-        for number in value if isinstance(value, tuple) else [value]:
-            if isinstance(number, int) or isinstance(value, tuple):
-                _int(number)
-    return record
+def _write_fraction(value: object) -> str:
+    if not isinstance(value, Fraction):
+        raise TypeError(f"no message holds a {type(value).__name__}")
+    return f"{value.numerator}/{value.denominator}"
 
 
-@functools.cache
-def _classes(record: Hashable) -> dict[str, tuple[type, ...]]:
-    """Field names and the classes that their annotations allow."""
-    return {
-        name: tuple(get_origin(part) or part for part in (get_args(hint) if isinstance(hint, UnionType) else [hint]))
-        for name, hint in get_type_hints(cast(type, record)).items()
-    }
+def _read_fraction(kind: type, value: Any) -> Fraction:
+    """Never by ``Fraction`` itself, which works for hours on ``1e999999999``."""
+    parts = re.fullmatch(r"(-?\d+)/([1-9]\d*)", value, re.ASCII)
+    if kind is not Fraction or parts is None:
+        raise ValueError("no fraction")
+    return Fraction(int(parts[1]), int(parts[2]))
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_write_fraction)
+_REQUESTS = msgspec.json.Decoder(Request, dec_hook=_read_fraction)
+_EVENTS = msgspec.json.Decoder(Event, dec_hook=_read_fraction)

@@ -5,6 +5,9 @@ import os
 
 from pipeline.media.process.wire import Channel, ask_for_bytes
 
+UNNAMED = "the file"
+"""A decoder is not told the address of what it reads; its parent names it in errors."""
+
 
 class StorageFault(Exception):
     """The parent could not read the store; it knows why."""

@@ -1,20 +1,28 @@
 """Decoders that may die: each runs in a process of its own, and a crash, a hang or a bomb in it is a value."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import INPUT_ERRORS, Crashed, StorageError
-from pipeline.media.process.decoder_process import DecoderProcess
-from pipeline.media.process.messages import Done, Dropped, Ended, Event, Failed, Painted, Planned, read_event
+from pipeline.media.process.dialogue import Dialogue
+from pipeline.media.process.messages import (
+    Decode,
+    Done,
+    Dropped,
+    Ended,
+    Event,
+    Failed,
+    Painted,
+    Plan,
+    Planned,
+    StorageFailed,
+)
 from pipeline.media.process.wire import Nonsense
 from pipeline.media.sampling.rule import SamplingRule
-from pipeline.records.crops import part_of
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import FrameMark, Segment, Sizing, TimeRange, VideoFacts, VideoPlan
@@ -47,15 +55,6 @@ class Job:
     rule: SamplingRule
     time_range: TimeRange
 
-    def to_json(self) -> dict[str, Any]:
-        """The part of a request that every operation shares."""
-        times = (self.time_range.start, self.time_range.end)
-        return {
-            "uri": self.uri,
-            "rule": str(self.rule),
-            "time_range": [None if t is None else str(t) for t in times],
-        }
-
 
 class Sandbox:
     """One decoder process, started on first use and again after it died.
@@ -66,8 +65,7 @@ class Sandbox:
 
     def __init__(self, limits: DecodeLimits, *, entry: str = "pipeline.media.process.video_work:serve") -> None:
         self._limits = limits
-        self._entry = entry
-        self._process: DecoderProcess | None = None
+        self._dialogue = Dialogue(limits, entry=entry)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +76,7 @@ class Sandbox:
     @property
     def pid(self) -> int | None:
         """Of the living decoder process, if any."""
-        return None if self._process is None else self._process.pid
+        return self._dialogue.pid
 
     def plan(self, reader: Reader, job: Job, *, sizing: Sizing) -> VideoPlan:
         """Probe a video and cut it into segments.
@@ -88,12 +86,17 @@ class Sandbox:
             StorageError: the store failed.
             RunError: no decoder process starts.
         """
-        request = {**job.to_json(), "op": "plan", "sizing": asdict(sizing)}
+        request = Plan(
+            size_bytes=reader.size_bytes,
+            max_pixels=self._limits.max_pixels,
+            rule=str(job.rule),
+            time_range=job.time_range,
+            sizing=sizing,
+        )
         timeout_s = self._limits.timeout_for(0) + reader.size_bytes / _PLAN_BYTES_PER_S
-        conversation = _Conversation([], [timeout_s])
-        for event in self._ask(reader, job, request, conversation):
+        for event, _ in self._dialogue.ask(reader, request, _AboutVideo([], [timeout_s]), uri=job.uri):
             if isinstance(event, Planned):
-                return event.plan
+                return VideoPlan(facts=event.facts, segments=event.segments)
         raise AssertionError("a conversation without segments ends with a plan")
 
     def decode(
@@ -117,67 +120,29 @@ class Sandbox:
         """
         if not segments:
             return
-        documents = [segment.to_json() for segment in segments]
-        request = {**job.to_json(), "op": "decode", "facts": facts.to_json(), "segments": documents}
-        request["preprocessing"] = None if preprocessing is None else preprocessing.to_json()
-        timeouts = [self._limits.timeout_for(_decoded_s(segment, facts)) for segment in segments]
-        conversation = _Conversation([segment.index for segment in segments], timeouts)
-        for event in self._ask(reader, job, request, conversation, preprocessing=preprocessing):
-            if isinstance(event, Picture | Dropped | Ended):
+        request = Decode(
+            size_bytes=reader.size_bytes,
+            max_pixels=self._limits.max_pixels,
+            rule=str(job.rule),
+            time_range=job.time_range,
+            facts=facts,
+            segments=tuple(segments),
+            preprocessing=preprocessing,
+        )
+        timeouts_s = [self._limits.timeout_for(_decoded_s(segment, facts)) for segment in segments]
+        conversation = _AboutVideo([segment.index for segment in segments], timeouts_s)
+        for event, pixels in self._dialogue.ask(reader, request, conversation, uri=job.uri):
+            if isinstance(event, Painted) and pixels is not None:
+                yield Picture(segment=event.segment, mark=event.mark, pixels=pixels, whole_px=event.whole_px)
+            elif isinstance(event, Dropped | Ended):
                 yield event
 
     def close(self) -> None:
         """Stop the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process = None
-
-    def _ask(
-        self,
-        reader: Reader,
-        job: Job,
-        request: dict[str, Any],
-        conversation: "_Conversation",
-        *,
-        preprocessing: Preprocessing | None = None,
-    ) -> Iterator[Event | Picture]:
-        if self._process is None:
-            self._process = DecoderProcess(self._entry, self._limits)
-        process = self._process
-        request |= {"size_bytes": reader.size_bytes, "max_pixels": self._limits.max_pixels}
-        try:
-            process.source.serve(reader)
-            process.begin_piece()
-            process.send(json.dumps(request).encode(), uri=job.uri, timeout_s=conversation.timeout_s)
-            while not conversation.is_over:
-                event = read_event(process.receive(uri=job.uri, timeout_s=conversation.timeout_s))
-                process.source.raise_fault()
-                conversation.hear(event)
-                if isinstance(event, Failed):
-                    _raise(event, uri=job.uri)
-                yield _picture(process, event, preprocessing) if isinstance(event, Painted) else event
-                if isinstance(event, Painted) and event.is_last_in_slot:
-                    process.send(b"a", uri=job.uri, timeout_s=conversation.timeout_s)
-                elif isinstance(event, Ended):
-                    process.begin_piece()
-        except Nonsense as error:
-            raise Crashed(job.uri, f"the decoder talked nonsense ({error})") from None
-        finally:
-            # Whoever stops listening half-way, or whose decoder failed in an unforeseen way, gets a new one next time.
-            if not conversation.is_over:
-                self.close()
-                process.source.raise_fault()
+        self._dialogue.close()
 
 
-def _picture(process: DecoderProcess, painted: Painted, preprocessing: Preprocessing | None) -> Picture:
-    pixels = process.picture(painted.shape, painted.offset, whole_px=painted.whole_px)
-    part = part_of(*painted.whole_px, preprocessing=preprocessing)
-    if pixels.shape[:2] != tuple(along.stop - along.start for along in part):
-        raise Nonsense(f"{pixels.shape} of a picture of {painted.whole_px}")
-    return Picture(segment=painted.segment, mark=painted.mark, pixels=pixels, whole_px=painted.whole_px)
-
-
-class _Conversation:
+class _AboutVideo:
     """What a request may be answered with: each segment ends once, in order, and then there is nothing more."""
 
     def __init__(self, segments: list[int], timeouts_s: list[float]) -> None:
@@ -205,11 +170,13 @@ class _Conversation:
             is_fitting = event.segment in left
         elif isinstance(event, Planned):
             is_fitting = not self._segments
+        elif isinstance(event, Done):
+            is_fitting = bool(self._segments and not left)
         else:
-            is_fitting = isinstance(event, Failed) or bool(self._segments and not left)
+            is_fitting = isinstance(event, Failed | StorageFailed)
         if not is_fitting:
             raise Nonsense(f"{type(event).__name__} has no place here")
-        self.is_over = isinstance(event, Planned | Done | Failed)
+        self.is_over = isinstance(event, Planned | Done | Failed | StorageFailed)
 
 
 def _decoded_s(segment: Segment, facts: VideoFacts) -> float:
@@ -217,9 +184,3 @@ def _decoded_s(segment: Segment, facts: VideoFacts) -> float:
     if segment.key_pts is None:
         return segment.end_s
     return segment.end_s - float((segment.key_pts - (facts.origin_pts or 0)) * facts.time_base)
-
-
-def _raise(failed: Failed, *, uri: str) -> None:
-    if failed.reason is None:
-        raise StorageError(f"{uri}: the store failed")
-    raise INPUT_ERRORS[failed.reason](uri, failed.detail)

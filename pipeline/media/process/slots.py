@@ -1,16 +1,17 @@
 """Where the decoder process puts its pictures: memory that its parent reads."""
 
-import json
 import mmap
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
+from pipeline.media.process.messages import Painted, written
 from pipeline.media.process.wire import FULL_SLOT_BYTES, NUM_SLOTS, Channel
 
 
 class Slots:
-    """Room for pictures in memory shared with the parent."""
+    """Room for pictures in memory shared with the parent: while it looks at one slot, the other is filled."""
 
     def __init__(self, control: Channel, shared: mmap.mmap) -> None:
         self._control = control
@@ -19,7 +20,7 @@ class Slots:
         self._num_sent = 0
         self._num_in_flight = 0
         self._used_bytes = 0
-        self._painted: list[dict[str, Any]] = []  # what lies in the slot that is being filled
+        self._painted: list[Painted] = []  # what lies in the slot that is being filled
 
     def claim(self, num_bytes: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], int]:
         """Room for a picture as a flat array, and its offset; may wait until the parent is done with earlier ones."""
@@ -33,7 +34,7 @@ class Slots:
         self._used_bytes += num_bytes
         return np.frombuffer(self._shared, np.uint8, num_bytes, offset), offset
 
-    def add(self, painted: dict[str, Any]) -> None:
+    def add(self, painted: Painted) -> None:
         """The room that was claimed holds this picture now."""
         self._painted.append(painted)
 
@@ -41,8 +42,8 @@ class Slots:
         """Tell the parent of the pictures that it does not know of yet."""
         if not self._painted:
             return
-        self._painted[-1]["is_last"] = True
-        self._control.send(*(json.dumps(painted).encode() for painted in self._painted))
+        self._painted[-1] = replace(self._painted[-1], is_last_in_slot=True)
+        self._control.send(*map(written, self._painted))
         self._painted.clear()
         self._num_sent += 1
         self._num_in_flight += 1

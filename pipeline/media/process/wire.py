@@ -1,14 +1,12 @@
-"""What a decoder process and its parent say to each other: JSON, never pickles, for one side reads hostile files.
+"""How a decoder process and its parent reach each other; what they say is in ``messages``.
 
 Over ``control`` go requests and events; over ``source`` the child asks for the video's bytes, for it opens nothing
 itself; pictures lie in a shared ``memfd`` (which, unlike named shared memory, cannot outlive both).
 """
 
-import json
 import socket
 import struct
 import time
-from typing import Any, cast
 
 NUM_SLOTS = 2
 """Of pictures: the child fills one while the parent resizes what lies in the other."""
@@ -97,16 +95,6 @@ class Channel:
         message = bytes(memoryview(self._received)[_LENGTH.size : end])
         del self._received[:end]
         return message
-
-
-def send_json(channel: Channel, document: dict[str, Any], *, timeout_s: float | None = None) -> None:
-    """Send one JSON document."""
-    channel.send(json.dumps(document).encode(), timeout_s=timeout_s)
-
-
-def receive_request(control: Channel) -> dict[str, Any]:
-    """Called by the child: the next request."""
-    return cast(dict[str, Any], json.loads(control.receive() or b""))
 
 
 def ask_for_bytes(source: Channel, *, offset: int, length: int) -> bytes | None:
