@@ -1,0 +1,78 @@
+"""Whether a video ends before it says that it does (runs in the decoder process)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import BinaryIO
+
+from av.video.stream import VideoStream
+
+from pipeline.media.container import time_base_of
+from pipeline.media.probe.mp4_boxes import read_layout
+from pipeline.media.sampling.footage import Footage
+from pipeline.records.segments import Segment, TimeRange, VideoFacts
+
+# Elsewhere FFmpeg guesses a stream's duration, from the bit rate or from the container's.
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+# What writers put in an AVI's header who cannot come back to it: as many frames, and no length of the file.
+_AVI_UNKNOWN_FRAMES = 1 << 30
+_AVI_UNKNOWN_BYTES = frozenset({0, (1 << 32) - 1})
+
+
+def promised_end_s(stream: VideoStream, facts: VideoFacts, file: BinaryIO, *, file_bytes: int) -> float | None:
+    """Where the stream itself says that it ends, in seconds from the first frame; ``None``: it does not say."""
+    time_base = time_base_of(stream)
+    if facts.container.startswith("matroska"):
+        end_s = _matroska_duration_s(stream)
+        return None if end_s is None else end_s - float((facts.origin_pts or 0) * time_base)
+    if facts.container == _MP4:
+        layout = read_layout(file, track_id=stream.id, file_bytes=file_bytes)
+        if layout.is_fragmented:
+            return None if layout.indexed_s is None else float(layout.indexed_s)
+    elif facts.container != "avi" or not _is_finished_avi(stream, file):
+        return None
+    if stream.duration is None:
+        return None
+    end_s = float(((stream.start_time or 0) + stream.duration) * time_base)
+    return end_s - float((facts.origin_pts or 0) * time_base)
+
+
+def _matroska_duration_s(stream: VideoStream) -> float | None:
+    """The track's own duration, which Matroska counts from zero."""
+    tag = next((value for name, value in stream.metadata.items() if name.upper() == "DURATION"), "")
+    match = re.fullmatch(r"(\d{1,9}):(\d\d):(\d\d(?:\.\d{1,12})?)", tag, re.ASCII)
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def _is_finished_avi(stream: VideoStream, file: BinaryIO) -> bool:
+    """Whether an AVI's header was written when its length was known; the file is left where it stood."""
+    stood_at = file.tell()
+    file.seek(4)
+    riff_bytes = int.from_bytes(file.read(4), "little")
+    file.seek(stood_at)
+    return stream.frames < _AVI_UNKNOWN_FRAMES and riff_bytes not in _AVI_UNKNOWN_BYTES
+
+
+def marked_truncated(
+    segments: Sequence[Segment], footage: Footage, promised_s: float | None, time_range: TimeRange, *, is_cut: bool
+) -> tuple[Segment, ...]:
+    """The segments, of which the last carries what is missing behind it, as far as it was asked for.
+
+    Args:
+        segments: those of the video.
+        footage: the video as it is.
+        promised_s: where the stream says that it ends, in seconds from the first frame.
+        time_range: what is asked for.
+        is_cut: frames are known to lie past the end of the file.
+    """
+    end_s = float(footage.end_s)
+    promised_s = end_s if promised_s is None else promised_s
+    is_short = promised_s - end_s > max(1.0, 0.02 * promised_s)
+    is_asked_for = time_range.end is None or time_range.end > footage.end_s
+    if not segments or not is_asked_for or not (is_cut or is_short):
+        return tuple(segments)
+    end_s_asked = promised_s if time_range.end is None else min(promised_s, float(time_range.end))
+    return (*segments[:-1], replace(segments[-1], missing_start_s=end_s, end_s=max(end_s_asked, end_s)))
