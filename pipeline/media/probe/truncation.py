@@ -12,11 +12,11 @@ from pipeline.media.probe.mp4_boxes import read_layout
 from pipeline.media.sampling.footage import Footage
 from pipeline.records.segments import Segment, TimeRange, VideoFacts
 
-# Elsewhere FFmpeg guesses a stream's duration, from the bit rate or from the container's.
+# Other containers do not say how long a stream is: FFmpeg guesses it, from the bit rate or the container's length.
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
-# What writers put in an AVI's header who cannot come back to it: as many frames, and no length of the file.
-_AVI_UNKNOWN_FRAMES = 1 << 30
 _AVI_UNKNOWN_BYTES = frozenset({0, (1 << 32) - 1})
+# Each frame, an empty one included, is a chunk with a header.
+_AVI_CHUNK_BYTES = 8
 
 
 def promised_end_s(stream: VideoStream, facts: VideoFacts, file: BinaryIO, *, file_bytes: int) -> float | None:
@@ -29,11 +29,14 @@ def promised_end_s(stream: VideoStream, facts: VideoFacts, file: BinaryIO, *, fi
         layout = read_layout(file, track_id=stream.id, file_bytes=file_bytes)
         if layout.is_fragmented:
             return None if layout.indexed_s is None else float(layout.indexed_s)
-    elif facts.container != "avi" or not _is_finished_avi(stream, file):
+        ticks = stream.duration
+    elif facts.container == "avi":
+        ticks = _avi_ticks(stream, file, file_bytes=file_bytes)
+    else:
         return None
-    if stream.duration is None:
+    if ticks is None:
         return None
-    end_s = float(((stream.start_time or 0) + stream.duration) * time_base)
+    end_s = float(((stream.start_time or 0) + ticks) * time_base)
     return end_s - float((facts.origin_pts or 0) * time_base)
 
 
@@ -47,13 +50,18 @@ def _matroska_duration_s(stream: VideoStream) -> float | None:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def _is_finished_avi(stream: VideoStream, file: BinaryIO) -> bool:
-    """Whether an AVI's header was written when its length was known; the file is left where it stood."""
+def _avi_ticks(stream: VideoStream, file: BinaryIO, *, file_bytes: int) -> int | None:
+    """The length in an AVI's header; ``None`` where it cannot be. The file is left where it stood.
+
+    A writer that cannot come back to the header leaves 2^30 frames there and no length of the file. FFmpeg's own
+    duration says nothing: it shrinks with the file.
+    """
     stood_at = file.tell()
     file.seek(4)
     riff_bytes = int.from_bytes(file.read(4), "little")
     file.seek(stood_at)
-    return stream.frames < _AVI_UNKNOWN_FRAMES and riff_bytes not in _AVI_UNKNOWN_BYTES
+    is_possible = stream.frames * _AVI_CHUNK_BYTES <= max(riff_bytes, file_bytes)
+    return stream.frames if is_possible and riff_bytes not in _AVI_UNKNOWN_BYTES else None
 
 
 def marked_truncated(
