@@ -53,10 +53,14 @@ class Clock:
         return Tick(time=time, position=position, is_keyframe=is_keyframe, allowance=self._allowance)
 
     def _next_pts(self, claim: int | None) -> int:
-        if claim is None:
-            claim = self._origin_pts if self._last_claim is None else self._last_claim
+        if self._ordinal == 0:
+            self._last_claim, self._last_pts = claim, self._origin_pts if claim is None else claim
+            return self._last_pts
+        if claim is None:  # the frame is shown one frame's duration after the last one
+            self._last_pts += max(1, round(1 / self._facts.frame_rate_hz / self._facts.time_base))
+            return self._last_pts
         if self._last_claim is None:
-            self._last_pts = claim
+            self._last_pts = max(claim, self._last_pts + 1)
         elif self._facts.is_sequential and self._starts_epoch(claim - self._last_claim):
             self._epoch, self._origin_pts, self._origin_time = self._epoch + 1, claim, self._last_end
             self._last_pts = claim

@@ -1,20 +1,16 @@
 """Opening a video so that it can open nothing else (runs in the decoder process)."""
 
-import resource
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import BinaryIO
 
 import av
 from av.container import InputContainer
 from av.format import ContainerFormat
-from av.packet import Packet
-from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import Corrupt, NotVideo, NoVideoStream, TooLarge, Truncated, UnsupportedCodec
+from pipeline.media.still_pictures import Jpeg, is_heif, jpeg_kind, moving_streams
 
 # Playlists and scripts name other files; devices and network protocols are no files at all; the rest are single
 # pictures.
@@ -26,8 +22,10 @@ _DEVICES = (
     "alsa bktr decklink dshow dv1394 fbdev gdigrab iec61883 jack kmsgrab libcdio libdc1394 openal oss pulse sndio "
     "v4l2 video4linux2 vfwcap x11grab xcbgrab avfoundation android_camera bluray dvdvideo"
 )
-_STILL_PICTURES = "alias_pix brender_pix fits ico ilbc iff jpegxl_anim mpjpeg pgmyuv tty xbin bin adf idf"
-_MAX_DAMAGED_READS = 1000
+_STILL_PICTURES = "alias_pix brender_pix fits ico ilbc iff jpegxl_anim pgmyuv tty xbin bin adf idf"
+# Of a Matroska track whose blocks are encrypted.
+_ENCRYPTION_TAG = "enc_key_id"
+ENCRYPTED = "the video is encrypted: decrypt it first"
 # FFmpeg asks the parent for this much at a time: one block of a remote object.
 _READ_BYTES = 1 << 18
 
@@ -61,9 +59,22 @@ def open_container(file: BinaryIO, *, uri: str, max_pixels: int) -> InputContain
     Raises:
         NotVideo: no allowed demuxer knows the content.
     """
+    jpeg = jpeg_kind(file)
+    if jpeg is Jpeg.STILL:
+        raise NotVideo(uri, "a still picture (JPEG)")
+    # FFmpeg takes motion JPEG for a photograph where its first pictures are large.
+    name = "mjpeg" if jpeg is Jpeg.MOTION else None
     options = {"format_whitelist": ALLOWED_DEMUXERS, "protocol_whitelist": "none", "max_pixels": str(max_pixels)}
     try:
-        return av.open(file, "r", options=options, metadata_errors="replace", buffer_size=_READ_BYTES, io_open=_refuse)
+        return av.open(
+            file,
+            "r",
+            format=name,
+            options=options,
+            metadata_errors="replace",
+            buffer_size=_READ_BYTES,
+            io_open=_refuse,
+        )
     except MemoryError:
         raise
     except (av.FFmpegError, PermissionError, ValueError) as error:
@@ -74,22 +85,27 @@ def best_stream(container: InputContainer, *, uri: str, max_pixels: int) -> Vide
     """The best video stream that is no cover picture, set to decode on one thread.
 
     Raises:
+        NotVideo: the file is a photograph.
         NoVideoStream: there is none.
         Truncated: an MP4 lost the header that lists its streams.
-        UnsupportedCodec: this FFmpeg has no decoder for it.
+        UnsupportedCodec: this FFmpeg has no decoder for it, or it is encrypted.
         TooLarge: its frames have more than ``max_pixels`` pixels.
     """
     if not container.streams:
         raise Truncated(uri, "no stream is listed: the header is missing")
     best = container.streams.best("video")
     candidates = [best, *container.streams.video] if isinstance(best, VideoStream) else []
-    moving = [stream for stream in candidates if not stream.disposition & Disposition.attached_pic]
+    moving = moving_streams(container, candidates)
+    if not moving and is_heif(container):
+        raise NotVideo(uri, "a still picture (AVIF or HEIC)")
     if not moving:
         raise NoVideoStream(uri, f"{container.format.name} holds {_kinds(container)} but no video")
     stream = moving[0]
     codec = getattr(stream, "codec_context", None)
     if codec is None:
         raise UnsupportedCodec(uri, f"no decoder for the video in {container.format.name}")
+    if _ENCRYPTION_TAG in stream.metadata:
+        raise UnsupportedCodec(uri, ENCRYPTED)
     if codec.width * codec.height > max_pixels:
         raise TooLarge(uri, f"{codec.width} x {codec.height} is more than {max_pixels} pixels")
     codec.options = {"max_pixels": str(max_pixels)}
@@ -121,86 +137,6 @@ def open_decoder(codec: VideoCodecContext, *, uri: str) -> None:
         raise
     except (av.FFmpegError, ValueError) as error:
         raise Corrupt(uri, f"its decoder does not open ({describe(error)})") from None
-
-
-class Undecodable(Exception):
-    """A packet that FFmpeg does not decode, in its own words."""
-
-
-def decode(codec: VideoCodecContext, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
-    """The frames that ``packet`` brings out; ``None``: all that the decoder still holds.
-
-    Raises:
-        Undecodable: it is damaged.
-        MemoryError: there is none left; FFmpeg's own error of that kind is one, too.
-    """
-    try:
-        return codec.decode(packet)
-    except MemoryError:
-        raise
-    except av.FFmpegError as error:
-        raise Undecodable(describe(error)) from None
-
-
-def seek(container: InputContainer, stream: VideoStream, timestamp: int) -> bool:
-    """Send the demuxer to the last keyframe at or before ``timestamp``; whether it says that it went."""
-    try:
-        container.seek(timestamp, stream=stream)
-    except MemoryError:
-        raise
-    except (av.FFmpegError, OverflowError):
-        return False
-    return True
-
-
-class PacketReader:
-    """The packets of one stream from where the demuxer stands, read on past damage.
-
-    ``damage`` holds what the demuxer said of the first damaged place, or ``None``.
-    """
-
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        self._container = container
-        self._stream = stream
-        self._packets = self._read()
-        self._held: Packet[VideoStream] | None = None
-        self.damage: str | None = None
-
-    def __iter__(self) -> "Iterator[Packet[VideoStream]]":
-        if self._held is not None:
-            yield self._held
-            self._held = None
-        yield from self._packets
-
-    def find_keyframe(self, pts: int | None) -> bool:
-        """Pass over what comes before a keyframe, which is then the next packet; false where it does not come."""
-        for packet in self._packets:
-            if packet.is_keyframe and packet.pts == pts:
-                self._held, self.damage = packet, None
-                return True
-        return False
-
-    def _read(self) -> "Iterator[Packet[VideoStream]]":
-        for _ in range(_MAX_DAMAGED_READS):
-            try:
-                for packet in self._container.demux(self._stream):
-                    if packet.size:
-                        yield packet
-                return
-            except IndexError:
-                # PyAV 18.1, as it flushes at the end: a stream that appeared half-way is not in its list.
-                return
-            except av.FFmpegError as error:
-                if isinstance(error, MemoryError) and _is_nearly_full():
-                    raise
-                self.damage = self.damage or describe(error)
-
-
-def _is_nearly_full() -> bool:
-    """Whether memory is really short; otherwise a damaged length asked for more than any packet has."""
-    limit_bytes = resource.getrlimit(resource.RLIMIT_DATA)[0]
-    used_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return limit_bytes != resource.RLIM_INFINITY and used_bytes > limit_bytes / 2
 
 
 def describe(error: BaseException) -> str:

@@ -9,7 +9,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import Corrupt, TooLarge
-from pipeline.media.container import PacketReader, Undecodable, best_stream, decode, open_container, open_decoder, seek
+from pipeline.media.container import best_stream, open_container, open_decoder
+from pipeline.media.packets import PacketReader, Undecodable, decode, seek, teach
 from pipeline.media.sampling.pickers import Succession, Tick
 from pipeline.media.sampling.rule import SamplingRule, picker_for
 from pipeline.records.segments import FrameMark, Segment, TimeRange, VideoFacts
@@ -59,6 +60,7 @@ class OpenVideo:
         self.codec.skip_frame = "DEFAULT"
         open_decoder(self.codec, uri=self.uri)
         self._is_at_start = True
+        self._reader = PacketReader(self.container, self.stream, uri=self.uri)
         if self.stream.index != self.facts.stream_index:
             raise Corrupt(self.uri, f"its best stream is {self.stream.index}, and was {self.facts.stream_index}")
 
@@ -81,23 +83,33 @@ class OpenVideo:
         if segment.seek_to is None:
             # Not every demuxer can seek to its first packet; every one starts there.
             return self._from_start()
+        if not self._reader.state.is_in_header:
+            # Both may have been taught what does not hold here, or the decoder lacks what the demuxer says but once.
+            self._from_start()
         self.codec.flush_buffers()
         self._is_at_start = False
         if seek(self.container, self.stream, segment.seek_to):
-            reader = PacketReader(self.container, self.stream)
-            if reader.find_keyframe(segment.key_pts):
-                return reader
-        reader = self._from_start()
-        if not reader.find_keyframe(segment.key_pts):
+            self._reader = PacketReader(self.container, self.stream, uri=self.uri)
+            if self._find_keyframe(segment):
+                return self._reader
+        self._from_start()
+        if not self._find_keyframe(segment):
             raise Corrupt(self.uri, f"the keyframe at pts {segment.key_pts} is not where it was")
-        return reader
+        return self._reader
+
+    def _find_keyframe(self, segment: Segment) -> bool:
+        is_there = self._reader.find_keyframe(segment.key_pts)
+        if is_there:
+            teach(self.codec, self._reader.passed_lessons)
+        return is_there
 
     def _from_start(self) -> PacketReader:
         if not self._is_at_start:
             self.container.close()
             self._open()
         self._is_at_start = False
-        return PacketReader(self.container, self.stream)
+        self._reader = PacketReader(self.container, self.stream, uri=self.uri)
+        return self._reader
 
     def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
         """The frames that ``packet`` brings out; ``None``: all that the decoder still holds.

@@ -10,8 +10,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.media.clock import Clock
-from pipeline.media.container import PacketReader, Undecodable
 from pipeline.media.decode.open_video import OpenVideo, Picked
+from pipeline.media.packets import PacketReader, Undecodable
 from pipeline.media.sampling.pickers import Tick
 from pipeline.records.segments import Segment
 
@@ -42,6 +42,8 @@ class _Step:
     packet: "Packet[VideoStream]"
     pts: int
     sample: "_Sample | None"
+    is_lesson: bool
+    """Whether it teaches the decoder something, so that it is decoded even where no sample needs it."""
     precedes_earlier_sample: bool
     """A sample that is shown before this picture comes after it in decoding order (an open GOP's leading picture)."""
 
@@ -81,7 +83,7 @@ def _steps(video: OpenVideo, reader: PacketReader, segments: Sequence[Segment]) 
     for packet in reader:
         if packet.pts is None:
             raise SparseFailed(is_structural=True)
-        marker.read(packet)
+        marker.read(packet, is_lesson=reader.lesson.is_new)
         if marker.num_ahead > _LOOKAHEAD_PACKETS:
             yield marker.next_step()
         if marker.is_finished:
@@ -100,7 +102,7 @@ class _Marker:
         # What is shown before the first keyframe belongs to the segment before this one, or does not decode.
         first_pts = video.facts.origin_pts if segments[0].key_pts is None else segments[0].key_pts
         self._first_pts = first_pts or 0
-        self._ahead: deque[Packet[VideoStream]] = deque()
+        self._ahead: deque[tuple[Packet[VideoStream], bool]] = deque()
         self._undecided: list[tuple[int, bool]] = []
         self._samples: dict[int, _Sample] = {}
 
@@ -113,18 +115,19 @@ class _Marker:
         """Whether no packet from here on can hold a sample."""
         return self._pickers.is_finished and not self._samples
 
-    def read(self, packet: "Packet[VideoStream]") -> None:
-        self._ahead.append(packet)
+    def read(self, packet: "Packet[VideoStream]", *, is_lesson: bool) -> None:
+        self._ahead.append((packet, is_lesson))
         pts = packet.pts or 0
         if pts >= self._first_pts and not packet.is_discard:
             heapq.heappush(self._undecided, (pts, packet.is_keyframe))
 
     def next_step(self) -> _Step:
-        packet = self._ahead.popleft()
+        packet, is_lesson = self._ahead.popleft()
         pts = packet.pts or 0
         self._settle(pts)
         sample = None if packet.is_discard else self._samples.pop(pts, None)
-        return _Step(packet, pts, sample, packet.is_keyframe and any(earlier < pts for earlier in self._samples))
+        precedes = packet.is_keyframe and any(earlier < pts for earlier in self._samples)
+        return _Step(packet, pts, sample, is_lesson, precedes)
 
     def _settle(self, until_pts: int) -> None:
         while self._undecided and self._undecided[0][0] <= until_pts and not self._pickers.is_finished:
@@ -145,10 +148,12 @@ def _feed(steps: Iterator[_Step], samples: "_Samples") -> Iterator[Picked]:
             waiting, waiting_bytes, gop_pts = [], 0, step.pts
             samples.expect_keyframe(None if step.packet.is_discard else step.pts)
         elif gop_pts is not None and step.pts < gop_pts:
+            if step.is_lesson:
+                raise SparseFailed(is_structural=True)
             continue  # refers to the GOP before, which was not decoded to its end
         waiting.append(step)
         waiting_bytes += step.packet.size
-        if step.sample is not None or waiting_bytes > _MAX_WAITING_BYTES:
+        if step.sample is not None or step.is_lesson or waiting_bytes > _MAX_WAITING_BYTES:
             for held in waiting:
                 yield from samples.feed(held)
             waiting, waiting_bytes = [], 0
@@ -171,7 +176,7 @@ class _Samples:
     def feed(self, step: _Step) -> Iterator[Picked]:
         if step.sample is not None:
             self.expected[step.pts] = step.sample
-        self._video.codec.skip_frame = "NONREF" if step.sample is None else "DEFAULT"
+        self._video.codec.skip_frame = "DEFAULT" if step.sample is not None or step.is_lesson else "NONREF"
         self._is_fed = True
         yield from self._pick(self._video.decode(step.packet))
 

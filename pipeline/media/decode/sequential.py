@@ -8,8 +8,8 @@ from av.video.frame import VideoFrame
 
 from pipeline.errors import Corrupt
 from pipeline.media.clock import Clock
-from pipeline.media.container import PacketReader, Undecodable
 from pipeline.media.decode.open_video import OpenVideo, Picked
+from pipeline.media.packets import PacketReader, Undecodable
 from pipeline.records.segments import Quarantined, Segment
 
 

@@ -36,6 +36,8 @@ class PacketIndex:
     pts: "array[int]" = field(default_factory=lambda: array("q"))
     dts: "array[int]" = field(default_factory=lambda: array("q"))
     keys: "array[int]" = field(default_factory=lambda: array("q"))
+    safe_keys: "array[int]" = field(default_factory=lambda: array("q"))
+    """The keyframes that bring, or find in the header, all that packets before them taught the decoder."""
     last_end: int | None = None
     """Where the last readable frame ends, in the time base; ``None``: unknown."""
     num_lost: int = 0
@@ -46,12 +48,14 @@ class PacketIndex:
         """Frames that can be shown: packets that the container says to discard are none."""
         return len(self.dts)
 
-    def add(self, packet: "Packet[VideoStream]") -> None:
-        """Count in the next packet of a demux pass."""
+    def add(self, packet: "Packet[VideoStream]", *, is_complete: bool) -> None:
+        """Count in the next packet of a demux pass; ``is_complete`` as in ``decoder_state.Lesson``."""
         if packet.is_discard or _is_invisible(packet):
             return
         if packet.is_keyframe:
             self.keys.append(len(self.dts))
+            if is_complete:
+                self.safe_keys.append(len(self.dts))
         self.pts.append(_NO_TIMESTAMP if packet.pts is None else packet.pts)
         self.dts.append(_NO_TIMESTAMP if packet.dts is None else packet.dts)
         if packet.pts is not None:
@@ -59,7 +63,11 @@ class PacketIndex:
 
     def keyframes(self) -> "Keyframes":
         """The keyframes in decoding order."""
-        return Keyframes(self)
+        return Keyframes(self, self.keys)
+
+    def cut_candidates(self) -> "Keyframes":
+        """The keyframes with which a new decoder may start, in decoding order."""
+        return Keyframes(self, self.safe_keys)
 
     def is_trustworthy(self, *, time_base: Fraction, container: str) -> bool:
         """Whether pts name frames uniquely and the clock never jumps, so that the stream can be cut by them."""
@@ -95,11 +103,12 @@ class PacketIndex:
 class Keyframes(Sequence[Keyframe]):
     """A view of an index: an all-intra video has as many keyframes as frames."""
 
-    def __init__(self, index: PacketIndex) -> None:
+    def __init__(self, index: PacketIndex, places: "array[int]") -> None:
         self._index = index
+        self._places = places
 
     def __len__(self) -> int:
-        return len(self._index.keys)
+        return len(self._places)
 
     @overload
     def __getitem__(self, place: int) -> Keyframe: ...
@@ -111,12 +120,12 @@ class Keyframes(Sequence[Keyframe]):
         if isinstance(place, slice):
             return [self[at] for at in range(*place.indices(len(self)))]
         index = self._index
-        at = index.keys[place]
+        at = self._places[place]
         return Keyframe(num_before=at, pts=_known(index.pts[at]) if index.has_pts else None, dts=_known(index.dts[at]))
 
     def ordered_pts(self) -> "array[int] | None":
         """Their pts in presentation order; ``None`` where only the header's index was read."""
-        return array("q", sorted(self._index.pts[at] for at in self._index.keys)) if self._index.has_pts else None
+        return array("q", sorted(self._index.pts[at] for at in self._places)) if self._index.has_pts else None
 
 
 def read_header_index(stream: VideoStream, *, file_bytes: int) -> PacketIndex | None:
@@ -134,6 +143,7 @@ def read_header_index(stream: VideoStream, *, file_bytes: int) -> PacketIndex | 
         elif not entry.is_discard and not index.num_lost:
             if entry.is_keyframe:
                 index.keys.append(len(index.dts))
+                index.safe_keys.append(len(index.dts))
             index.dts.append(entry.timestamp)
     return index
 

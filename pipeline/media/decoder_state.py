@@ -1,0 +1,180 @@
+"""What packets teach a decoder beside their pictures: palettes, new headers, parameter sets (in the decoder process).
+
+A decoder that starts at a keyframe knows the stream's header and that keyframe's packet. What an earlier packet taught,
+and neither repeats, it lacks: it may then decode wrong pictures without an error.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from av.packet import Packet, PktSideDataT
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+_SIDE_DATA: tuple[PktSideDataT, ...] = ("palette", "new_extradata", "param_change")
+# These demuxers send such side data again with the first packet after a seek.
+_RESENDING_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2"})
+_SCANNED_BYTES = 4096
+_START_CODE = b"\0\0\1"
+
+Unit = tuple[int, int, bytes]
+"""The type of a parameter set, its number among those of that type, and its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one packet carries, next to what the packets before it carried.
+
+    ``is_new``: a decoder that was given every packet before it did not know something that this one carries.
+    ``is_complete``: a decoder that starts with this packet knows as much as one that was given every packet before it.
+    """
+
+    is_new: bool
+    is_complete: bool
+
+
+class DecoderState:
+    """Follows the packets of one stream in decoding order."""
+
+    def __init__(self, codec: VideoCodecContext, *, container: str) -> None:
+        self._header = bytes(codec.extradata or b"")
+        self._units = _UNIT_READERS.get(codec.codec.canonical_name, _no_units)
+        self._is_resent = container in _RESENDING_CONTAINERS
+        self._known: dict[tuple[str, int, int], bytes] = {}
+        self._outside_header: set[tuple[str, int, int]] = set()
+
+    @property
+    def is_in_header(self) -> bool:
+        """Whether a decoder that has only the stream's header knows all that was taught so far."""
+        return not self._outside_header
+
+    def follow(self, packet: "Packet[VideoStream]") -> Lesson:
+        """Take in the next packet."""
+        is_new = False
+        carried = self._carried(packet)
+        for key, value in carried.items():
+            known = self._known.get(key)
+            if known == value:
+                continue
+            self._known[key] = value
+            is_in_header = value in self._header and key[0] != "palette"
+            is_new = is_new or known is not None or not is_in_header
+            (self._outside_header.discard if is_in_header else self._outside_header.add)(key)
+        is_complete = all(key in carried or (self._is_resent and key[0] in _SIDE_DATA) for key in self._outside_header)
+        return Lesson(is_new, is_complete)
+
+    def _carried(self, packet: "Packet[VideoStream]") -> dict[tuple[str, int, int], bytes]:
+        carried = {("unit", kind, number): value for kind, number, value in self._units(packet, self._header)}
+        for kind in _SIDE_DATA:
+            if packet.has_sidedata(kind):
+                carried[kind, 0, 0] = bytes(packet.get_sidedata(kind))
+        return carried
+
+
+def _no_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
+    return iter(())
+
+
+def _h264_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
+    length_bytes = header[4] % 4 + 1 if len(header) > 6 and header[0] == 1 else 0
+    for unit in _nal_units(packet, length_bytes):
+        kind = unit[0] & 31
+        if 1 <= kind <= 5:  # slices: the picture has begun
+            return
+        if kind in (7, 15):  # sequence parameter sets: their number follows profile, constraints and level
+            yield kind, _exp_golomb(unit[4:8]), unit
+        elif kind == 8:  # picture parameter set
+            yield kind, _exp_golomb(unit[1:5]), unit
+
+
+def _hevc_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
+    is_prefixed = len(header) > 22 and header[:3] != b"\0\0\1" and header[:4] != b"\0\0\0\1"
+    for unit in _nal_units(packet, header[21] % 4 + 1 if is_prefixed else 0):
+        kind = unit[0] >> 1 & 63
+        if kind < 32:
+            return
+        if kind in (32, 33):  # video and sequence parameter sets
+            yield kind, 0, unit
+        elif kind == 34:  # picture parameter set
+            yield kind, _exp_golomb(unit[2:6]), unit
+
+
+def _nal_units(packet: "Packet[VideoStream]", length_bytes: int) -> Iterator[bytes]:
+    """The units of H.264 and HEVC, behind start codes where ``length_bytes`` is 0, in order."""
+    if not length_bytes:
+        yield from _behind_start_codes(packet)
+        return
+    data = memoryview(packet)
+    at = 0
+    while at + length_bytes < len(data):
+        end = at + length_bytes + int.from_bytes(data[at : at + length_bytes], "big")
+        unit = bytes(data[at + length_bytes : min(end, at + length_bytes + _SCANNED_BYTES)])
+        if unit:
+            yield unit
+        at = end
+
+
+def _behind_start_codes(packet: "Packet[VideoStream]") -> Iterator[bytes]:
+    """What lies behind each start code, up to the next; a picture at the end may be cut short."""
+    data = bytes(memoryview(packet)[:_SCANNED_BYTES])
+    at = data.find(_START_CODE)
+    while at >= 0:
+        following = data.find(_START_CODE, at + 3)
+        unit = data[at + 3 : following if following >= 0 else len(data)].rstrip(b"\0")
+        if unit:
+            yield unit
+        at = following
+
+
+def _header_units(*, parameters: frozenset[int], pictures: frozenset[int]) -> Callable[..., Iterator[Unit]]:
+    """Reads a codec whose headers stand behind start codes, each told by one byte."""
+
+    def units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
+        for unit in _behind_start_codes(packet):
+            if unit[0] in pictures:
+                return
+            if unit[0] in parameters:
+                yield unit[0], 0, unit
+
+    return units
+
+
+def _av1_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
+    """Sequence headers (AV1 specification, 5.3: open bitstream units with their sizes)."""
+    data = bytes(memoryview(packet)[:_SCANNED_BYTES])
+    at = 0
+    while at < len(data):
+        kind, has_extension, has_size = data[at] >> 3 & 15, bool(data[at] & 4), bool(data[at] & 2)
+        at += 2 if has_extension else 1
+        if kind in (3, 6) or not has_size:
+            return
+        size = shift = 0
+        while at < len(data):
+            byte = data[at]
+            size, shift, at = size | (byte & 127) << shift, shift + 7, at + 1
+            if byte < 128:
+                break
+        if kind == 1:
+            yield kind, 0, data[at : at + size]
+        at += size
+
+
+def _exp_golomb(data: bytes) -> int:
+    """The number at the start of ``data`` (H.264, 9.1: unsigned Exp-Golomb code)."""
+    value = cast(int, struct.unpack(">I", data.ljust(4, b"\0"))[0])
+    num_zeros = 32 - value.bit_length()
+    return 0 if num_zeros > 15 else (value >> (31 - 2 * num_zeros)) - 1
+
+
+_MPEG_VIDEO = _header_units(parameters=frozenset({0xB3, 0xB5}), pictures=frozenset(range(0xB0)))
+_UNIT_READERS: dict[str, Callable[["Packet[VideoStream]", bytes], Iterator[Unit]]] = {
+    "h264": _h264_units,
+    "hevc": _hevc_units,
+    "av1": _av1_units,
+    "mpeg1video": _MPEG_VIDEO,
+    "mpeg2video": _MPEG_VIDEO,
+    "mpeg4": _header_units(parameters=frozenset({*range(0x20, 0x30), 0xB0, 0xB5}), pictures=frozenset({0xB6})),
+    "vc1": _header_units(parameters=frozenset({0x0E, 0x0F}), pictures=frozenset({0x0B, 0x0C, 0x0D})),
+}
