@@ -3,7 +3,7 @@
 import asyncio
 
 from serve.inference.backlogs import Backlog, Backlogs
-from serve.problems import BodyTooLarge
+from serve.problems import BodyTooLarge, Problem
 from serve.settings import Limits
 
 
@@ -11,10 +11,11 @@ def backlogs(*, max_bytes: int, length: int = 100) -> Backlogs:
     return Backlogs(Limits(live_memory_bytes=max_bytes, live_queue=length))
 
 
-async def drained(backlog: Backlog) -> tuple[int, list[object]]:
+async def drained(backlog: Backlog) -> tuple[int, list[bytes | Problem]]:
     """How many pictures were dropped, and what is left of the others."""
     backlog.close()
-    total, contents = 0, []
+    total = 0
+    contents: list[bytes | Problem] = []
     while not backlog.is_over:
         num_dropped, picture = await backlog.next()
         total += num_dropped
