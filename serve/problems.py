@@ -7,6 +7,12 @@ from pipeline.errors import InputError, PipelineError
 
 RETRY_AFTER_S = 1
 _STATUS_OF_REASON = {"too_large": 413, "out_of_memory": 413, "timeout": 504}
+_DECODER_FAILURES = {
+    "crashed": "the decoder died over it",
+    "out_of_memory": "the decoder needed more memory than it may have",
+    "timeout": "the decoder took longer than it may",
+}
+"""How a decoder ended is for the log alone: its last words can hold whatever was in its memory."""
 
 
 class Problem(PipelineError):
@@ -90,8 +96,13 @@ class BadInput(Problem):
 
     @classmethod
     def of(cls, error: InputError) -> "BadInput":
-        """What the batch job would put into quarantine."""
-        return cls(error.reason, error.detail)
+        """What the batch job would put into quarantine, as far as a client may know it."""
+        return cls(error.reason, public_detail(error.reason, error.detail))
+
+
+def public_detail(reason: str, detail: str) -> str:
+    """What a client hears of a failure: its detail, or a general sentence where the decoder itself failed."""
+    return _DECODER_FAILURES.get(reason, detail)
 
 
 def code_of(problem: Problem) -> str:

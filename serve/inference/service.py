@@ -1,6 +1,7 @@
 """Pictures and videos to features, live: the batch job's ``Embedder``, decoding and preprocessing behind one queue."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +27,13 @@ from serve.inference.lanes import Lanes
 from serve.inference.stills import decode_still
 from serve.inference.videos import PostedFile, VideoDecoders
 from serve.metrics import Metrics
-from serve.problems import BadInput, NotFound, TooLong
+from serve.problems import BadInput, NotFound, TooLong, public_detail
 from serve.settings import ModelSettings, Settings
 
 Result = TypeVar("Result")
 POSTED = "the posted picture"
 _GPU_BATCH, _CPU_BATCH = 32, 8
+_LOG = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +119,7 @@ class FeatureService:
                 picture = await self._in_thread(partial(self._prepared, decode))
             return await self._batcher.embed(picture)
         except InputError as error:
-            self._metrics.failed(error.reason)
-            raise BadInput.of(error) from None
+            raise self._refusal(error) from None
 
     async def stills(self, encoded: Sequence[bytes]) -> Features:
         """The features ``float32[T, D]`` of several encoded pictures, T at least 1; raises as ``still`` does."""
@@ -148,12 +149,11 @@ class FeatureService:
                         features.append(await self._batcher.embed(samples.pixels))
                     if samples.failure is not None:
                         missing.append(samples.failure)
-                        self._metrics.failed(samples.failure.reason)
+                        self._note_failure(samples.failure.reason, samples.failure.detail)
         except InputError as error:
-            self._metrics.failed(error.reason)
-            raise BadInput.of(error) from None
+            raise self._refusal(error) from None
         if missing and not marks:
-            raise BadInput(missing[0].reason, missing[0].detail)
+            raise BadInput(missing[0].reason, public_detail(missing[0].reason, missing[0].detail))
         return Moments(marks=tuple(marks), features=np.concatenate(features), missing=tuple(missing))
 
     async def probabilities(self, features: Features) -> Features:
@@ -179,6 +179,15 @@ class FeatureService:
         self._videos.close()
         self._lanes.close()
         self._threads.shutdown(wait=False)
+
+    def _refusal(self, error: InputError) -> BadInput:
+        self._note_failure(error.reason, error.detail)
+        return BadInput.of(error)
+
+    def _note_failure(self, reason: str, detail: str) -> None:
+        """The log has the whole detail, of which the client may hear less."""
+        self._metrics.failed(reason)
+        _LOG.info("a body did not decode", extra={"reason": reason, "detail": detail})
 
     def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
         return prepare(decode(), preprocessing=self.info.preprocessing)[None]

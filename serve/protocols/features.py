@@ -17,6 +17,7 @@ from pipeline.records.segments import FrameMark, Quarantined
 from serve.inference.labels import Label, Ranking
 from serve.inference.service import FeatureService, Moments
 from serve.inference.stills import is_still
+from serve.problems import public_detail
 from serve.protocols.parameters import Admitted, Rule, Top
 from serve.web.bodies import OPENAPI_BODY, posted
 from serve.web.replies import ARROW, arrow_reply, encoded_apart, json_reply, wants_arrow
@@ -39,10 +40,10 @@ class Missing:
 
     @classmethod
     def of(cls, failure: Quarantined) -> Self:
-        """What the batch job would put into quarantine."""
-        return cls(
-            start_s=failure.missing_start_s, end_s=failure.missing_end_s, code=failure.reason, message=failure.detail
-        )
+        """What the batch job would put into quarantine, as far as a client may know it."""
+        message = public_detail(failure.reason, failure.detail)
+        start_s, end_s = failure.missing_start_s, failure.missing_end_s
+        return cls(start_s=start_s, end_s=end_s, code=failure.reason, message=message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

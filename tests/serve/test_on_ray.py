@@ -1,7 +1,6 @@
 """``vidlake serve``, the command, with Ray Serve under it."""
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -9,128 +8,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+import av
 import httpx
 import numpy as np
 import orjson
-import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pytest
 import websockets
-import yaml
+from commanded import MODEL, Server, refused, running
 from conftest import ClipFactory
-from ray.serve.schema import ServeDeploySchema
+from numpy.typing import NDArray
 from serving import KEY, encoded, noise
-
-from serve.app import build
-from serve.settings import Settings
-
-MODEL = ["--model", "video_cnn", "--weights", "random:0"]
-
-
-class Server:
-    """One ``vidlake serve``."""
-
-    def __init__(self, process: "subprocess.Popen[str]", url: str, said: list[str]) -> None:
-        self.process = process
-        self.url = url
-        self.said = said
-
-    def post(self, path: str, body: bytes, kind: str = "image/png", **headers: str) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", content=body, headers={"content-type": kind, **headers}, timeout=60)
-
-    def replica(self) -> psutil.Process:
-        """The process that holds the model."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        return next(child for child in family if "ServeReplica:vidlake" in " ".join(child.cmdline()))
-
-
-@contextmanager
-def running(*words: object, env: dict[str, str] | None = None) -> Iterator[Server]:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "serve", "--port", str(port), *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, **(env or {})},
-    )
-    said: list[str] = []
-    try:
-        for line in process.stdout or ():
-            said.append(line)
-            if line.startswith("Ctrl-C"):
-                break
-        else:
-            raise AssertionError("".join(said))
-        yield Server(process, f"http://127.0.0.1:{port}", said)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            rest, _ = process.communicate(timeout=60)
-            said.append(rest)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-
-
-def refused(*words: object, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "serve", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-        env={**os.environ, **(env or {})},
-    )
-    assert done.returncode == 2, done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stdout == ""
-    return done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        pytest.param(["--host", "0.0.0.0"], "--insecure", id="everywhere without keys"),
-        pytest.param(["--api-keys", "none.txt"], "none.txt", id="no key file"),
-        pytest.param(["--replicas", "4-2"], "MIN-MAX", id="bad replicas"),
-        pytest.param(["--max-body", "lots"], "GiB", id="bad size"),
-        pytest.param(["--from", "no-such-lake"], "no dataset", id="no dataset"),
-        pytest.param(["--from", "lake", "--precision", "fp16"], "--precision", id="a dataset and a precision"),
-        pytest.param(["--allowed-origin", "*"], "--allowed-origin", id="every page"),
-        pytest.param(["--live-memory", "some"], "GiB", id="bad memory"),
-        pytest.param(["--host", "192.0.2.77", "--insecure"], "cannot listen", id="not our address"),
-    ],
-)
-def test_misuse_is_one_line_that_names_the_word(words: list[str], told: str) -> None:
-    assert told in refused(*words)
-
-
-def test_port_that_is_taken_is_told_so() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        assert "cannot listen" in refused("--port", taken.getsockname()[1])
-
-
-def test_cluster_configuration_is_valid() -> None:
-    document = yaml.safe_load((Path(__file__).parents[2] / "serve" / "config.yaml").read_text())
-    schema = ServeDeploySchema(**document)
-    [application] = schema.applications
-    assert application.import_path == "serve.app:build"
-    settings = Settings.model_validate(application.args)
-    assert not settings.access.is_loopback, "on a cluster a replica without keys must refuse to start"
-    deployment = cast(Any, build(settings))._bound_deployment
-    assert deployment.max_ongoing_requests > settings.limits.queue + settings.limits.sockets
-    assert deployment._deployment_config.autoscaling_config.max_replicas == settings.replicas.max
+from websockets.asyncio.client import ClientConnection
 
 
 @pytest.fixture(scope="module")
@@ -139,19 +34,116 @@ def server() -> Iterator[Server]:
         yield found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideBySide:
+    """A dataset, and what the server answered while the job that wrote it was running."""
+
+    rows: pa.Table
+    clips: tuple[Path, ...]
+    answers: tuple[httpx.Response, ...]
+
+    def rows_of(self, clip: Path) -> pa.Table:
+        return self.rows.filter(pc.equal(self.rows["uri"], str(clip))).sort_by("pts")
+
+
+@pytest.fixture(scope="module")
+def side_by_side(server: Server, clips: ClipFactory, tmp_path_factory: pytest.TempPathFactory) -> SideBySide:
+    """``extract`` on the machine on which ``serve`` is answering."""
+    out = tmp_path_factory.mktemp("beside") / "lake"
+    archive = (clips(num_frames=150, gop=30), clips(num_frames=150, rotation=90, codec="mpeg4"))
+    words = ["extract", *archive, "--out", out, *MODEL, "--sample", "fps:5"]
+    job = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    answers = []
+    while job.poll() is None:
+        answers.append(server.post("/v1/embed", encoded(noise())))
+        time.sleep(0.2)
+    said, _ = job.communicate()
+    assert job.returncode == 0, said
+    return SideBySide(rows=pads.dataset(out / "features").to_table(), clips=archive, answers=tuple(answers))
+
+
 @pytest.mark.slow
-def test_live_equals_batch(server: Server, clips: ClipFactory, tmp_path: Path) -> None:
-    clip = clips(num_frames=150, gop=30)
-    words = ["extract", clip, "--out", tmp_path / "lake", *MODEL, "--sample", "fps:5"]
-    subprocess.run([sys.executable, "-m", "pipeline", *map(str, words)], check=True, capture_output=True, timeout=200)
-    rows = pads.dataset(tmp_path / "lake" / "features").to_table().sort_by("pts")
-    answer = server.post("/v1/embed?sample=fps:5", clip.read_bytes(), "video/mp4").json()
-    batch = np.array(rows["feature"].to_pylist(), np.float32)
-    live = np.array([sample["feature"] for sample in answer["samples"]], np.float32)
-    assert [sample["pts"] for sample in answer["samples"]] == rows["pts"].to_pylist()
-    assert [sample["time_s"] for sample in answer["samples"]] == rows["time_s"].to_pylist()
-    assert np.abs(live - batch).max() <= 1e-5 * max(1, np.abs(batch).max())
-    assert answer["fingerprint"] == orjson.loads(rows.schema.metadata[b"vidlake"])["fingerprint"]
+def test_serve_answers_beside_extract_on_one_machine(server: Server, side_by_side: SideBySide) -> None:
+    """Neither starts, stops or joins the other's Ray, and both give the right numbers."""
+    assert len(side_by_side.answers) > 5
+    assert {answer.status_code for answer in side_by_side.answers} == {200}
+    alone = vectors(server.post("/v1/embed", encoded(noise())))
+    assert all(is_same(vectors(answer), alone) for answer in side_by_side.answers)
+    assert [side_by_side.rows_of(clip).num_rows for clip in side_by_side.clips] == [30, 30]
+
+
+@pytest.mark.slow
+def test_live_equals_batch(server: Server, side_by_side: SideBySide) -> None:
+    for clip in side_by_side.clips:
+        rows = side_by_side.rows_of(clip)
+        answer = server.post("/v1/embed?sample=fps:5", clip.read_bytes(), "video/mp4")
+        samples = answer.json()["samples"]
+        assert [sample["pts"] for sample in samples] == rows["pts"].to_pylist()
+        assert [sample["time_s"] for sample in samples] == rows["time_s"].to_pylist()
+        assert is_same(vectors(answer), stored(rows))
+        assert answer.json()["fingerprint"] == orjson.loads(rows.schema.metadata[b"vidlake"])["fingerprint"]
+
+
+@pytest.mark.slow
+def test_png_of_a_frame_equals_its_row(server: Server, side_by_side: SideBySide) -> None:
+    for clip in side_by_side.clips:
+        rows = side_by_side.rows_of(clip)
+        pictures = upright_frames(clip, set(rows["pts"].to_pylist()))
+        posted = [vectors(server.post("/v1/embed", encoded(pictures[pts])))[0] for pts in rows["pts"].to_pylist()]
+        assert is_same(np.stack(posted), stored(rows))
+
+
+def upright_frames(clip: Path, wanted: set[int]) -> dict[int, NDArray[np.uint8]]:
+    """RGB pictures by pts, decoded by PyAV itself and turned as the display matrix says."""
+    with av.open(str(clip)) as container:
+        frames = [frame for frame in container.decode(video=0) if frame.pts in wanted]
+    return {
+        cast(int, frame.pts): np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+        for frame in frames
+    }
+
+
+def vectors(answer: httpx.Response) -> NDArray[np.float32]:
+    assert answer.status_code == 200, answer.text
+    return np.array([sample["feature"] for sample in answer.json()["samples"]], np.float32)
+
+
+def stored(rows: pa.Table) -> NDArray[np.float32]:
+    return np.array(rows["feature"].to_pylist(), np.float32)
+
+
+def is_same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    return bool(np.abs(one - other).max() <= 1e-5 * max(1, np.abs(other).max()))
+
+
+@pytest.mark.slow
+def test_fifty_idle_sockets_take_nothing_from_ten_busy_ones(server: Server) -> None:
+    url = server.url.replace("http", "ws") + "/v1/live"
+    pictures = [encoded(noise(seed=seed)) for seed in range(20)]
+
+    async def talk(socket: ClientConnection, num_pictures: int) -> list[int]:
+        seqs = []
+        for picture in pictures[:num_pictures]:
+            await socket.send(picture)
+            answer = orjson.loads(await asyncio.wait_for(socket.recv(), 60))
+            assert len(answer["feature"]) == 512
+            seqs.append(answer["seq"])
+        return seqs
+
+    async def main() -> None:
+        idle = await asyncio.gather(*(websockets.connect(url, open_timeout=60) for _ in range(50)))
+        busy = await asyncio.gather(*(websockets.connect(url, open_timeout=60) for _ in range(10)))
+        answered = asyncio.gather(*(talk(socket, 20) for socket in busy))
+        still = await asyncio.to_thread(server.post, "/v1/embed", pictures[0])
+        assert still.status_code == 200
+        assert await answered == [list(range(20))] * 10
+        assert await asyncio.gather(*(talk(socket, 1) for socket in idle)) == [[0]] * 50, "an idle one still answers"
+        await asyncio.gather(*(socket.close() for socket in (*idle, *busy)))
+
+    asyncio.run(main())
+    assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
 
 
 @pytest.mark.slow

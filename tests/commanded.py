@@ -1,0 +1,79 @@
+"""``vidlake serve`` as users run it: the command, with Ray Serve under it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import psutil
+
+MODEL = ["--model", "video_cnn", "--weights", "random:0"]
+
+
+class Server:
+    """One ``vidlake serve``."""
+
+    def __init__(self, process: "subprocess.Popen[str]", url: str, said: list[str]) -> None:
+        self.process = process
+        self.url = url
+        self.said = said
+
+    def post(self, path: str, body: bytes, kind: str = "image/png", **headers: str) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", content=body, headers={"content-type": kind, **headers}, timeout=60)
+
+    def replica(self) -> psutil.Process:
+        """The process that holds the model."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return next(child for child in family if "ServeReplica:vidlake" in " ".join(child.cmdline()))
+
+
+@contextmanager
+def running(*words: object, env: dict[str, str] | None = None) -> Iterator[Server]:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "serve", "--port", str(port), *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **(env or {})},
+    )
+    said: list[str] = []
+    try:
+        for line in process.stdout or ():
+            said.append(line)
+            if line.startswith("Ctrl-C"):
+                break
+        else:
+            raise AssertionError("".join(said))
+        yield Server(process, f"http://127.0.0.1:{port}", said)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            rest, _ = process.communicate(timeout=60)
+            said.append(rest)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+
+
+def refused(*words: object, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "serve", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+        env={**os.environ, **(env or {})},
+    )
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stdout == ""
+    return done.stderr
