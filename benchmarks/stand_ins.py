@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.extract.context import RunContext
+from pipeline.extract.tally import Counts, Worked
 from pipeline.records.rows import embedded_rows
 from pipeline.records.schemas import EMBEDDED, SAMPLES
 
@@ -25,32 +27,34 @@ _PIXELS = pa.py_buffer(bytes(BLOCK_BYTES * 10 // 11))
 
 
 def decoder(factor: float) -> Callable[..., Iterator[pa.Table]]:
-    """In the place of ``extract._decode``, ``factor`` times as fast."""
+    """In the place of ``operators.decode_block``, ``factor`` times as fast."""
 
-    def decode(tasks: pa.Table, *, tally: Any, **_: Any) -> Iterator[pa.Table]:
+    def decode(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
         for row in tasks.to_pylist():
             began = time.time()
             time.sleep(DECODE_S / factor)
             samples = _samples(row)
-            tally.add("decode", began=began, num_segments=1, num_samples=NUM_SAMPLES, num_bytes=samples.nbytes)
+            counts = Counts(num_segments=1, num_samples=NUM_SAMPLES, num_bytes=samples.nbytes)
+            context.tally.add(Worked(stage="decode", began=began, counts=counts))
             yield samples
 
     return decode
 
 
 def model(factor: float) -> type:
-    """In the place of ``extract.Embed``, ``factor`` times as fast."""
+    """In the place of ``operators.Embed``, ``factor`` times as fast."""
 
     class Embed:
-        def __init__(self, *, tally: Any, **_: Any) -> None:
-            self._tally = tally
+        def __init__(self, *, context: RunContext) -> None:
+            self._tally = context.tally
 
         def __call__(self, samples: pa.Table) -> pa.Table:
             began = time.time()
             time.sleep(len(samples) * MODEL_S / factor)
             features = np.zeros((len(samples) * NUM_SAMPLES, DIM), np.float32)
             embedded = embedded_rows(samples, features)
-            self._tally.add("embed", began=began, num_segments=len(samples), num_samples=len(features))
+            counts = Counts(num_segments=len(samples), num_samples=len(features))
+            self._tally.add(Worked(stage="embed", began=began, counts=counts))
             return embedded
 
     return Embed
