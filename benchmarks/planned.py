@@ -71,7 +71,7 @@ class Edges:
 
     def run_plan(self, sources: Sequence[pa.Table], *, context: RunContext, schema: pa.Schema) -> None:
         """Every video is planned alike."""
-        target = context.target
+        [target] = context.targets
         with self._apart():
             for table in _of_size(sources, 5_000):
                 outcome = {"facts": _FACTS, "segments": self._segments, "reason": None, "detail": None}
@@ -80,7 +80,7 @@ class Edges:
 
     def run_extract(self, tasks: Sequence[pa.Table], *, context: RunContext) -> None:
         """Every segment has no samples."""
-        target = context.target
+        [target] = context.targets
         with self._apart():
             for table in _of_size(tasks, _SEGMENTS_PER_FILE):
                 self.num_segments += len(table)

@@ -24,10 +24,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
-    """What is to be known to plan videos: how they are sampled and cut, and within which limits."""
+    """What planning takes of a run: how videos are sampled and cut, and within which limits."""
 
     rule: SamplingRule
-    preprocessing: Preprocessing
+    preprocessings: tuple[Preprocessing, ...]
     options: RunOptions
     sizes: Sizes
     tally: Tally
@@ -35,42 +35,56 @@ class Planning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """One run: where its rows go, what it was asked for, and how large its stages are."""
+    """One run: where its rows go, what it was asked for, and how large its stages are.
 
-    target: Target
+    Each target has a model of its own; what is sampled, and how, is the same for all: one decoding pass serves them.
+    """
+
+    targets: tuple[Target, ...]
     options: RunOptions
     hardware: Hardware
     sizes: Sizes
     tally: Tally
 
+    def __post_init__(self) -> None:
+        if len({target.info.config.sample for target in self.targets}) != 1:
+            raise ValueError("one decoding pass has one sampling rule")
+
     @classmethod
-    def of(cls, target: Target, *, options: RunOptions, hardware: Hardware, tally: Tally) -> Self:
+    def of(cls, *targets: Target, options: RunOptions, hardware: Hardware, tally: Tally) -> Self:
         """The context of a run whose work is not known yet."""
         sizes = choose_sizes(hardware, NO_WORK, options)
-        return cls(target=target, options=options, hardware=hardware, sizes=sizes, tally=tally)
+        return cls(targets=targets, options=options, hardware=hardware, sizes=sizes, tally=tally)
 
     def sized_for(self, work: Work) -> Self:
         """The same run, its stages sized for what is left to do."""
         return replace(self, sizes=choose_sizes(self.hardware, work, self.options))
 
     @property
+    def rule(self) -> SamplingRule:
+        """What is sampled of each video."""
+        return parse_rule(self.targets[0].info.config.sample)
+
+    @property
+    def preprocessings(self) -> tuple[Preprocessing, ...]:
+        """The ways in which decoding prepares each sample: models that want the same share one."""
+        return tuple(dict.fromkeys(map(_prepared, self.targets)))
+
+    def place_of(self, target: Target) -> int:
+        """Which of ``preprocessings`` the target's model takes."""
+        return self.preprocessings.index(_prepared(target))
+
+    @property
     def planning(self) -> Planning:
-        """What planning takes of it."""
-        config = self.target.info.config
+        """What planning takes of the run."""
         return Planning(
-            rule=parse_rule(config.sample),
-            preprocessing=config.model.preprocessing,
+            rule=self.rule,
+            preprocessings=self.preprocessings,
             options=self.options,
             sizes=self.sizes,
             tally=self.tally,
         )
 
-    @property
-    def rule(self) -> SamplingRule:
-        """What is sampled of each video."""
-        return parse_rule(self.target.info.config.sample)
 
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What decoding makes of a picture: the model's input."""
-        return self.target.info.config.model.preprocessing
+def _prepared(target: Target) -> Preprocessing:
+    return target.info.config.model.preprocessing.beside_the_decoder

@@ -14,7 +14,7 @@ from pipeline.extract.context import Planning, RunContext
 from pipeline.extract.memory import KEEPING_WHAT_IS_FREED
 from pipeline.extract.operators import Embed, TimedModel, decode_block, plan_block, time_model
 from pipeline.extract.request import ExtractRequest
-from pipeline.extract.sinks import FeatureSink, PlanSink
+from pipeline.extract.sinks import FeatureSinks, PlanSink
 from pipeline.extract.sizes import Sizes
 from pipeline.records.model_info import Precision
 
@@ -24,7 +24,7 @@ _RETRIES = 5
 
 
 def run_plan(sources: Sequence[pa.Table], *, context: RunContext, schema: pa.Schema) -> None:
-    """Probe the videos of ``SOURCES`` blocks on the cluster and add them to the dataset's plan, rows of ``schema``."""
+    """Probe the videos of ``SOURCES`` blocks on the cluster and add them to the datasets' plans: rows of ``schema``."""
     _start_worker()
     planned = _planned(sources, planning=context.planning, schema=schema)
     planned.write_datasink(PlanSink(context), ray_remote_args={"num_cpus": context.sizes.commit_cpus})
@@ -37,14 +37,14 @@ def probe(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema)
 
 
 def run_extract(tasks: Sequence[pa.Table], *, context: RunContext) -> None:
-    """Decode the segments of ``TASKS`` blocks, embed their samples, and commit them to the dataset."""
+    """Decode the segments of ``TASKS`` blocks, embed their samples, and commit them to the run's datasets."""
     _quiet()
     segments = ray.data.from_blocks(list(tasks))
     samples = segments.map_batches(
         cast(Any, decode_block), fn_kwargs={"context": context}, **_task_a_block(context.sizes, tasks)
     )
     features = samples.map_batches(Embed, fn_constructor_kwargs={"context": context}, **_model_actors(context.sizes))
-    features.write_datasink(FeatureSink(context), ray_remote_args={"num_cpus": context.sizes.commit_cpus})
+    features.write_datasink(FeatureSinks(context), ray_remote_args={"num_cpus": context.sizes.commit_cpus})
 
 
 def time_on_cluster(request: ExtractRequest, *, precision: Precision, sizes: Sizes) -> TimedModel:

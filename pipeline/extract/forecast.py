@@ -70,7 +70,7 @@ def forecast_run(
     listing = Listing(inputs, request.run, planned=Ids() if planned is None else planned.ids)
     planning = Planning(
         rule=request.rule,
-        preprocessing=config.model.preprocessing,
+        preprocessings=(config.model.preprocessing,),
         options=request.run,
         sizes=sizes,
         tally=SharedTally(),

@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.errors import RunError
-from pipeline.extract.context import Planning, RunContext
+from pipeline.extract.context import Planning, RunContext, Target
 from pipeline.extract.sizes import Sizes
 from pipeline.extract.tally import Counts, Worked, private_bytes
 from pipeline.media.process.sandbox import Sandbox
 from pipeline.records.model_info import ModelInfo, Precision
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.rows import embedded_rows, table_of
+from pipeline.records.rows import output_rows, table_of
 from pipeline.stages.plan import plan_sources, sizing_for
 
 _DECODE_NICENESS = 4
@@ -35,21 +37,21 @@ def plan_block(sources: pa.Table, *, planning: Planning, schema: pa.Schema) -> p
     """``SOURCES`` rows to rows of ``schema``: ``PLAN`` and a manifest's further columns."""
     began = time.time()
     sandbox = _sandbox(planning.options.limits)
-    sizing = sizing_for(planning.preprocessing, duration_s=planning.options.segment_seconds)
+    sizing = sizing_for(planning.preprocessings, duration_s=planning.options.segment_seconds)
     planned = plan_sources(sources, sandbox=sandbox, rule=planning.rule, sizing=sizing)
     planning.tally.add(Worked(stage="plan", began=began, counts=Counts(num_videos=len(planned))))
     return table_of([video.to_row() for video in planned], schema)
 
 
 def decode_block(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
-    """``TASKS`` rows to ``SAMPLES`` rows, a table each."""
+    """``TASKS`` rows to decoded segments, a table of ``samples_schema`` each."""
     from pipeline.models.preprocess import use_one_thread
     from pipeline.stages.decode import decode_tasks
 
     use_one_thread()
     sandbox = _sandbox(context.options.limits)
     began = time.time()
-    for samples in decode_tasks(tasks, sandbox=sandbox, rule=context.rule, preprocessing=context.preprocessing):
+    for samples in decode_tasks(tasks, sandbox=sandbox, rule=context.rule, preprocessings=context.preprocessings):
         counts = Counts(
             num_segments=1,
             num_samples=samples["num_samples"][0].as_py(),
@@ -91,34 +93,45 @@ def time_model(name: str, *, weights: str, precision: Precision, sizes: Sizes, i
 
 
 class Embed:
-    """The actor that holds the model."""
+    """The actor that holds the models, one for each dataset that the run writes to."""
 
     def __init__(self, *, context: RunContext) -> None:
-        """Load the model and make sure that it is the dataset's."""
+        """Load the models and make sure that they are the datasets' own."""
+        self._tally = context.tally
+        self._models = [_EmbeddingModel(target, context) for target in context.targets]
+
+    def __call__(self, samples: pa.Table) -> pa.Table:
+        """Decoded segments to the same segments with the features of each model."""
+        began = time.time()
+        outputs = output_rows(samples, [model.features_of(samples) for model in self._models])
+        num_samples = sum(samples["num_samples"].to_pylist())
+        counts = Counts(num_segments=len(samples), num_samples=num_samples, num_bytes=outputs.nbytes)
+        self._tally.add(Worked(stage="embed", began=began, counts=counts, private_bytes=private_bytes(os.getpid())))
+        return outputs
+
+
+class _EmbeddingModel:
+    """The model of one target, at work on its way of preparing samples."""
+
+    def __init__(self, target: Target, context: RunContext) -> None:
         from pipeline.models.embedder import Embedder
         from pipeline.models.registry import load_model
 
-        info = context.target.info
-        model = load_model(info.config.model.name, weights=info.weights)
-        if model.info != info.config.model:
-            raise RunError(f"the weights of {info.config.model.name} changed while the run started: run it again")
-        self._tally = context.tally
-        self._model = info.config.model
+        config = target.info.config
+        model = load_model(config.model.name, weights=target.info.weights)
+        if model.info != config.model:
+            raise RunError(f"the weights of {config.model.name} changed while the run started: run it again")
+        self._place = context.place_of(target)
         self._embedder = Embedder(
             model,
-            precision=info.config.precision,
+            precision=config.precision,
             compile=context.options.compile,
             batch_size=context.sizes.batch_size,
             num_threads=context.sizes.actor_threads,
         )
 
-    def __call__(self, samples: pa.Table) -> pa.Table:
-        """``SAMPLES`` rows to ``EMBEDDED`` rows."""
+    def features_of(self, samples: pa.Table) -> NDArray[np.float32]:
+        """``float32[sum T, D]`` of decoded segments."""
         from pipeline.stages.decode import samples_for_model
 
-        began = time.time()
-        features = self._embedder.embed(samples_for_model(samples, self._model))
-        embedded = embedded_rows(samples, features)
-        counts = Counts(num_segments=len(samples), num_samples=len(features), num_bytes=embedded.nbytes)
-        self._tally.add(Worked(stage="embed", began=began, counts=counts, private_bytes=private_bytes(os.getpid())))
-        return embedded
+        return self._embedder.embed(samples_for_model(samples, self._embedder.info, place=self._place))

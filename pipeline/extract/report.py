@@ -46,7 +46,7 @@ class Reporting:
         self._context = context
         self._clockwork = clockwork
         self._began = datetime.fromtimestamp(clockwork.began, UTC)
-        self._name = f"{RUNS}/{self._began:%Y%m%dT%H%M%S}-{context.target.token[-8:]}.json"
+        self._name = f"{RUNS}/{self._began:%Y%m%dT%H%M%S}-{context.targets[0].token[-8:]}.json"
         self._stages: StageReports = {}
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._write_regularly, name="report", daemon=True)
@@ -100,5 +100,5 @@ class Reporting:
             marks_s=dict(self._clockwork.marks),
             stages=self._stages,
         )
-        store = self._context.target.dataset.store
+        store = self._context.targets[0].dataset.store
         store.publish(self._name, json.dumps(report.to_json()).encode(), overwrite=True)

@@ -31,7 +31,7 @@ class Run:
 
     def __init__(self, context: RunContext, *, display: Display, clockwork: Clockwork, reporting: Reporting) -> None:
         self._context = context
-        self._target = context.target
+        [self._target] = context.targets  # the stages take several; going by what each of them lacks is to come
         self._display = display
         self._clockwork = clockwork
         self._reporting = reporting

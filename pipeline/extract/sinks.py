@@ -1,4 +1,4 @@
-"""Where a stage's rows leave Ray Data: planned videos and finished segments are published in the run's dataset."""
+"""Where a stage's rows leave Ray Data: planned videos and finished segments are published in the run's datasets."""
 
 import time
 from collections.abc import Iterable
@@ -8,18 +8,18 @@ from ray.data import Datasink
 from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.block import Block
 
-from pipeline.extract.context import RunContext
+from pipeline.extract.context import RunContext, Target
 from pipeline.extract.tally import Counts, Worked
-from pipeline.records.schemas import EMBEDDED
+from pipeline.records.rows import embedded_rows
 
 _PLAN_VIDEOS_PER_FILE = 5_000
 
 
 class PlanSink(Datasink[int]):
-    """Adds planned videos to the dataset's plan."""
+    """Adds planned videos to the plan of each of the run's datasets."""
 
     def __init__(self, context: RunContext) -> None:
-        self._target = context.target
+        self._targets = context.targets
 
     @property
     def min_rows_per_write(self) -> int:
@@ -27,17 +27,18 @@ class PlanSink(Datasink[int]):
         return _PLAN_VIDEOS_PER_FILE
 
     def write(self, blocks: Iterable[Block], ctx: TaskContext) -> int:
-        """Publish one file of the plan."""
+        """Publish one file of the plan in each dataset."""
         planned = pa.concat_tables(blocks)
-        self._target.dataset.publish_plan(planned, token=self._target.token)
+        for target in self._targets:
+            target.dataset.publish_plan(planned, token=target.token)
         return len(planned)
 
 
-class FeatureSink(Datasink[int]):
-    """Commits finished segments."""
+class FeatureSinks(Datasink[int]):
+    """Hands finished segments to the sink of each model."""
 
     def __init__(self, context: RunContext) -> None:
-        self._target = context.target
+        self._sinks = [FeatureSink(target, place=place) for place, target in enumerate(context.targets)]
         self._segments_per_file = context.sizes.segments_per_file
         self._tally = context.tally
 
@@ -47,13 +48,30 @@ class FeatureSink(Datasink[int]):
         return self._segments_per_file
 
     def write(self, blocks: Iterable[Block], ctx: TaskContext) -> int:
-        """Publish one features file."""
+        """Publish one features file in each dataset."""
         began = time.time()
-        embedded = pa.concat_tables([block for block in blocks if len(block)] or [EMBEDDED.empty_table()])
-        if not len(embedded):
+        tables = [block for block in blocks if len(block)]
+        if not tables:
             return 0
-        num_bytes = self._target.dataset.publish_features(embedded, self._target.info, token=self._target.token)
-        num_samples = sum(embedded["num_samples"].to_pylist())
-        counts = Counts(num_segments=len(embedded), num_samples=num_samples, num_bytes=num_bytes)
+        outputs = pa.concat_tables(tables)
+        num_bytes = sum(sink.commit(outputs) for sink in self._sinks)
+        num_samples = sum(outputs["num_samples"].to_pylist())
+        counts = Counts(num_segments=len(outputs), num_samples=num_samples, num_bytes=num_bytes)
         self._tally.add(Worked(stage="commit", began=began, counts=counts))
-        return len(embedded)
+        return len(outputs)
+
+
+class FeatureSink:
+    """Commits the features of one model to its dataset."""
+
+    def __init__(self, target: Target, *, place: int) -> None:
+        self._target = target
+        self._place = place
+
+    def commit(self, outputs: pa.Table) -> int:
+        """Publish the model's column of finished segments in one file; returns bytes written.
+
+        A commit that is repeated, for another dataset's had failed, finds itself done.
+        """
+        embedded = embedded_rows(outputs, place=self._place)
+        return self._target.dataset.publish_features(embedded, self._target.info, token=self._target.token)

@@ -30,7 +30,8 @@ _PLAN_BYTES_PER_S = 20_000_000
 class Picture:
     """A sample as decoded: upright RGB ``uint8[h, w, 3]``, valid only until the next event is asked for.
 
-    Of a picture of ``whole_px`` (height, width), the part that the model's input is made of, where one was named.
+    Of a picture of ``whole_px`` (height, width), the part that holds what the models' inputs are made of, where any
+    were named.
     """
 
     segment: int
@@ -103,9 +104,9 @@ class Sandbox:
         *,
         facts: VideoFacts,
         segments: Sequence[Segment],
-        preprocessing: Preprocessing | None = None,
+        preprocessings: tuple[Preprocessing, ...] = (),
     ) -> Iterator[Picture | Dropped | Ended]:
-        """Decode consecutive segments of a video; with ``preprocessing``, only what it keeps of a picture comes.
+        """Decode consecutive segments of a video; of a picture only the part comes that holds what these keep of it.
 
         Yields:
             The pictures of a segment in presentation order, then its ``Ended``.
@@ -119,10 +120,10 @@ class Sandbox:
             return
         documents = [segment.to_json() for segment in segments]
         request = {**job.to_json(), "op": "decode", "facts": facts.to_json(), "segments": documents}
-        request["preprocessing"] = None if preprocessing is None else preprocessing.to_json()
+        request["preprocessings"] = [each.to_json() for each in preprocessings]
         timeouts = [self._limits.timeout_for(_decoded_s(segment, facts)) for segment in segments]
         conversation = _Conversation([segment.index for segment in segments], timeouts)
-        for event in self._ask(reader, job, request, conversation, preprocessing=preprocessing):
+        for event in self._ask(reader, job, request, conversation, preprocessings=preprocessings):
             if isinstance(event, Picture | Dropped | Ended):
                 yield event
 
@@ -139,7 +140,7 @@ class Sandbox:
         request: dict[str, Any],
         conversation: "_Conversation",
         *,
-        preprocessing: Preprocessing | None = None,
+        preprocessings: tuple[Preprocessing, ...] = (),
     ) -> Iterator[Event | Picture]:
         if self._process is None:
             self._process = DecoderProcess(self._entry, self._limits)
@@ -155,7 +156,7 @@ class Sandbox:
                 conversation.hear(event)
                 if isinstance(event, Failed):
                     _raise(event, uri=job.uri)
-                yield _picture(process, event, preprocessing) if isinstance(event, Painted) else event
+                yield _picture(process, event, preprocessings) if isinstance(event, Painted) else event
                 if isinstance(event, Painted) and event.is_last_in_slot:
                     process.send(b"a", uri=job.uri, timeout_s=conversation.timeout_s)
                 elif isinstance(event, Ended):
@@ -169,9 +170,9 @@ class Sandbox:
                 process.source.raise_fault()
 
 
-def _picture(process: DecoderProcess, painted: Painted, preprocessing: Preprocessing | None) -> Picture:
+def _picture(process: DecoderProcess, painted: Painted, preprocessings: tuple[Preprocessing, ...]) -> Picture:
     pixels = process.picture(painted.shape, painted.offset, whole_px=painted.whole_px)
-    part = part_of(*painted.whole_px, preprocessing=preprocessing)
+    part = part_of(*painted.whole_px, preprocessings=preprocessings)
     if pixels.shape[:2] != tuple(along.stop - along.start for along in part):
         raise Nonsense(f"{pixels.shape} of a picture of {painted.whole_px}")
     return Picture(segment=painted.segment, mark=painted.mark, pixels=pixels, whole_px=painted.whole_px)

@@ -69,12 +69,12 @@ def _decode(control: Channel, file: BinaryIO, request: dict[str, Any], slots: Sl
         max_pixels=request["max_pixels"],
     )
     segments = [Segment.from_json(document) for document in request["segments"]]
-    wanted = None if request["preprocessing"] is None else Preprocessing.from_json(request["preprocessing"])
+    wanted = tuple(Preprocessing.from_json(document) for document in request["preprocessings"])
     painter = Painter()
     for event in decode_segments(video, segments):
         if isinstance(event, Picked):
             height_px, width_px, depth = painter.shape_of(event.frame)
-            part = part_of(height_px, width_px, preprocessing=wanted)
+            part = part_of(height_px, width_px, preprocessings=wanted)
             shape = (part[0].stop - part[0].start, part[1].stop - part[1].start, depth)
             room, offset = slots.claim(shape[0] * shape[1] * depth)
             painter.paint(event.frame, into=room.reshape(shape), part=part)
