@@ -117,17 +117,17 @@ class Ours:
 
         job = Job(uri=str(path), rule=parse_rule(rule), time_range=TimeRange())
         with open_reader(str(path)) as reader:
-            plan = self._sandbox.plan(reader, job, sizing=sizing_for(self._preprocessing))
+            plan = self._sandbox.plan(reader, job, sizing=sizing_for([self._preprocessing]))
             found = decode_video(
                 self._sandbox,
                 reader,
                 job,
                 facts=plan.facts,
                 segments=plan.segments,
-                preprocessing=self._preprocessing,
+                preprocessings=(self._preprocessing,),
             )
             for samples in found:
-                yield from samples.pixels
+                yield from samples.pixels[0]
 
 
 def contend(name: str, rule: str, paths: Sequence[Path], keep: Path) -> list[dict[str, Any]]:

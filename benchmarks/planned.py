@@ -22,16 +22,18 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.extract import dataflow
+from pipeline.extract.context import RunContext, Target
 from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.progress import Display
+from pipeline.extract.report import Reporting
 from pipeline.extract.request import RunOptions
 from pipeline.extract.results import Clockwork
 from pipeline.extract.run import Run
-from pipeline.extract.tally import Tally, Worked, private_bytes
+from pipeline.extract.tally import LocalTally, Tally, private_bytes
 from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import RESERVED_COLUMNS
 from pipeline.lake.config import DatasetConfig
-from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.dataset import Dataset, DatasetInfo, leased
 from pipeline.lake.planned import publish_plan
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.resources import Hardware
@@ -68,24 +70,22 @@ class Edges:
         self.num_segments = 0
         self._segments = [segment(index, num_samples=num_samples, cost_s=cost_s) for index in range(segments_per_video)]
 
-    def run_plan(
-        self, sources: Sequence[pa.Table], *, dataset: Dataset, schema: pa.Schema, token: str, **_: Any
-    ) -> None:
+    def run_plan(self, sources: Sequence[pa.Table], *, context: RunContext, schema: pa.Schema) -> None:
         """Every video is planned alike."""
+        [target] = context.targets
         with self._apart():
             for table in _of_size(sources, 5_000):
                 outcome = {"facts": _FACTS, "segments": self._segments, "reason": None, "detail": None}
                 rows = [row | outcome for row in table.to_pylist()]
-                publish_plan(dataset, pa.Table.from_pylist(rows, schema=schema), token=token)
+                publish_plan(target.dataset, pa.Table.from_pylist(rows, schema=schema), token=target.token)
 
-    def run_extract(
-        self, tasks: Sequence[pa.Table], *, dataset: Dataset, info: DatasetInfo, token: str, **_: Any
-    ) -> None:
+    def run_extract(self, tasks: Sequence[pa.Table], *, context: RunContext) -> None:
         """Every segment has no samples."""
+        [target] = context.targets
         with self._apart():
             for table in _of_size(tasks, _SEGMENTS_PER_FILE):
                 self.num_segments += len(table)
-                dataset.publish_features(_embedded(table), info, token=token)
+                target.dataset.publish_features(_embedded(table), target.info, token=target.token)
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
@@ -93,25 +93,6 @@ class Edges:
         used = time.process_time()
         yield
         self.seconds += time.process_time() - used
-
-
-class LocalTally:
-    """A tally in this process."""
-
-    def __init__(self) -> None:
-        self._tally = Tally()
-
-    def add(self, stage: Any, *, began: float, **counts: Any) -> None:
-        """As ``SharedTally``."""
-        self._tally.add(Worked(stage=stage, worker="here", began=began, ended=time.time(), **counts))
-
-    def progress(self) -> dict[str, dict[str, float]]:
-        """As ``SharedTally``."""
-        return self._tally.progress()
-
-    def snapshot(self) -> dict[str, Any]:
-        """As ``SharedTally``."""
-        return self._tally.snapshot()
 
 
 def segment(index: int, *, num_samples: int, cost_s: float) -> dict[str, Any]:
@@ -185,32 +166,25 @@ def run(
     info: DatasetInfo,
     hardware: Hardware = CLUSTER,
     options: RunOptions = OPTIONS,
+    tally: Tally | None = None,
 ) -> dict[str, float]:
     """One ``extract``, from the listing to the derived tables; the driver's own CPU seconds by phase."""
     marks: dict[str, float] = {}
     inputs = Inputs([str(archive)], exclude=dataset.store.uri, reserved=RESERVED_COLUMNS)
-    dataset.store.ensure_writable()
-    held = dataset.backend.acquire(shard=WHOLE)
-    try:
+    clockwork = Clockwork()
+    with leased(dataset, shard=WHOLE) as token:
         dataset.create(info)
-        job = Run(
-            dataset,
-            info,
-            options,
-            hardware=hardware,
-            token=held.token,
-            display=Display(is_quiet=True),
-            clockwork=Clockwork(),
-        )
-        used = time.process_time() - edges.seconds
-        chosen = job.plan(inputs)
-        marks["plan"] = time.process_time() - edges.seconds
-        job.extract(chosen)
-        marks["schedule"] = time.process_time() - edges.seconds
-        job.finish()
-        marks["derive"] = time.process_time() - edges.seconds
-    finally:
-        held.release()
+        target = Target(dataset=dataset, info=info, token=token)
+        context = RunContext.of(target, options=options, hardware=hardware, tally=tally or LocalTally())
+        with Reporting(context, clockwork) as reporting:
+            job = Run(context, display=Display(is_quiet=True), clockwork=clockwork, reporting=reporting)
+            used = time.process_time() - edges.seconds
+            chosen = job.plan(inputs)
+            marks["plan"] = time.process_time() - edges.seconds
+            job.extract(chosen)
+            marks["schedule"] = time.process_time() - edges.seconds
+            job.finish()
+            marks["derive"] = time.process_time() - edges.seconds
     edges.most_private_bytes = max(edges.most_private_bytes, private_bytes(os.getpid()))
     spent = (after - before for before, after in pairwise([used, *marks.values()]))
     phases = dict(zip(marks, spent, strict=True))
@@ -231,7 +205,6 @@ def main() -> None:
         edges = Edges(segments_per_video=asked.segments_per_video)
         dataflow.run_plan = edges.run_plan
         dataflow.run_extract = edges.run_extract
-        dataflow.SharedTally = LocalTally  # type: ignore[misc, assignment]
         first_s = run(archive, dataset, edges, info=dataset_info())
         num_segments = edges.num_segments
         again_s = run(archive, dataset, edges, info=dataset_info())

@@ -28,6 +28,7 @@ from benchmarks.planned import Edges, dataset_info, links, run
 from pipeline.extract import dataflow
 from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.request import RunOptions
+from pipeline.extract.shared_tally import SharedTally
 from pipeline.extract.tally import private_bytes
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.dataset import Dataset
@@ -153,17 +154,17 @@ def main() -> None:
     edges = Edges(segments_per_video=_SEGMENTS_PER_VIDEO, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S)
     dataflow.run_plan = edges.run_plan
     dataflow._BLOCK_BYTES = stand_ins.BLOCK_BYTES
-    dataflow._decode = stand_ins.decoder(asked.factor)
-    dataflow.Embed = stand_ins.model(asked.factor)  # type: ignore[misc, assignment]
+    dataflow.decode_block = stand_ins.decoder(asked.factor)  # type: ignore[attr-defined]
+    dataflow.Embed = stand_ins.model(asked.factor)  # type: ignore[attr-defined, assignment]
     info = dataset_info(dim=stand_ins.DIM)
     with tempfile.TemporaryDirectory(prefix="vidlake-scheduled-") as folder:
         archive = links(asked.num_segments // _SEGMENTS_PER_VIDEO, Path(folder))
         dataset = Dataset.at(f"{folder}/lake")
         memory, began = Memory(), time.monotonic()
-        first_s = run(archive, dataset, edges, info=info, hardware=hardware, options=_OPTIONS)
+        first_s = run(archive, dataset, edges, info=info, hardware=hardware, options=_OPTIONS, tally=SharedTally())
         wall_s = time.monotonic() - began
         most_bytes, began = memory.most_bytes, time.monotonic()
-        again_s = run(archive, dataset, edges, info=info, hardware=hardware, options=_OPTIONS)
+        again_s = run(archive, dataset, edges, info=info, hardware=hardware, options=_OPTIONS, tally=SharedTally())
         resume_wall_s = time.monotonic() - began
         ray.shutdown()
         before = read_footers(dataset)

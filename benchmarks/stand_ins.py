@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.records.rows import embedded_rows
-from pipeline.records.schemas import EMBEDDED, SAMPLES
+from pipeline.extract.context import RunContext
+from pipeline.extract.tally import Counts, Worked
+from pipeline.records.rows import embedded_rows, output_rows
+from pipeline.records.schemas import samples_schema
 
 NUM_SAMPLES = 200
 DECODE_S = 8.0
@@ -25,32 +27,34 @@ _PIXELS = pa.py_buffer(bytes(BLOCK_BYTES * 10 // 11))
 
 
 def decoder(factor: float) -> Callable[..., Iterator[pa.Table]]:
-    """In the place of ``extract._decode``, ``factor`` times as fast."""
+    """In the place of ``operators.decode_block``, ``factor`` times as fast."""
 
-    def decode(tasks: pa.Table, *, tally: Any, **_: Any) -> Iterator[pa.Table]:
+    def decode(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
         for row in tasks.to_pylist():
             began = time.time()
             time.sleep(DECODE_S / factor)
             samples = _samples(row)
-            tally.add("decode", began=began, num_segments=1, num_samples=NUM_SAMPLES, num_bytes=samples.nbytes)
+            counts = Counts(num_segments=1, num_samples=NUM_SAMPLES, num_bytes=samples.nbytes)
+            context.tally.add(Worked(stage="decode", began=began, counts=counts))
             yield samples
 
     return decode
 
 
 def model(factor: float) -> type:
-    """In the place of ``extract.Embed``, ``factor`` times as fast."""
+    """In the place of ``operators.Embed``, ``factor`` times as fast."""
 
     class Embed:
-        def __init__(self, *, tally: Any, **_: Any) -> None:
-            self._tally = tally
+        def __init__(self, *, context: RunContext) -> None:
+            self._tally = context.tally
 
         def __call__(self, samples: pa.Table) -> pa.Table:
             began = time.time()
             time.sleep(len(samples) * MODEL_S / factor)
             features = np.zeros((len(samples) * NUM_SAMPLES, DIM), np.float32)
-            embedded = embedded_rows(samples, features)
-            self._tally.add("embed", began=began, num_segments=len(samples), num_samples=len(features))
+            embedded = output_rows(samples, [features])
+            counts = Counts(num_segments=len(samples), num_samples=len(features))
+            self._tally.add(Worked(stage="embed", began=began, counts=counts))
             return embedded
 
     return Embed
@@ -60,11 +64,12 @@ def embedded(video_id: str, index: int, features: Any) -> pa.Table:
     """An ``EMBEDDED`` row of a segment."""
     segment = {"index": index, "start_s": 0.0, "end_s": 600.0}
     row = {"video_id": video_id, "attempts": 1, "uri": f"/archive/{video_id}.mp4", "segment": segment}
-    return embedded_rows(_samples(row | {"facts": {"time_base": "1/15360"}}), features).cast(EMBEDDED)
+    outputs = output_rows(_samples(row | {"facts": {"time_base": "1/15360"}}), [features])
+    return embedded_rows(outputs, place=0)
 
 
 def _samples(task: dict[str, Any]) -> pa.Table:
-    """The ``SAMPLES`` row of a ``TASKS`` row."""
+    """The decoded segment of a ``TASKS`` row."""
     segment = task["segment"]
     at = np.arange(NUM_SAMPLES) + segment["index"] * NUM_SAMPLES
     row = {
@@ -88,5 +93,6 @@ def _samples(task: dict[str, Any]) -> pa.Table:
     }
     offsets = pa.py_buffer(np.array([0, _PIXELS.size], np.int64))
     pixels = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, _PIXELS])
-    columns = [pa.array([row[field.name]], field.type) for field in SAMPLES if field.name != "pixels"]
-    return pa.Table.from_arrays([*columns, pixels], schema=SAMPLES)
+    schema = samples_schema(1)
+    columns = [pa.array([row[field.name]], field.type) for field in schema if field.name in row]
+    return pa.Table.from_arrays([*columns, pixels], schema=schema)

@@ -13,7 +13,7 @@ from pipeline.errors import INPUT_ERRORS
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.records.model_info import FeatureType, ModelInfo, Preprocessing
-from pipeline.records.rows import embedded_rows, samples_row, table_of
+from pipeline.records.rows import embedded_rows, output_rows, samples_row, table_of
 from pipeline.records.schemas import PLAN, TASKS
 from pipeline.records.segments import FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts, Window
 from pipeline.records.shards import WHOLE, Shard
@@ -143,9 +143,9 @@ def finished(
         for at in range(num_samples)
     )
     pixels = np.zeros((num_samples, 4, 4, 3), np.uint8)
-    decoded = SegmentSamples(segment=piece, marks=marks, pixels=pixels, failure=failure)
+    decoded = SegmentSamples(segment=piece, marks=marks, pixels=(pixels,), failure=failure)
     samples = samples_row(SegmentTask.from_row(task(name, piece, attempts=attempts)), decoded)
-    return embedded_rows(samples, features_of(name, index, num_samples))
+    return embedded_rows(output_rows(samples, [features_of(name, index, num_samples)]), place=0)
 
 
 def features_of(name: str, index: int, num_samples: int) -> Any:

@@ -7,7 +7,7 @@ import site
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ _GROWTH_POLL_S = 1.0
 _RAYS_ADVICE = "Failed to apply UDF transform"
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _INIT_PID = 1
+_RAYS_PROGRAMS = str(Path(ray.__file__).parent)
 
 
 class Starting:
@@ -38,6 +39,7 @@ class Starting:
         self._address = address
         self._metrics_port = metrics_port
         self._error: RunError | None = None
+        self._others = frozenset(psutil.Process().children())
         self._is_up = threading.Event()
         self._is_over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
@@ -72,9 +74,8 @@ class Starting:
     def stop(self) -> None:
         """Stop or leave it; a private one that is still being started is killed rather than waited for."""
         if not self._is_up.is_set() and self._address is None:
-            for process in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+            self._is_over.set()  # or it would be started once more
+            _kill_families(child for child in psutil.Process().children() if child not in self._others)
         else:
             self._is_up.wait()
             ray.shutdown()
@@ -82,7 +83,7 @@ class Starting:
 
     def _run(self) -> None:
         try:
-            _start(self._address, metrics_port=self._metrics_port)
+            _start(self._address, metrics_port=self._metrics_port, is_over=self._is_over)
         except RunError as error:
             self._error = error
         finally:
@@ -104,6 +105,16 @@ def starting(address: str | None, *, metrics_port: int | None = None) -> Iterato
         raise cause_of(error) from None
     finally:
         cluster.stop()
+
+
+def _kill_families(children: Iterable[psutil.Process]) -> None:
+    """End those that run a program of Ray, and all that they have started; what else this process started lives on."""
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(word.startswith(_RAYS_PROGRAMS) for word in child.cmdline()):
+                for process in (*child.children(recursive=True), child):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
 
 
 def _grow(wanted: dict[str, int]) -> None:
@@ -140,7 +151,7 @@ def _told(resources: Mapping[str, float]) -> str:
     return " and ".join(f"{resources.get(name, 0):.0f} {name}s" for name in ("CPU", "GPU"))
 
 
-def _start(address: str | None, *, metrics_port: int | None) -> None:
+def _start(address: str | None, *, metrics_port: int | None, is_over: threading.Event) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is not None:
         if _is_left_behind():
@@ -157,7 +168,7 @@ def _start(address: str | None, *, metrics_port: int | None) -> None:
             include_dashboard=False,
             _metrics_export_port=metrics_port,
         )
-        if told is None:
+        if told is None or is_over.is_set():
             return
         ray.shutdown()
     raise RunError(f"a local Ray cluster does not start on this machine: {told}")

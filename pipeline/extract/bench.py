@@ -107,9 +107,9 @@ def _decoded(source: Source, sandbox: Sandbox, request: ExtractRequest, model: M
     job = Job(uri=source.uri, rule=request.rule, time_range=TimeRange(start=source.start_s, end=source.end_s))
     preprocessing = model.preprocessing
     with open_reader(source.locator, expected=source.identity) as reader:
-        plan = sandbox.plan(reader, job, sizing=sizing_for(preprocessing, duration_s=request.run.segment_seconds))
+        plan = sandbox.plan(reader, job, sizing=sizing_for([preprocessing], duration_s=request.run.segment_seconds))
         yield from decode_video(
-            sandbox, reader, job, facts=plan.facts, segments=plan.segments, preprocessing=preprocessing
+            sandbox, reader, job, facts=plan.facts, segments=plan.segments, preprocessings=(preprocessing,)
         )
 
 

@@ -5,28 +5,27 @@ without them, and torch while Ray starts.
 """
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.progress import Display
 from pipeline.extract.request import ExtractRequest, RunOptions
 from pipeline.extract.results import Clockwork, Forecast, Outcome
+from pipeline.extract.sizes import NO_WORK, choose_sizes
 from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import RESERVED_COLUMNS
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo, leased
-from pipeline.lake.ledger import Ledger
-from pipeline.lake.pending import pending_tasks
-from pipeline.lake.planned import Planned
-from pipeline.records.model_info import ModelInfo
+from pipeline.records.model_info import ModelInfo, Precision
 from pipeline.records.resources import Hardware
-from pipeline.records.shards import WHOLE, Shard
+from pipeline.records.shards import Shard
 
 if TYPE_CHECKING:
     from pipeline.cluster.start import Starting
+    from pipeline.extract.run import Run
 
 
 def run_extract(request: ExtractRequest, display: Display) -> Outcome:
@@ -37,27 +36,19 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
         RunError: the run failed and can be resumed.
     """
     clockwork = Clockwork()
-    give_back_what_is_freed()
     dataset = Dataset.at(request.out)
     inputs = Inputs(request.inputs, exclude=request.out, reserved=RESERVED_COLUMNS)
     known = dataset.info()
     if known is not None:
         _refuse_early(known, request, dataset)
-    dataset.backend.check(shard=request.run.shard)
-    from pipeline.cluster.start import starting
-
-    with starting(request.run.address) as cluster:
-        from pipeline.extract.run import Run
+    with _opened(dataset, request.run, display, clockwork) as opened:
         from pipeline.models.registry import load_model
 
         model = load_model(request.model, weights=request.weights).info
-        clockwork.mark("model")
-        hardware = _hardware(cluster, request.run, display)
-        clockwork.mark("ray")
-        info = _info(request, model, known, hardware)
+        opened.clockwork.mark("model")
+        info = _info(request, model, known, opened.hardware)
         dataset.check(info.config)
-        with _writing(dataset, info, shard=request.run.shard) as token:
-            run = Run(dataset, info, request.run, hardware=hardware, token=token, display=display, clockwork=clockwork)
+        with opened.run(info) as run:
             run.extract(run.plan(inputs))
             return run.finish()
 
@@ -65,71 +56,98 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
 def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
     """Run again what was quarantined without rows; raises as ``run_extract`` does."""
     clockwork = Clockwork()
-    give_back_what_is_freed()
     dataset = Dataset.at(uri)
     info = dataset.existing()
-    dataset.backend.check(shard=WHOLE)
+    with _opened(dataset, options, display, clockwork) as opened, opened.run(info) as run:
+        run.retry()
+        return run.finish()
+
+
+class _Opened:
+    """A dataset that no other run is at work on, and the cluster that is being started for it."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        options: RunOptions,
+        *,
+        cluster: "Starting",
+        display: Display,
+        clockwork: Clockwork,
+    ) -> None:
+        self._dataset = dataset
+        self._options = options
+        self._cluster = cluster
+        self._display = display
+        self.clockwork = clockwork
+
+    @cached_property
+    def hardware(self) -> Hardware:
+        """What the cluster has to give, once it is up."""
+        hardware = _hardware(self._cluster, self._options, self._display)
+        self.clockwork.mark("ray")
+        return hardware
+
+    @contextlib.contextmanager
+    def run(self, info: DatasetInfo) -> "Iterator[Run]":
+        """A run that makes the dataset what ``info`` says, under its lease, and reports what it does as it goes."""
+        from pipeline.extract.context import RunContext, Target
+        from pipeline.extract.report import Reporting
+        from pipeline.extract.run import Run
+        from pipeline.extract.shared_tally import SharedTally
+
+        hardware = self.hardware
+        with _writing(self._dataset, info, shard=self._options.shard) as token:
+            target = Target(dataset=self._dataset, info=info, token=token)
+            context = RunContext.of(target, options=self._options, hardware=hardware, tally=SharedTally())
+            with Reporting(context, self.clockwork) as reporting:
+                yield Run(context, display=self._display, clockwork=self.clockwork, reporting=reporting)
+
+
+@contextlib.contextmanager
+def _opened(dataset: Dataset, options: RunOptions, display: Display, clockwork: Clockwork) -> Iterator[_Opened]:
+    """Make sure that no other run is at work on the dataset, and start or join the cluster meanwhile.
+
+    Raises:
+        UsageError: another run is.
+    """
+    give_back_what_is_freed()
+    dataset.backend.check(shard=options.shard)
     from pipeline.cluster.start import starting
 
     with starting(options.address) as cluster:
-        from pipeline.extract.run import Run
-
-        hardware = _hardware(cluster, options, display)
-        clockwork.mark("ray")
-        with _writing(dataset, info, shard=WHOLE) as token:
-            run = Run(dataset, info, options, hardware=hardware, token=token, display=display, clockwork=clockwork)
-            run.retry()
-            return run.finish()
+        yield _Opened(dataset, options, cluster=cluster, display=display, clockwork=clockwork)
 
 
 def forecast(request: ExtractRequest, display: Display) -> Forecast:
-    """Probe the input and measure the model; writes nothing, also where ``request.out`` is a dataset."""
+    """Probe the input and time the model on the cluster; writes nothing, also where ``request.out`` is a dataset."""
     inputs = Inputs(request.inputs, exclude=request.out or None, reserved=RESERVED_COLUMNS)
-    existing = Dataset.at(request.out) if request.out else None
-    known = None if existing is None else existing.info()
+    dataset = Dataset.at(request.out) if request.out else None
+    known = None if dataset is None else dataset.info()
+    if dataset is not None and known is not None:
+        _refuse_early(known, request, dataset)
     from pipeline.cluster.start import starting
 
-    with tempfile.TemporaryDirectory(prefix="vidlake-plan-") as folder, starting(request.run.address) as cluster:
-        from pipeline.extract.run import Run
-        from pipeline.models.embedder import Embedder, seconds_per_sample
-        from pipeline.models.registry import load_model
+    with starting(request.run.address) as cluster:
+        from pipeline.extract.dataflow import time_on_cluster
+        from pipeline.extract.forecast import forecast_run
 
-        model = load_model(request.model, weights=request.weights)
-        embedder = Embedder(model, precision=request.precision or "fp32")
-        sample_s = seconds_per_sample(embedder)
         hardware = _hardware(cluster, request.run, display)
-        info = _info(request, model.info, known, hardware)
-        if existing is not None:
-            existing.check(info.config)
-        scratch = Dataset.at(folder)
-        with _writing(scratch, info, shard=WHOLE) as token:
-            run = Run(
-                scratch, info, request.run, hardware=hardware, token=token, display=display, clockwork=Clockwork()
-            )
-            chosen = run.plan(inputs)
-            planned = Planned(scratch)
-            ledger = Ledger.of((existing or scratch).settled_parts())
-            tasks = pending_tasks(planned, ledger, chosen=chosen.ids)
-            segments = [segment for part in tasks for segment in part["segment"].to_pylist()]
-        return _forecast(planned, segments, info, sample_s=sample_s)
-
-
-def _forecast(planned: Planned, segments: list[dict[str, Any]], info: DatasetInfo, *, sample_s: float) -> Forecast:
-    parts = [part for _, part in planned.parts(["segments", "reason"])]
-    num_planned = sum(len(cut) for part in parts for cut in part["segments"].to_pylist() if cut)
-    num_samples = sum(segment["num_samples"] for segment in segments)
-    value_bytes = 2 if info.config.dtype == "float16" else 4
-    return Forecast(
-        num_videos=len(planned.ids),
-        num_unusable=sum(len(part) - part["reason"].null_count for part in parts),
-        num_done=num_planned - len(segments),
-        num_segments=len(segments),
-        hours=sum(segment["end_s"] - segment["start_s"] for segment in segments) / 3600,
-        num_samples=num_samples,
-        decode_s=sum(segment["cost_s"] for segment in segments),
-        model_s=num_samples * sample_s,
-        num_bytes=num_samples * info.config.model.dim * value_bytes,
-    )
+        sizes = choose_sizes(hardware, NO_WORK, request.run)
+        precision = _precision(request, known, hardware)
+        timed = time_on_cluster(request, precision=precision, sizes=sizes)
+        config = _info(request, timed.info, known, hardware).config
+        if dataset is not None:
+            dataset.check(config)
+        return forecast_run(
+            inputs,
+            request,
+            dataset=dataset,
+            config=config,
+            hardware=hardware,
+            sizes=sizes,
+            sample_s=timed.sample_s,
+        )
 
 
 def _hardware(cluster: "Starting", options: RunOptions, display: Display) -> Hardware:
@@ -148,11 +166,15 @@ def _refuse_early(known: DatasetInfo, request: ExtractRequest, dataset: Dataset)
     dataset.check(asked)
 
 
+def _precision(request: ExtractRequest, known: DatasetInfo | None, hardware: Hardware) -> Precision:
+    return request.precision or (known.config.precision if known else hardware.usual_precision)
+
+
 def _info(request: ExtractRequest, model: ModelInfo, known: DatasetInfo | None, hardware: Hardware) -> DatasetInfo:
     config = DatasetConfig(
         model=model,
         sample=str(request.rule),
-        precision=request.precision or (known.config.precision if known else hardware.usual_precision),
+        precision=_precision(request, known, hardware),
         dtype=request.dtype or (known.config.dtype if known else "float32"),
     )
     return DatasetInfo(config=config, weights=request.weights)

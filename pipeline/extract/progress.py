@@ -3,13 +3,13 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from pipeline.extract.sizes import Work
-from pipeline.extract.tally import bottleneck
+from pipeline.extract.tally import Tally, bottleneck
 
 _POLL_S = 1.0
 _LINE_EVERY_S = 10.0
@@ -28,12 +28,10 @@ class Display:
             self._console.print(text, markup=False)
 
     @contextlib.contextmanager
-    def follow(
-        self, progress: Callable[[], dict[str, dict[str, float]]], *, work: Work, num_videos: int, num_actors: int
-    ) -> Iterator[None]:
+    def follow(self, tally: Tally, *, work: Work, num_videos: int, num_actors: int) -> Iterator[None]:
         """Show how far decoding and the model have come, while the context is open."""
         stop = threading.Event()
-        view = _View(progress, work=work, num_videos=num_videos, num_actors=num_actors)
+        view = _View(tally, work=work, num_videos=num_videos, num_actors=num_actors)
         show = self._show_bar if self._console.is_terminal else self._show_lines
         thread = threading.Thread(target=show, args=(view, stop), daemon=True)
         if not self._is_quiet:
@@ -62,33 +60,28 @@ class Display:
 class _View:
     """Turns a run's totals into a line."""
 
-    def __init__(
-        self, progress: Callable[[], dict[str, dict[str, float]]], *, work: Work, num_videos: int, num_actors: int
-    ) -> None:
-        self._progress = progress
+    def __init__(self, tally: Tally, *, work: Work, num_videos: int, num_actors: int) -> None:
+        self._tally = tally
         self._work = work
         self._num_videos = num_videos
         self._num_actors = num_actors
         self._began = time.monotonic()
-        self._before = progress()
+        self._before = tally.progress()
 
     def look(self) -> tuple[float, str]:
         """The share that is done, 0 to 1, and the line."""
-        now = self._progress()
+        now = self._tally.progress()
         elapsed_s = time.monotonic() - self._began
-
-        def since(stage: str, name: str) -> float:
-            return now.get(stage, {}).get(name, 0.0) - self._before.get(stage, {}).get(name, 0.0)
-
+        decoded = now.decode.counts - self._before.decode.counts
+        embedded = now.embed.counts - self._before.embed.counts
         # A segment is done when the model is; its decoding is what there is to see before.
-        done = (since("decode", "num_segments") + since("embed", "num_segments")) / (2 * self._work.num_segments)
-        share = min(1.0, done)
+        share = min(1.0, (decoded.num_segments + embedded.num_segments) / (2 * self._work.num_segments))
         left_s = elapsed_s * (1 - share) / share if share else None
         stage = bottleneck(now, elapsed_s=elapsed_s, num_actors=self._num_actors)
         parts = [
             f"about {share * self._num_videos:.0f} of {self._num_videos} videos",
-            f"{since('embed', 'num_samples') / elapsed_s:.1f} frames/s",
-            f"{since('decode', 'video_s') / elapsed_s:.1f} x real time",
+            f"{embedded.num_samples / elapsed_s:.1f} frames/s",
+            f"{decoded.video_s / elapsed_s:.1f} x real time",
             "starting the model" if left_s is None else f"{_clock(left_s)} left",
             *([f"bottleneck: {stage}"] if stage else []),
         ]

@@ -1,195 +1,147 @@
 """One run over one dataset: plan what is new, process what is not settled, bring the derived tables up to date."""
 
-import itertools
-import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.extract import dataflow
+from pipeline.extract.context import RunContext
+from pipeline.extract.listing import Chosen, Listing, listed_schema
 from pipeline.extract.progress import Display
-from pipeline.extract.request import RunOptions
+from pipeline.extract.report import Reporting
 from pipeline.extract.results import Clockwork, Outcome
-from pipeline.extract.sizes import Work, choose_sizes
+from pipeline.extract.sizes import Work
+from pipeline.extract.tally import Counts, StageName, StageReports
 from pipeline.extract.tasks import group_tables
 from pipeline.inputs.input_words import Inputs
-from pipeline.inputs.sources import listed_video
-from pipeline.lake.dataset import Dataset, DatasetInfo
-from pipeline.lake.ids import Ids
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
-from pipeline.lake.planned import Planned, plan_schema, publish_listed, publish_plan
+from pipeline.lake.planned import Planned, publish_listed, publish_plan
 from pipeline.lake.tables import derive
-from pipeline.media.sampling.rules import parse_rule
-from pipeline.records.documents import Document
 from pipeline.records.resources import Hardware
-from pipeline.records.rows import table_of
-from pipeline.records.schemas import PLAN, SOURCES
-from pipeline.records.videos import ListedVideo
-from pipeline.stages.plan import sizing_for
 
 _PLAN_VIDEOS_PER_TASK = 32
 # A driver holds no more than this of what is left to do, however large the archive.
-_VIDEOS_AT_ONCE = 20_000
 _SEGMENTS_AT_ONCE = 100_000
 
 
 class Run:
     """One run over one dataset, under its lease."""
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        info: DatasetInfo,
-        options: RunOptions,
-        *,
-        hardware: Hardware,
-        token: str,
-        display: Display,
-        clockwork: Clockwork,
-    ) -> None:
-        self._dataset = dataset
-        self._info = info
-        self._options = options
-        self._hardware = hardware
-        self._token = token
+    def __init__(self, context: RunContext, *, display: Display, clockwork: Clockwork, reporting: Reporting) -> None:
+        self._context = context
+        [self._target] = context.targets  # the stages take several; going by what each of them lacks is to come
         self._display = display
         self._clockwork = clockwork
-        self._tally = dataflow.SharedTally()
+        self._reporting = reporting
 
-    def plan(self, inputs: Inputs) -> "Chosen":
+    def plan(self, inputs: Inputs) -> Chosen:
         """Plan what is new in the input; returns what of it this run is to process."""
-        planned = Planned(self._dataset).ids
-        listed, chosen = Ids(), Chosen()
-        schema = plan_schema(inputs.fields)
-
-        def new_rows() -> Iterator[Document]:
-            for source in inputs:
-                video = listed_video(source, attempts=1)
-                if not self._options.shard.holds(video.video_id):
-                    continue
-                listed.add(video.video_id)
-                if self._options.limit is None or chosen.num_videos < self._options.limit:
-                    chosen.add(video)
-                    if video.video_id not in planned:
-                        yield video.to_row()
-
-        for rows in _batched(new_rows(), _VIDEOS_AT_ONCE):
-            self._plan_rows(rows, schema)
-        publish_listed(self._dataset, listed, shard=self._options.shard, token=self._token)
+        listing = Listing(inputs, self._context.options, planned=Planned(self._target.dataset).ids)
+        for videos in listing.new_videos():
+            self._plan_videos(videos, listing.plan_schema)
+        shard, token = self._context.options.shard, self._target.token
+        publish_listed(self._target.dataset, listing.videos, shard=shard, token=token)
         self._clockwork.mark("plan")
-        return chosen
+        return listing.chosen
 
-    def extract(self, chosen: "Chosen") -> None:
+    def extract(self, chosen: Chosen) -> None:
         """Decode, embed and commit the segments of the ``chosen`` videos that are not settled yet."""
-        planned, ledger = Planned(self._dataset), Ledger.of(self._dataset.settled_parts())
-        self._settle_failed(planned, ledger)
+        planned, ledger = self._planned()
         self._process(pending_tasks(planned, ledger, chosen=chosen.ids, locators=chosen.locators))
 
     def retry(self) -> None:
         """Probe failed videos and decode failed segments once more."""
-        planned = Planned(self._dataset)
+        planned = Planned(self._target.dataset)
         for failed in failed_plans(planned):
-            rows = [row | {"attempts": row["attempts"] + 1, "locator": row["uri"]} for row in failed.to_pylist()]
-            self._plan_rows([row | {"reason": None, "detail": None} for row in rows], planned.schema)
+            self._plan_videos(_once_more(failed, listed_schema(planned.schema)), planned.schema)
         self._clockwork.mark("plan")
-        planned, ledger = Planned(self._dataset), Ledger.of(self._dataset.settled_parts())
-        self._settle_failed(planned, ledger)
+        planned, ledger = self._planned()
         self._process(pending_tasks(planned, ledger, is_retry=True))
 
     def finish(self) -> Outcome:
-        """Bring the derived tables up to date and write the run's report."""
+        """Bring the derived tables up to date and finish the run's report."""
         self._clockwork.mark("extract")
-        found = derive(self._dataset, shard=self._options.shard, token=self._token)
-        stages = self._tally.snapshot()
-        self._clockwork.mark("end")
-        marks = self._clockwork.marks
-        began = datetime.fromtimestamp(self._clockwork.began, UTC)
-        report = {"began": began.isoformat(), "marks_s": marks, "stages": stages}
-        name = f"_vidlake/runs/{began:%Y%m%dT%H%M%S}-{self._token[-8:]}.json"
-        self._dataset.store.publish(name, json.dumps(report).encode())
+        dataset = self._target.dataset
+        totals = derive(dataset, shard=self._context.options.shard, token=self._target.token)
+        stages = self._reporting.finish()
         return Outcome(
-            out=self._dataset.store.uri,
-            totals=found,
-            seconds=marks["end"],
-            num_samples=int(stages.get("embed", {}).get("num_samples", 0)),
-            video_s=float(stages.get("decode", {}).get("video_s", 0.0)),
-            num_bytes=int(stages.get("commit", {}).get("num_bytes", 0)),
-            marks_s=marks,
+            out=dataset.store.uri,
+            totals=totals,
+            seconds=self._clockwork.marks["end"],
+            num_samples=_counts(stages, "embed").num_samples,
+            video_s=_counts(stages, "decode").video_s,
+            num_bytes=_counts(stages, "commit").num_bytes,
+            marks_s=self._clockwork.marks,
         )
 
-    def _plan_rows(self, rows: list[Document], schema: pa.Schema) -> None:
-        absent = [row for row in rows if row["reason"] is not None]
-        if absent:
-            publish_plan(self._dataset, table_of(absent, schema), token=self._token)
-        present = [row for row in rows if row["reason"] is None]
-        if not present:
+    def _plan_videos(self, videos: pa.Table, schema: pa.Schema) -> None:
+        """Add videos to the plan, as rows of ``schema``; those that are known to be absent are not probed."""
+        absent = videos.filter(pc.is_valid(videos["reason"]))
+        if len(absent):
+            publish_plan(self._target.dataset, _fitted(absent, schema), token=self._target.token)
+        present = videos.filter(pc.is_null(videos["reason"])).drop_columns(["reason", "detail"])
+        if not len(present):
             return
         self._display.say(f"planning {len(present)} videos")
-        sources = pa.schema([*SOURCES, *(field for field in schema if field.name not in PLAN.names)])
-        size = max(1, min(_PLAN_VIDEOS_PER_TASK, len(present) // (2 * self._hardware.num_cpus)))
-        dataflow.run_plan(
-            [table_of(some, sources) for some in _batched(iter(present), size)],
-            dataset=self._dataset,
-            rule=parse_rule(self._info.config.sample),
-            sizing=sizing_for(self._info.config.model.preprocessing, duration_s=self._options.segment_seconds),
-            schema=schema,
-            limits=self._options.limits,
-            sizes=choose_sizes(self._hardware, Work(num_segments=0, num_samples=0, cost_s=0), self._options),
-            token=self._token,
-            tally=self._tally,
-        )
+        blocks = plan_blocks(present, self._context.hardware)
+        dataflow.run_plan(blocks, context=self._context, schema=schema)
 
-    def _settle_failed(self, planned: Planned, ledger: Ledger) -> None:
-        """Settle the videos that failed as a whole, in files of no rows."""
+    def _planned(self) -> tuple[Planned, Ledger]:
+        """The plan and what is settled of it; videos that failed as a whole are settled first, in files of no rows."""
+        planned, ledger = Planned(self._target.dataset), Ledger.of(self._target.dataset.settled_parts())
         for entries in unsettled_failures(planned, ledger):
-            self._dataset.settle(entries, self._info, token=self._token)
+            self._target.dataset.settle(entries, self._target.info, token=self._target.token)
+        return planned, ledger
 
     def _process(self, parts: Iterable[pa.Table]) -> None:
         for wave in _waves(parts):
             segments = pa.chunked_array([chunk for part in wave for chunk in part["segment"].chunks])
-            work = Work(
-                num_segments=len(segments), num_samples=_sum(segments, "num_samples"), cost_s=_sum(segments, "cost_s")
-            )
-            total_s = _sum(segments, "end_s") - _sum(segments, "start_s")
-            sizes = choose_sizes(self._hardware, work, self._options)
+            work = work_of(segments)
+            context = self._context.sized_for(work)
+            sizes = context.sizes
             num_videos = sum(len(pc.unique(part["video_id"])) for part in wave)
             self._display.say(
                 f"{num_videos} videos to do, {work.num_segments} segments, about {work.num_samples} samples of "
-                f"{total_s / 3600:.2f} h: {sizes.decode_workers} decode workers, {sizes.num_actors} model actors"
+                f"{work.video_s / 3600:.2f} h: {sizes.decode_workers} decode workers, {sizes.num_actors} model actors"
             )
-            with self._display.follow(
-                self._tally.progress, work=work, num_videos=num_videos, num_actors=sizes.num_actors
-            ):
-                dataflow.run_extract(
-                    group_tables(wave, task_s=sizes.task_s),
-                    dataset=self._dataset,
-                    info=self._info,
-                    limits=self._options.limits,
-                    sizes=sizes,
-                    is_compiled=self._options.compile,
-                    token=self._token,
-                    tally=self._tally,
-                )
+            with self._display.follow(context.tally, work=work, num_videos=num_videos, num_actors=sizes.num_actors):
+                dataflow.run_extract(group_tables(wave, task_s=sizes.task_s), context=context)
 
 
-class Chosen:
-    """The videos that a run is to process, and where they are read where that is not their ``uri``."""
+def plan_blocks(videos: pa.Table, hardware: Hardware) -> list[pa.Table]:
+    """Videos to probe, a task each: not too many, and enough for all CPUs."""
+    size = max(1, min(_PLAN_VIDEOS_PER_TASK, len(videos) // (2 * hardware.num_cpus)))
+    return [videos.slice(at, size) for at in range(0, len(videos), size)]
 
-    def __init__(self) -> None:
-        self.ids = Ids()
-        self.num_videos = 0  # counted beside: asking ``ids`` for its length sorts it anew
-        self.locators: dict[str, str] = {}
 
-    def add(self, video: ListedVideo) -> None:
-        """Put in one video."""
-        self.num_videos += video.video_id not in self.ids
-        self.ids.add(video.video_id)
-        if video.locator != video.uri:
-            self.locators[video.video_id] = video.locator
+def work_of(segments: pa.ChunkedArray) -> Work:
+    """What these segments of a plan come to."""
+    return Work(
+        num_segments=len(segments),
+        num_samples=int(_sum(segments, "num_samples")),
+        cost_s=_sum(segments, "cost_s"),
+        video_s=_sum(segments, "end_s") - _sum(segments, "start_s"),
+    )
+
+
+def _once_more(failed: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Videos that could not be planned, as rows of ``schema``, for their next attempt."""
+    columns = {
+        "attempts": pc.add(failed["attempts"], 1).cast(pa.int32()),
+        "locator": failed["uri"],
+        **{name: pa.nulls(len(failed), pa.string()) for name in ("reason", "detail")},
+    }
+    return pa.Table.from_arrays([columns.get(name) or failed[name] for name in schema.names], schema=schema)
+
+
+def _fitted(videos: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The same rows in the columns of ``schema``, without those that it lacks, and null where they have none."""
+    columns = [
+        videos[each.name] if each.name in videos.column_names else pa.nulls(len(videos), each.type) for each in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _waves(parts: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
@@ -203,10 +155,10 @@ def _waves(parts: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
         yield wave
 
 
-def _batched(rows: Iterator[Document], size: int) -> Iterator[list[Document]]:
-    while batch := list(itertools.islice(rows, size)):
-        yield batch
+def _counts(stages: StageReports, stage: StageName) -> Counts:
+    return stages[stage].counts if stage in stages else Counts()
 
 
-def _sum(segments: pa.ChunkedArray, name: str) -> Any:
-    return pc.sum(pc.struct_field(segments, name)).as_py() or 0
+def _sum(segments: pa.ChunkedArray, name: str) -> float:
+    total: float = pc.sum(pc.struct_field(segments, name)).as_py() or 0
+    return total

@@ -43,6 +43,18 @@ class Work:
     num_samples: int
     cost_s: float
     """Decoding, on one core."""
+    video_s: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            num_segments=self.num_segments + other.num_segments,
+            num_samples=self.num_samples + other.num_samples,
+            cost_s=self.cost_s + other.cost_s,
+            video_s=self.video_s + other.video_s,
+        )
+
+
+NO_WORK = Work(num_segments=0, num_samples=0, cost_s=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""What a run did: busy times and counts of every worker, gathered while it runs, written down when it ends."""
+"""What a run did: busy times and counts of every worker, gathered while it runs, written down as it goes."""
 
 import os
+import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal, Protocol
 
 StageName = Literal["plan", "decode", "embed", "commit"]
 # Work with less than this between is one stretch: a report of a day's run stays small.
@@ -11,21 +12,104 @@ _SAME_STRETCH_S = 1.0
 _BUSY = 0.8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worked:
-    """One piece of work of one worker; times are seconds since the Unix epoch."""
+def this_worker() -> str:
+    """A name for this process, unique in the cluster."""
+    return f"{os.uname().nodename}:{os.getpid()}"
 
-    stage: StageName
-    worker: str
-    began: float
-    ended: float
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much was done."""
+
     num_videos: int = 0
     num_segments: int = 0
     num_samples: int = 0
     video_s: float = 0.0
     num_bytes: int = 0
-    """Of what it handed on: model inputs, features, files."""
+    """Of what was handed on: model inputs, features, files."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            num_videos=self.num_videos + other.num_videos,
+            num_segments=self.num_segments + other.num_segments,
+            num_samples=self.num_samples + other.num_samples,
+            video_s=self.video_s + other.video_s,
+            num_bytes=self.num_bytes + other.num_bytes,
+        )
+
+    def __sub__(self, other: "Counts") -> "Counts":
+        return Counts(**{each.name: getattr(self, each.name) - getattr(other, each.name) for each in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked:
+    """One piece of work of one worker; times are seconds since the Unix epoch."""
+
+    stage: StageName
+    began: float
+    counts: Counts = Counts()
     private_bytes: int = 0
+    ended: float = field(default_factory=time.time)
+    worker: str = field(default_factory=this_worker)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """When one worker was at work, and the most memory that it had for itself."""
+
+    stretches: tuple[tuple[float, float], ...]
+    """Each from when to when, in seconds since the Unix epoch."""
+    busy_s: float
+    private_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageProgress:
+    """What all workers of one stage did so far."""
+
+    counts: Counts = Counts()
+    busy_s: float = 0.0
+    """Of all workers together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """What one stage did, with each of its workers by its name."""
+
+    counts: Counts
+    workers: dict[str, WorkerReport]
+
+    def to_json(self) -> dict[str, object]:
+        """A part of the run's report."""
+        workers = {name: asdict(worker) for name, worker in self.workers.items()}
+        return {**asdict(self.counts), "workers": workers}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far each stage has come: small, to be asked for every second."""
+
+    plan: StageProgress = StageProgress()
+    decode: StageProgress = StageProgress()
+    embed: StageProgress = StageProgress()
+    commit: StageProgress = StageProgress()
+
+
+StageReports = dict[StageName, StageReport]
+"""Of those stages that have done something."""
+
+
+class Tally(Protocol):
+    """Adds up what workers did. Copies of one add to the same totals, on whatever node."""
+
+    def add(self, worked: Worked) -> None:
+        """Count in one piece of work, without waiting."""
+
+    def progress(self) -> Progress:
+        """The totals so far."""
+
+    def reports(self) -> StageReports:
+        """The totals so far, and of each worker."""
 
 
 @dataclass(slots=True)
@@ -34,49 +118,48 @@ class _Worker:
     busy_s: float = 0.0
     private_bytes: int = 0
 
-
-class Tally:
-    """Adds up what workers did. Lives in an actor of its own; nothing waits for it."""
-
-    def __init__(self) -> None:
-        self._totals: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        self._workers: dict[str, dict[str, _Worker]] = defaultdict(lambda: defaultdict(_Worker))
-
     def add(self, worked: Worked) -> None:
-        """Count in one piece of work."""
-        totals = self._totals[worked.stage]
-        for name in ("num_videos", "num_segments", "num_samples", "video_s", "num_bytes"):
-            totals[name] += getattr(worked, name)
-        worker = self._workers[worked.stage][worked.worker]
-        worker.busy_s += worked.ended - worked.began
-        worker.private_bytes = max(worker.private_bytes, worked.private_bytes)
-        last = worker.stretches[-1] if worker.stretches else None
+        self.busy_s += worked.ended - worked.began
+        self.private_bytes = max(self.private_bytes, worked.private_bytes)
+        last = self.stretches[-1] if self.stretches else None
         if last is not None and worked.began - last[1] < _SAME_STRETCH_S:
             last[:] = min(worked.began, last[0]), max(worked.ended, last[1])
         else:
-            worker.stretches.append([worked.began, worked.ended])
+            self.stretches.append([worked.began, worked.ended])
 
-    def progress(self) -> dict[str, dict[str, float]]:
-        """Totals of each stage, with its workers' busy seconds in all: small, to be asked for every second."""
-        return {
-            stage: {**totals, "busy_s": sum(worker.busy_s for worker in self._workers[stage].values())}
-            for stage, totals in self._totals.items()
+    def report(self) -> WorkerReport:
+        stretches = tuple((began, ended) for began, ended in self.stretches)
+        return WorkerReport(stretches=stretches, busy_s=self.busy_s, private_bytes=self.private_bytes)
+
+
+class LocalTally:
+    """A tally in this process."""
+
+    def __init__(self) -> None:
+        self._counts: dict[StageName, Counts] = defaultdict(Counts)
+        self._workers: dict[StageName, dict[str, _Worker]] = defaultdict(lambda: defaultdict(_Worker))
+
+    def add(self, worked: Worked) -> None:
+        """Count in one piece of work."""
+        self._counts[worked.stage] += worked.counts
+        self._workers[worked.stage][worked.worker].add(worked)
+
+    def progress(self) -> Progress:
+        """The totals so far, with the workers' busy seconds in all."""
+        stages = {
+            stage: StageProgress(counts=counts, busy_s=sum(each.busy_s for each in self._workers[stage].values()))
+            for stage, counts in self._counts.items()
         }
+        return Progress(**stages)
 
-    def snapshot(self) -> dict[str, Any]:
-        """Totals and workers of each stage, as plain values."""
+    def reports(self) -> StageReports:
+        """The totals so far, and of each worker."""
         return {
-            stage: {
-                **totals,
-                "workers": {name: asdict(worker) for name, worker in self._workers[stage].items()},
-            }
-            for stage, totals in self._totals.items()
+            stage: StageReport(
+                counts=counts, workers={name: worker.report() for name, worker in self._workers[stage].items()}
+            )
+            for stage, counts in self._counts.items()
         }
-
-
-def this_worker() -> str:
-    """A name for this process, unique in the cluster."""
-    return f"{os.uname().nodename}:{os.getpid()}"
 
 
 def private_bytes(*pids: int | None) -> int:
@@ -91,9 +174,8 @@ def private_bytes(*pids: int | None) -> int:
     return total
 
 
-def bottleneck(progress: dict[str, dict[str, float]], *, elapsed_s: float, num_actors: int) -> str | None:
+def bottleneck(progress: Progress, *, elapsed_s: float, num_actors: int) -> str | None:
     """The stage that holds the others up: the model where its actors are nearly always busy, else decoding."""
-    if "decode" not in progress or elapsed_s <= 0:
+    if not progress.decode.busy_s or elapsed_s <= 0:
         return None
-    model_busy_s = progress.get("embed", {}).get("busy_s", 0.0)
-    return "model" if model_busy_s / (elapsed_s * max(1, num_actors)) > _BUSY else "decode"
+    return "model" if progress.embed.busy_s / (elapsed_s * max(1, num_actors)) > _BUSY else "decode"

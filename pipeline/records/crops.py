@@ -1,6 +1,7 @@
 """Which part of a picture a model's input is made of: arithmetic, free of torch, for the decoder's child as well."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -37,12 +38,31 @@ def cuts(height_px: int, width_px: int, *, preprocessing: Preprocessing) -> tupl
     return rows, columns
 
 
-def part_of(height_px: int, width_px: int, *, preprocessing: Preprocessing | None) -> tuple[slice, slice]:
-    """The rows and columns of an upright picture that a model's input is made of; without a model, all."""
-    if preprocessing is None:
+@lru_cache(maxsize=64)
+def part_of(height_px: int, width_px: int, *, preprocessings: tuple[Preprocessing, ...]) -> tuple[slice, slice]:
+    """The rows and columns of an upright picture that hold all that these models' inputs are made of.
+
+    Without a model, all rows and columns.
+    """
+    if not preprocessings:
         return slice(0, height_px), slice(0, width_px)
-    rows, columns = cuts(height_px, width_px, preprocessing=preprocessing)
-    return rows.source, columns.source
+    parts = [cuts(height_px, width_px, preprocessing=each) for each in preprocessings]
+    rows, columns = ([cut.source for cut in along] for along in zip(*parts, strict=True))
+    return _around(rows), _around(columns)
+
+
+def part_within(
+    height_px: int, width_px: int, *, preprocessing: Preprocessing, preprocessings: tuple[Preprocessing, ...]
+) -> tuple[slice, slice]:
+    """Where, in the part of a picture that ``preprocessings`` share, the part of one of them lies."""
+    outer = part_of(height_px, width_px, preprocessings=preprocessings)
+    inner = part_of(height_px, width_px, preprocessings=(preprocessing,))
+    rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+    return rows, columns
+
+
+def _around(parts: Sequence[slice]) -> slice:
+    return slice(min(part.start for part in parts), max(part.stop for part in parts))
 
 
 def resized_size(height_px: int, width_px: int, *, resize_px: int | tuple[int, int]) -> tuple[int, int]:

@@ -42,6 +42,11 @@ class Preprocessing:
         """Size of one model input, ``uint8[H, W, 3]``."""
         return self.crop_px[0] * self.crop_px[1] * 3
 
+    @property
+    def beside_the_decoder(self) -> "Preprocessing":
+        """What of it happens on ``uint8``: where this is equal, models share one prepared input."""
+        return Preprocessing(resize_px=self.resize_px, crop_px=self.crop_px, interpolation=self.interpolation)
+
     def to_json(self) -> Document:
         """A JSON document that ``from_json`` reads back."""
         return dataclasses.asdict(self)

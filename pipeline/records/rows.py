@@ -9,14 +9,22 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.records.documents import Document
-from pipeline.records.schemas import EMBEDDED, MARKS, SAMPLES, SETTLED
+from pipeline.records.schemas import (
+    EMBEDDED,
+    MARKS,
+    SETTLED,
+    features_column,
+    outputs_schema,
+    pixels_column,
+    samples_schema,
+)
 from pipeline.records.segments import SegmentSamples
 from pipeline.records.settled import Settled
 from pipeline.records.videos import SegmentTask
 
 
 def samples_row(task: SegmentTask, decoded: SegmentSamples) -> pa.Table:
-    """The one-row ``SAMPLES`` table of the decoded segment of a task."""
+    """The one-row table of ``samples_schema`` of the decoded segment of a task."""
     marks, failure = decoded.marks, decoded.failure
     row = {
         "video_id": [task.video.video_id],
@@ -33,28 +41,30 @@ def samples_row(task: SegmentTask, decoded: SegmentSamples) -> pa.Table:
         "time_base": [str(task.facts.time_base)],
         **{name: [[getattr(mark, name) for mark in marks]] for name, _ in MARKS},
     }
-    pixels = np.ascontiguousarray(decoded.pixels)
-    offsets = pa.py_buffer(np.array([0, pixels.nbytes], np.int64))
-    binary = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(pixels)])
-    columns = [pa.array(row[field.name], field.type) for field in SAMPLES if field.name != "pixels"]
-    return pa.Table.from_arrays([*columns, binary], schema=SAMPLES)
+    schema = samples_schema(len(decoded.pixels))
+    columns = [pa.array(row[field.name], field.type) for field in schema if field.name in row]
+    return pa.Table.from_arrays([*columns, *map(_one_value, decoded.pixels)], schema=schema)
 
 
-def pixels_of(samples: pa.Table, *, height: int, width: int) -> list[NDArray[np.uint8]]:
-    """The pictures of each row, ``uint8[T, H, W, 3]``, without a copy."""
-    buffers = _buffers(samples["pixels"])
+def pixels_of(samples: pa.Table, *, height: int, width: int, place: int = 0) -> list[NDArray[np.uint8]]:
+    """The pictures of each row, prepared in one of the ways, ``uint8[T, H, W, 3]``, without a copy."""
+    buffers = _buffers(samples[pixels_column(place)])
     return [np.frombuffer(buffer, np.uint8).reshape(-1, height, width, 3) for buffer in buffers]
 
 
-def embedded_rows(samples: pa.Table, features: NDArray[np.float32]) -> pa.Table:
-    """``SAMPLES`` rows with their pictures replaced by ``float32[sum T, D]`` features, without a copy."""
+def output_rows(samples: pa.Table, features: Sequence[NDArray[np.float32]]) -> pa.Table:
+    """Decoded segments with their pictures replaced by each model's ``float32[sum T, D]`` features, without a copy."""
+    schema = outputs_schema(len(features))
     counts = samples["num_samples"].to_numpy()
-    if features.dtype != np.float32 or features.ndim != 2 or len(features) != counts.sum():
-        raise ValueError(f"{features.dtype}{features.shape} are not the features of {counts.sum()} samples")
-    data = pa.py_buffer(np.ascontiguousarray(features))
-    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64) * features.shape[1] * features.itemsize
-    column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(counts), [None, pa.py_buffer(ends), data])
-    return samples.drop_columns(["pixels"]).append_column(EMBEDDED.field("features"), column).cast(EMBEDDED)
+    names = [name for name in schema.names if name in samples.column_names]
+    columns = [*(samples[name] for name in names), *(_features_array(each, counts=counts) for each in features)]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def embedded_rows(outputs: pa.Table, *, place: int) -> pa.Table:
+    """The ``EMBEDDED`` rows of one of the models whose features ``output_rows`` holds, without a copy."""
+    columns = [outputs[features_column(place) if name == "features" else name] for name in EMBEDDED.names]
+    return pa.Table.from_arrays(columns, schema=EMBEDDED)
 
 
 def last_attempts(embedded: pa.Table) -> pa.Table:
@@ -99,6 +109,22 @@ def table_of(rows: Iterable[Document], schema: pa.Schema) -> pa.Table:
 def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
     """One table of many, or an empty one."""
     return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _one_value(pixels: NDArray[np.uint8]) -> pa.Array:
+    """An array of bytes as the only value of a ``large_binary`` column."""
+    pixels = np.ascontiguousarray(pixels)
+    offsets = pa.py_buffer(np.array([0, pixels.nbytes], np.int64))
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(pixels)])
+
+
+def _features_array(features: NDArray[np.float32], *, counts: NDArray[np.int32]) -> pa.Array:
+    """``float32[sum T, D]`` as a ``large_binary`` value for each segment, of ``counts`` samples each."""
+    if features.dtype != np.float32 or features.ndim != 2 or len(features) != counts.sum():
+        raise ValueError(f"{features.dtype}{features.shape} are not the features of {counts.sum()} samples")
+    data = pa.py_buffer(np.ascontiguousarray(features))
+    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64) * features.shape[1] * features.itemsize
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(counts), [None, pa.py_buffer(ends), data])
 
 
 def _buffers(column: pa.ChunkedArray) -> Iterator[pa.Buffer]:

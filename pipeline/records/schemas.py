@@ -92,11 +92,30 @@ MARKS = [
 ]
 _DONE = [*_SETTLED, ("video_s", pa.float64()), ("uri", pa.string()), ("time_base", pa.string()), *MARKS]
 
-SAMPLES = pa.schema([*_DONE, ("pixels", pa.large_binary())])
-"""A row a decoded segment of ``video_s`` seconds; ``pixels`` is ``uint8[T, H, W, 3]``.
 
-Bytes travel without a copy, whatever their shape.
-"""
+def samples_schema(num_inputs: int) -> pa.Schema:
+    """A row a decoded segment of ``video_s`` seconds, its samples prepared in ``num_inputs`` ways.
+
+    ``pixels_0``, ``pixels_1`` ... are ``uint8[T, H, W, 3]`` each: bytes, which travel without a copy whatever their
+    shape.
+    """
+    return pa.schema([*_DONE, *((pixels_column(place), pa.large_binary()) for place in range(num_inputs))])
+
+
+def pixels_column(place: int) -> str:
+    """The column of a way of preparing samples, counted from 0."""
+    return f"pixels_{place}"
+
+
+def outputs_schema(num_models: int) -> pa.Schema:
+    """A row a segment with the features of ``num_models`` models: ``features_0`` ..., ``float32[T, D]`` each."""
+    return pa.schema([*_DONE, *((features_column(place), pa.large_binary()) for place in range(num_models))])
+
+
+def features_column(place: int) -> str:
+    """The column of a model's features, counted from 0."""
+    return f"features_{place}"
+
 
 EMBEDDED = pa.schema([*_DONE, ("features", pa.large_binary())])
-"""A row a segment with its features, ``float32[T, D]``."""
+"""A row a segment with the features of one model, ``float32[T, D]``: what is committed to a dataset."""

@@ -224,17 +224,19 @@ class Quarantined:
 class SegmentSamples:
     """The samples of one segment, ready for the model, and the failure that cut them short, if any.
 
-    ``pixels`` is ``uint8[T, H, W, 3]``, one picture for each of the ``T`` marks, in presentation order.
+    ``pixels`` holds an array for each way of preparing a sample that was asked for, ``uint8[T, H, W, 3]``: one picture
+    for each of the ``T`` marks, in presentation order.
     """
 
     segment: Segment
     marks: tuple[FrameMark, ...]
-    pixels: NDArray[np.uint8]
+    pixels: tuple[NDArray[np.uint8], ...]
     failure: Quarantined | None
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 4 or self.pixels.shape[0] != len(self.marks):
-            raise ValueError(f"{len(self.marks)} marks for pixels of shape {self.pixels.shape}")
+        for pixels in self.pixels:
+            if pixels.ndim != 4 or pixels.shape[0] != len(self.marks):
+                raise ValueError(f"{len(self.marks)} marks for pixels of shape {pixels.shape}")
         if self.failure is not None and self.marks and self.failure.reason not in KEEPING_ROWS:
             raise ValueError(f"a segment that failed with {self.failure.reason} keeps no rows")
 

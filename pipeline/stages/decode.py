@@ -15,6 +15,7 @@ from pipeline.media.process.messages import Dropped, Ended
 from pipeline.media.process.sandbox import Job, Picture, Sandbox
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.models.preprocess import prepare_part
+from pipeline.records.crops import part_within
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.rows import pixels_of, samples_row
 from pipeline.records.segments import KEEPING_ROWS, FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts
@@ -23,34 +24,40 @@ from pipeline.stages.plan import MAX_SEGMENT_BYTES, job_of
 from pipeline.storage.reader import Reader
 from pipeline.storage.schemes import open_reader
 
+Preprocessings = tuple[Preprocessing, ...]
+"""Each way in which samples are to be prepared, once."""
+
 _MOST_BYTES = 8 * MAX_SEGMENT_BYTES
 """Where a segment turns out to hold many more samples than planned, memory ends before patience does."""
 
 
 class SampleBuffer:
-    """The samples of one segment as they come, in one array that is sized by the plan."""
+    """The samples of one segment as they come, in an array for each way of preparing them, sized by the plan."""
 
-    def __init__(self, segment: Segment, *, preprocessing: Preprocessing) -> None:
+    def __init__(self, segment: Segment, *, preprocessings: Preprocessings) -> None:
         self._segment = segment
-        self._preprocessing = preprocessing
+        self._preprocessings = preprocessings
+        self._room = max(1, segment.num_samples)
         # Takes memory only where it is written to, so a plan that estimates too many samples costs nothing.
-        self._pixels = np.empty((max(1, segment.num_samples), *preprocessing.crop_px, 3), np.uint8)
+        self._pixels = [np.empty((self._room, *each.crop_px, 3), np.uint8) for each in preprocessings]
         self._marks: list[FrameMark] = []
 
     def add(self, picture: Picture, *, uri: str) -> None:
-        """Keep one picture, of which the part that the model's input is made of has come, as the model wants it.
+        """Keep one picture, of which the part has come that holds what the models' inputs are made of, as they want it.
 
         Raises:
             OutOfMemory: there are far more than any plan gives a segment.
         """
         count = len(self._marks)
-        if count == len(self._pixels):
-            if self._pixels.nbytes > _MOST_BYTES:
+        if count == self._room:
+            if sum(pixels.nbytes for pixels in self._pixels) > _MOST_BYTES:
                 raise OutOfMemory(uri, f"more than {count} samples, where {self._segment.num_samples} were expected")
-            self._pixels = np.concatenate([self._pixels, np.empty_like(self._pixels)])
-        prepare_part(
-            picture.pixels, whole_px=picture.whole_px, preprocessing=self._preprocessing, into=self._pixels[count]
-        )
+            self._pixels = [np.concatenate([pixels, np.empty_like(pixels)]) for pixels in self._pixels]
+            self._room *= 2
+        whole_px = picture.whole_px
+        for preprocessing, pixels in zip(self._preprocessings, self._pixels, strict=True):
+            part = part_within(*whole_px, preprocessing=preprocessing, preprocessings=self._preprocessings)
+            prepare_part(picture.pixels[part], whole_px=whole_px, preprocessing=preprocessing, into=pixels[count])
         self._marks.append(picture.mark)
 
     def clear(self) -> None:
@@ -62,9 +69,8 @@ class SampleBuffer:
         if failure is not None and failure.reason not in KEEPING_ROWS:
             self.clear()
         count = len(self._marks)
-        return SegmentSamples(
-            segment=self._segment, marks=tuple(self._marks), pixels=self._pixels[:count], failure=failure
-        )
+        pixels = tuple(pixels[:count] for pixels in self._pixels)
+        return SegmentSamples(segment=self._segment, marks=tuple(self._marks), pixels=pixels, failure=failure)
 
 
 def decode_video(
@@ -74,7 +80,7 @@ def decode_video(
     *,
     facts: VideoFacts,
     segments: Sequence[Segment],
-    preprocessing: Preprocessing,
+    preprocessings: Preprocessings,
 ) -> Iterator[SegmentSamples]:
     """Decode segments of one video to model input, each to its end or to what cut it short, in their order.
 
@@ -87,7 +93,7 @@ def decode_video(
     was_killed = False
     while left:
         try:
-            for samples in _decode_on(sandbox, reader, job, facts=facts, segments=left, preprocessing=preprocessing):
+            for samples in _decode_on(sandbox, reader, job, facts=facts, segments=left, preprocessings=preprocessings):
                 yield samples
                 del left[0]
                 was_killed = False
@@ -98,7 +104,7 @@ def decode_video(
             # Without the object, or with another in its place, no later segment fares better.
             num_lost = len(left) if isinstance(error, Changed | Unreadable) else 1
             for segment in left[:num_lost]:
-                yield _lost(segment, error, preprocessing=preprocessing)
+                yield _lost(segment, error, preprocessings=preprocessings)
             del left[:num_lost]
             was_killed = False
 
@@ -110,7 +116,7 @@ def _decode_on(
     *,
     facts: VideoFacts,
     segments: Sequence[Segment],
-    preprocessing: Preprocessing,
+    preprocessings: Preprocessings,
 ) -> Iterator[SegmentSamples]:
     """Decode until all have ended.
 
@@ -118,11 +124,11 @@ def _decode_on(
         InputError: the first segment that was not yielded is lost, for this reason.
     """
     waiting = list(segments)
-    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting), preprocessing=preprocessing)
+    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting), preprocessings=preprocessings)
     with contextlib.closing(cast("Generator[Picture | Dropped | Ended, None, None]", decoded)) as events:
         while waiting:
             segment = waiting.pop(0)
-            buffer = SampleBuffer(segment, preprocessing=preprocessing)
+            buffer = SampleBuffer(segment, preprocessings=preprocessings)
             for event in events:
                 if event.segment != segment.index:
                     if isinstance(event, Dropped):
@@ -142,14 +148,14 @@ def _decode_on(
             raise Crashed(job.uri, "the decoder went on after the last segment")
 
 
-def _lost(segment: Segment, error: InputError, *, preprocessing: Preprocessing) -> SegmentSamples:
-    return SampleBuffer(segment, preprocessing=preprocessing).close(Quarantined.of(error, segment=segment))
+def _lost(segment: Segment, error: InputError, *, preprocessings: Preprocessings) -> SegmentSamples:
+    return SampleBuffer(segment, preprocessings=preprocessings).close(Quarantined.of(error, segment=segment))
 
 
 def decode_tasks(
-    tasks: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, preprocessing: Preprocessing
+    tasks: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, preprocessings: Preprocessings
 ) -> Iterator[pa.Table]:
-    """Decode a block of ``TASKS`` rows; yields a one-row ``SAMPLES`` table for each, in their order.
+    """Decode a block of ``TASKS`` rows; yields a one-row table of ``samples_schema`` for each, in their order.
 
     Raises:
         StorageError: a store failed.
@@ -161,16 +167,19 @@ def decode_tasks(
         try:
             with open_reader(video.locator, expected=identity_of(video)) as reader:
                 decoded = decode_video(
-                    sandbox, reader, job_of(video, rule), facts=facts, segments=segments, preprocessing=preprocessing
+                    sandbox, reader, job_of(video, rule), facts=facts, segments=segments, preprocessings=preprocessings
                 )
                 for samples in decoded:
                     yield samples_row(left.pop(0), samples)
         except InputError as error:  # it cannot even be opened: absent, forbidden or replaced since it was planned
             for task in left:
-                yield samples_row(task, _lost(task.segment, error, preprocessing=preprocessing))
+                yield samples_row(task, _lost(task.segment, error, preprocessings=preprocessings))
 
 
-def samples_for_model(samples: pa.Table, model: ModelInfo) -> list[NDArray[np.uint8]]:
-    """The pictures of ``SAMPLES`` rows as the model's ``Embedder`` takes them, one ``uint8[T, H, W, 3]`` a row."""
+def samples_for_model(samples: pa.Table, model: ModelInfo, *, place: int) -> list[NDArray[np.uint8]]:
+    """The pictures of decoded segments as the model's ``Embedder`` takes them, one ``uint8[T, H, W, 3]`` a row.
+
+    ``place`` is that of the model's preprocessing among those that the segments were decoded for.
+    """
     height, width = model.preprocessing.crop_px
-    return pixels_of(samples, height=height, width=width)
+    return pixels_of(samples, height=height, width=width, place=place)

@@ -1,5 +1,7 @@
 """The first stage: source -> plan. Free of Ray, and of torch, whose import would hold up the start of every run."""
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from pipeline.errors import InputError, Killed
@@ -16,9 +18,10 @@ MAX_SEGMENT_BYTES = 80_000_000
 """Of model input that one segment may hold: a row between operators is a whole segment."""
 
 
-def sizing_for(preprocessing: Preprocessing, *, duration_s: float | None = None) -> Sizing:
-    """How to cut a video for this model."""
-    max_samples = max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // preprocessing.sample_bytes))
+def sizing_for(preprocessings: Iterable[Preprocessing], *, duration_s: float | None = None) -> Sizing:
+    """How to cut a video whose samples are prepared in all these ways."""
+    sample_bytes = sum(each.sample_bytes for each in preprocessings)
+    max_samples = max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // sample_bytes))
     return Sizing(max_samples=max_samples, duration_s=duration_s)
 
 

@@ -146,7 +146,7 @@ class FeatureService:
                     if len(marks) > self.limits.max_samples:
                         raise TooLong(f"the video has more than {self.limits.max_samples} samples")
                     if samples.marks:
-                        features.append(await self._batcher.embed(samples.pixels))
+                        features.append(await self._batcher.embed(samples.pixels[0]))
                     if samples.failure is not None:
                         missing.append(samples.failure)
                         self._note_failure(samples.failure.reason, samples.failure.detail)

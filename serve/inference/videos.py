@@ -105,7 +105,7 @@ class VideoDecoders:
 
     def _samples(self, sandbox: Sandbox, reader: Reader, job: Job, plan: VideoPlan) -> Iterator[SegmentSamples]:
         return decode_video(
-            sandbox, reader, job, facts=plan.facts, segments=plan.segments, preprocessing=self._preprocessing
+            sandbox, reader, job, facts=plan.facts, segments=plan.segments, preprocessings=(self._preprocessing,)
         )
 
     def _require_short(self, plan: VideoPlan) -> None:

@@ -1,6 +1,8 @@
 """What Ray makes of an error and of a job, and what is told of it."""
 
 import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -31,3 +33,33 @@ def test_driver_that_a_job_stopped_as_it_began_leaves_behind_does_not_run(monkey
     monkeypatch.setattr(os, "getppid", lambda: 1)
     with pytest.raises(RunError, match="stopped before it began"), starting("127.0.0.1:1") as cluster:
         cluster.hardware()
+
+
+STOPS_WHILE_RAY_STARTS = """
+import os, subprocess, time
+import psutil
+from pipeline.cluster.start import Starting
+before = subprocess.Popen(["sleep", "60"])
+cluster = Starting(None, metrics_port=None)
+after = subprocess.Popen(["sleep", "60"])
+me = psutil.Process()
+while not any(child.name() == "gcs_server" for child in me.children()):
+    time.sleep(0.01)
+cluster.stop()
+deadline = time.monotonic() + 20
+while len(living := [child for child in me.children() if child.status() != psutil.STATUS_ZOMBIE]) > 2:
+    if time.monotonic() > deadline:
+        break
+    time.sleep(0.05)
+print(sorted(child.pid for child in living) == sorted([before.pid, after.pid]), flush=True)
+before.kill()
+after.kill()
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_stopping_while_ray_starts_ends_what_it_started_and_nothing_else() -> None:
+    command = [sys.executable, "-c", STOPS_WHILE_RAY_STARTS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "True", done.stdout + done.stderr

@@ -117,7 +117,7 @@ def test_lost_node_costs_only_time(archive: Path, calm: Path, tmp_path: Path, tw
 def test_killed_workers_are_replaced(archive: Path, calm: Path, tmp_path: Path, two_nodes: LocalCluster) -> None:
     out = tmp_path / "lake"
     run = Running("extract", archive, "--out", out, *HOW, "--address", two_nodes.address)
-    for stage in ("_decode", "Embed"):
+    for stage in ("decode_block", "Embed"):
         victims: list[psutil.Process] = []
         run.until(partial(find_workers, two_nodes, stage, victims))
         victims[0].kill()

@@ -7,21 +7,33 @@ import time
 
 import pytest
 
-from pipeline.extract.tally import Tally, Worked, bottleneck, private_bytes, this_worker
+from pipeline.extract.tally import (
+    Counts,
+    LocalTally,
+    StageProgress,
+    Worked,
+    WorkerReport,
+    bottleneck,
+    private_bytes,
+    this_worker,
+)
 
 
 def worked(began: float, ended: float, *, worker: str = "w", num_samples: int = 0) -> Worked:
-    return Worked(stage="decode", worker=worker, began=began, ended=ended, num_samples=num_samples, video_s=2.0)
+    counts = Counts(num_samples=num_samples, video_s=2.0)
+    return Worked(stage="decode", worker=worker, began=began, ended=ended, counts=counts)
 
 
 def test_totals_and_busy_times_add_up() -> None:
-    tally = Tally()
+    tally = LocalTally()
     for piece in (worked(0, 1, num_samples=3), worked(1.5, 2, num_samples=4), worked(9, 10, worker="v")):
         tally.add(piece)
-    decode = tally.snapshot()["decode"]
-    assert (decode["num_samples"], decode["video_s"]) == (7, 6)
-    assert decode["workers"]["w"] == {"stretches": [[0, 2]], "busy_s": 1.5, "private_bytes": 0}
-    assert tally.progress() == {"decode": {**{k: v for k, v in decode.items() if k != "workers"}, "busy_s": 2.5}}
+    decode = tally.reports()["decode"]
+    assert decode.counts == Counts(num_samples=7, video_s=6.0)
+    assert decode.workers["w"] == WorkerReport(stretches=((0, 2),), busy_s=1.5, private_bytes=0)
+    assert tally.progress().decode == StageProgress(counts=decode.counts, busy_s=2.5)
+    assert tally.progress().embed == StageProgress()
+    assert list(tally.reports()) == ["decode"], "a stage that has done nothing is not told of"
 
 
 @pytest.mark.parametrize(
@@ -34,22 +46,22 @@ def test_totals_and_busy_times_add_up() -> None:
     ],
 )
 def test_work_without_a_pause_is_one_stretch(pieces: list[tuple[float, float]], stretches: list[list[float]]) -> None:
-    tally = Tally()
+    tally = LocalTally()
     for began, ended in pieces:
         tally.add(worked(began, ended))
-    assert tally.snapshot()["decode"]["workers"]["w"]["stretches"] == stretches
+    assert [list(each) for each in tally.reports()["decode"].workers["w"].stretches] == stretches
 
 
 def test_a_days_report_stays_small() -> None:
-    tally = Tally()
+    tally = LocalTally()
     for at in range(86_400):
         tally.add(worked(at, at + 0.9))
-    assert len(tally.snapshot()["decode"]["workers"]["w"]["stretches"]) == 1
+    assert len(tally.reports()["decode"].workers["w"].stretches) == 1
 
 
 def test_bottleneck_is_the_model_where_its_actors_are_always_busy() -> None:
     now = time.time()
-    tally = Tally()
+    tally = LocalTally()
     assert bottleneck(tally.progress(), elapsed_s=10, num_actors=1) is None
     tally.add(worked(now - 10, now))
     assert bottleneck(tally.progress(), elapsed_s=10, num_actors=1) == "decode"

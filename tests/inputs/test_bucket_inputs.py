@@ -256,7 +256,7 @@ def decoded(uri: str, *, rule: SamplingRule) -> tuple[pa.Table, list[Any]]:
         [planned] = plan_sources(rows, sandbox=sandbox, rule=rule, sizing=sizing)
         assert isinstance(planned.result, VideoPlan)
         tasks = table_of([{**planned.to_row(), "segment": each.to_json()} for each in planned.result.segments], TASKS)
-        samples = pa.concat_tables(decode_tasks(tasks, sandbox=sandbox, rule=rule, preprocessing=TINY))
+        samples = pa.concat_tables(decode_tasks(tasks, sandbox=sandbox, rule=rule, preprocessings=(TINY,)))
     return samples, pixels_of(samples, height=4, width=4)
 
 
@@ -292,7 +292,7 @@ def test_a_segment_in_the_middle_costs_its_own_bytes(s3_store: ObjectStore, clip
             middle = planned.result.segments[len(planned.result.segments) // 2]
             tasks = table_of([{**planned.to_row(), "segment": middle.to_json()}], TASKS)
             proxy.passed.clear()
-            [samples] = decode_tasks(tasks, sandbox=sandbox, rule=rule, preprocessing=TINY)
+            [samples] = decode_tasks(tasks, sandbox=sandbox, rule=rule, preprocessings=(TINY,))
     assert samples["num_samples"].to_pylist() == [6]
     assert planning_bytes < size_bytes / 4
     assert proxy.num_bytes < size_bytes / 4

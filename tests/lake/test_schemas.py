@@ -5,8 +5,16 @@ import pyarrow as pa
 import pytest
 from rows import DIM, FACTS, features_of, finished, id_of, planned, segment, task
 
-from pipeline.records.rows import embedded_rows, feature_table, last_attempts, pixels_of, samples_row, table_of
-from pipeline.records.schemas import EMBEDDED, PLAN, SAMPLES
+from pipeline.records.rows import (
+    embedded_rows,
+    feature_table,
+    last_attempts,
+    output_rows,
+    pixels_of,
+    samples_row,
+    table_of,
+)
+from pipeline.records.schemas import EMBEDDED, PLAN, outputs_schema, samples_schema
 from pipeline.records.segments import FrameMark, Segment, SegmentSamples, VideoFacts
 from pipeline.records.tables import features_table
 from pipeline.records.videos import SegmentTask
@@ -16,15 +24,15 @@ MARK = FrameMark(epoch=0, pts=40, time_s=0.04, is_keyframe=True, is_corrupt=Fals
 
 def samples(index: int, count: int) -> pa.Table:
     pixels = np.full((count, 4, 4, 3), index, np.uint8)
-    decoded = SegmentSamples(segment=segment(index), marks=(MARK,) * count, pixels=pixels, failure=None)
+    decoded = SegmentSamples(segment=segment(index), marks=(MARK,) * count, pixels=(pixels,), failure=None)
     return samples_row(SegmentTask.from_row(task("a", segment(index))), decoded)
 
 
 def test_a_segments_pictures_travel_without_a_copy() -> None:
     pixels = np.arange(2 * 48, dtype=np.uint8).reshape(2, 4, 4, 3)
-    decoded = SegmentSamples(segment=segment(), marks=(MARK, MARK), pixels=pixels, failure=None)
+    decoded = SegmentSamples(segment=segment(), marks=(MARK, MARK), pixels=(pixels,), failure=None)
     row = samples_row(SegmentTask.from_row(task("a", segment())), decoded)
-    assert row.schema == SAMPLES
+    assert row.schema == samples_schema(1)
     [back] = pixels_of(row, height=4, width=4)
     assert np.array_equal(back, pixels)
     assert np.shares_memory(back, pixels)
@@ -40,18 +48,34 @@ def test_pictures_and_features_do_not_depend_on_chunks(is_combined: bool) -> Non
     assert [len(each) for each in pictures] == counts
     assert [each.max(initial=0) for each in pictures] == [0, 0, 2, 3]
     features = np.arange(6 * DIM, dtype=np.float32).reshape(6, DIM)
-    embedded = embedded_rows(table, features)
+    embedded = embedded_rows(output_rows(table, [features]), place=0)
     assert embedded.schema == EMBEDDED
     rows = feature_table(embedded.slice(2), schema=features_table(DIM, dtype="float32").schema)
     assert np.array_equal(np.array(rows["feature"].to_pylist()), features[2:])
     assert rows["segment"].to_pylist() == [2, 2, 2, 3]
 
 
+def test_each_way_of_preparing_and_each_model_has_a_column_of_its_own() -> None:
+    pixels = (np.full((2, 4, 4, 3), 5, np.uint8), np.full((2, 2, 6, 3), 9, np.uint8))
+    decoded = SegmentSamples(segment=segment(), marks=(MARK, MARK), pixels=pixels, failure=None)
+    row = samples_row(SegmentTask.from_row(task("a", segment())), decoded)
+    assert row.schema == samples_schema(2)
+    assert np.array_equal(pixels_of(row, height=4, width=4, place=0)[0], pixels[0])
+    assert np.array_equal(pixels_of(row, height=2, width=6, place=1)[0], pixels[1])
+    features = [np.full((2, dim), dim, np.float32) for dim in (3, 4, 5)]
+    outputs = output_rows(row, features)
+    assert outputs.schema == outputs_schema(3)
+    for place, each in enumerate(features):
+        embedded = embedded_rows(outputs, place=place)
+        assert embedded.schema == EMBEDDED
+        assert embedded["features"].to_pylist() == [each.tobytes()]
+
+
 def test_features_must_fit_the_samples() -> None:
     with pytest.raises(ValueError, match="not the features of 2 samples"):
-        embedded_rows(samples(0, 2), np.zeros((3, DIM), np.float32))
+        output_rows(samples(0, 2), [np.zeros((3, DIM), np.float32)])
     with pytest.raises(ValueError, match="float64"):
-        embedded_rows(samples(0, 2), np.zeros((2, DIM), np.float64))
+        output_rows(samples(0, 2), [np.zeros((2, DIM), np.float64)])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -63,7 +87,8 @@ def test_segments_without_samples_give_no_rows(dtype: str) -> None:
 
 def test_half_precision_rounds_and_overflows_to_infinity() -> None:
     features = np.array([[1 / 3, 1e6, -1e6, 0]], np.float32)
-    rows = feature_table(embedded_rows(samples(0, 1), features), schema=features_table(DIM, dtype="float16").schema)
+    embedded = embedded_rows(output_rows(samples(0, 1), [features]), place=0)
+    rows = feature_table(embedded, schema=features_table(DIM, dtype="float16").schema)
     [value] = rows["feature"].to_pylist()
     assert value == [np.float16(1 / 3), np.inf, -np.inf, 0]
 
@@ -74,7 +99,7 @@ def test_pictures_beyond_two_gigabytes_are_found() -> None:
     room[-1] = 7
     offsets = pa.py_buffer(np.array([0, one, 2 * one], np.int64))
     column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 2, [None, offsets, pa.py_buffer(room)])
-    first, second = pixels_of(pa.table({"pixels": column}), height=4, width=4)
+    first, second = pixels_of(pa.table({"pixels_0": column}), height=4, width=4)
     assert first.shape == second.shape == (one // 48, 4, 4, 3)
     assert second[-1, -1, -1, -1] == 7
 

@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 import psutil
 import pytest
+from numpy.typing import NDArray
 from sandboxes import BytesReader, extract, job
 from videos import sequential, video_bytes
 
@@ -31,6 +32,7 @@ from pipeline.errors import (
 from pipeline.media.process.messages import Ended
 from pipeline.media.process.sandbox import Picture, Sandbox
 from pipeline.models.preprocess import prepare, prepare_part
+from pipeline.records.crops import part_within
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import Sizing
@@ -54,31 +56,40 @@ VIDEO = video_bytes(num_frames=60)
         pytest.param((32, 32), None, id="smaller than the crop"),
     ],
 )
-def test_the_part_that_travels_gives_the_same_input_as_the_whole(
+def test_the_part_that_travels_gives_each_model_the_same_input_as_the_whole(
     size: tuple[int, int], rotation: int | None, resize_px: int | tuple[int, int]
 ) -> None:
     video = video_bytes(num_frames=30, size=size, rotation=rotation)
     wanted = Preprocessing(resize_px=resize_px, crop_px=(40, 40))
+    wider = Preprocessing(resize_px=64, crop_px=(64, 64), interpolation="bicubic")
+    several = (wanted, wider)
     with Sandbox(DecodeLimits()) as sandbox:
         plan = sandbox.plan(BytesReader(video), job(), sizing=Sizing())
-        wholes, parts = (
+        wholes, parts, shared = (
             [
                 (event.pixels.copy(), event.whole_px)
                 for event in sandbox.decode(
-                    BytesReader(video), job(), facts=plan.facts, segments=plan.segments, preprocessing=preprocessing
+                    BytesReader(video), job(), facts=plan.facts, segments=plan.segments, preprocessings=wishes
                 )
                 if isinstance(event, Picture)
             ]
-            for preprocessing in (None, wanted)
+            for wishes in ((), (wanted,), several)
         )
 
-    assert len(parts) == len(wholes) == 6
-    for (part, whole_px), (whole, _) in zip(parts, wholes, strict=True):
+    assert len(parts) == len(shared) == len(wholes) == 6
+    for (part, whole_px), (both, _), (whole, _) in zip(parts, shared, wholes, strict=True):
         assert whole_px == whole.shape[:2]
-        assert part.size <= whole.size
-        made = np.empty((*wanted.crop_px, 3), np.uint8)
-        prepare_part(part, whole_px=whole_px, preprocessing=wanted, into=made)
-        assert np.array_equal(made, prepare(whole, preprocessing=wanted))
+        assert part.size <= both.size <= whole.size
+        assert np.array_equal(prepared(part, whole_px, wanted), prepare(whole, preprocessing=wanted))
+        for each in several:
+            inside = both[part_within(*whole_px, preprocessing=each, preprocessings=several)]
+            assert np.array_equal(prepared(inside, whole_px, each), prepare(whole, preprocessing=each))
+
+
+def prepared(part: NDArray[np.uint8], whole_px: tuple[int, int], wanted: Preprocessing) -> NDArray[np.uint8]:
+    made = np.empty((*wanted.crop_px, 3), np.uint8)
+    prepare_part(part, whole_px=whole_px, preprocessing=wanted, into=made)
+    return made
 
 
 @pytest.fixture(scope="module")

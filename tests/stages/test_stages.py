@@ -18,7 +18,7 @@ from pipeline.media.process.sandbox import Job, Sandbox
 from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.rows import pixels_of, table_of
-from pipeline.records.schemas import PLAN, SAMPLES, SOURCES, TASKS
+from pipeline.records.schemas import PLAN, SOURCES, TASKS, samples_schema
 from pipeline.records.segments import Segment, Sizing, TimeRange, VideoFacts
 from pipeline.stages import decode as stages
 from pipeline.stages import plan as planning
@@ -70,9 +70,9 @@ def tasks_of(sandbox: Sandbox, path: Path) -> pa.Table:
 
 def decoded(tasks: pa.Table, sandbox: Sandbox, *, at_row: Callable[[int], None] = lambda at: None) -> pa.Table:
     parts = []
-    for at, part in enumerate(decode_tasks(tasks, sandbox=sandbox, rule=RULE, preprocessing=TINY)):
+    for at, part in enumerate(decode_tasks(tasks, sandbox=sandbox, rule=RULE, preprocessings=(TINY,))):
         assert part.num_rows == 1
-        assert part.schema == SAMPLES
+        assert part.schema == samples_schema(1)
         parts.append(part)
         at_row(at)
     assert [row["index"] for row in tasks["segment"].to_pylist()] == [part["segment"][0].as_py() for part in parts]
@@ -133,7 +133,7 @@ def outcomes(sandbox: Sandbox, tasks: pa.Table, reader: LocalReader) -> list[tup
     facts = VideoFacts.from_json(rows[0]["facts"])
     segments = [Segment.from_json(row["segment"]) for row in rows]
     with reader:
-        found = list(decode_video(sandbox, reader, job, facts=facts, segments=segments, preprocessing=TINY))
+        found = list(decode_video(sandbox, reader, job, facts=facts, segments=segments, preprocessings=(TINY,)))
     assert [each.segment for each in found] == segments
     return [("ok" if each.failure is None else each.failure.reason, len(each.marks)) for each in found]
 

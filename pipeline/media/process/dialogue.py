@@ -91,7 +91,7 @@ class Dialogue:
             RunError: no decoder process starts.
         """
         process = self.start()
-        preprocessing = None if isinstance(request, Plan) else request.preprocessing
+        preprocessings = () if isinstance(request, Plan) else request.preprocessings
         try:
             process.source.serve(reader)
             process.begin_piece()
@@ -104,7 +104,7 @@ class Dialogue:
                     raise INPUT_ERRORS[event.reason](uri, event.detail)
                 if isinstance(event, StorageFailed):
                     raise StorageError(f"{uri}: the store failed")
-                yield event, _pixels(process, event, preprocessing) if isinstance(event, InMemory) else None
+                yield event, _pixels(process, event, preprocessings) if isinstance(event, InMemory) else None
                 if isinstance(event, Painted) and event.is_last_in_slot:
                     process.send(b"a", uri=uri, timeout_s=conversation.timeout_s)
                 elif isinstance(event, Ended):
@@ -118,14 +118,14 @@ class Dialogue:
                 process.source.raise_fault()
 
 
-def _pixels(process: DecoderProcess, event: InMemory, preprocessing: Preprocessing | None) -> Pixels:
+def _pixels(process: DecoderProcess, event: InMemory, preprocessings: tuple[Preprocessing, ...]) -> Pixels:
     """The picture as it lies in the shared memory.
 
     Raises:
         Nonsense: it cannot lie there, or is another part than was asked for.
     """
     pixels = process.picture(event.shape, event.offset, whole_px=event.whole_px)
-    part = part_of(*event.whole_px, preprocessing=preprocessing)
+    part = part_of(*event.whole_px, preprocessings=preprocessings)
     if pixels.shape[:2] != tuple(along.stop - along.start for along in part):
         raise Nonsense(f"{pixels.shape} of a picture of {event.whole_px}")
     return pixels

@@ -37,19 +37,19 @@ class Plan(_Request, frozen=True):
 
 
 class Decode(_Request, frozen=True):
-    """Decode consecutive segments of a video; with ``preprocessing``, only what it keeps of a picture is wanted."""
+    """Decode consecutive segments of a video; with ``preprocessings``, only what they keep of a picture is wanted."""
 
     rule: str
     time_range: TimeRange
     facts: VideoFacts
     segments: tuple[Segment, ...]
-    preprocessing: Preprocessing | None
+    preprocessings: tuple[Preprocessing, ...]
 
 
 class Draw(_Request, frozen=True):
-    """Decode a still picture; with ``preprocessing``, only what it keeps of the picture is wanted."""
+    """Decode a still picture; with ``preprocessings``, only what they keep of the picture is wanted."""
 
-    preprocessing: Preprocessing | None
+    preprocessings: tuple[Preprocessing, ...]
 
 
 Request = Plan | Decode | Draw

@@ -38,7 +38,8 @@ _PLAN_BYTES_PER_S = 20_000_000
 class Picture:
     """A sample as decoded: upright RGB ``uint8[h, w, 3]``, valid only until the next event is asked for.
 
-    Of a picture of ``whole_px`` (height, width), the part that the model's input is made of, where one was named.
+    Of a picture of ``whole_px`` (height, width), the part that holds what the models' inputs are made of, where any
+    were named.
     """
 
     segment: int
@@ -106,9 +107,9 @@ class Sandbox:
         *,
         facts: VideoFacts,
         segments: Sequence[Segment],
-        preprocessing: Preprocessing | None = None,
+        preprocessings: tuple[Preprocessing, ...] = (),
     ) -> Iterator[Picture | Dropped | Ended]:
-        """Decode consecutive segments of a video; with ``preprocessing``, only what it keeps of a picture comes.
+        """Decode consecutive segments of a video; of a picture only the part comes that holds what these keep of it.
 
         Yields:
             The pictures of a segment in presentation order, then its ``Ended``.
@@ -127,7 +128,7 @@ class Sandbox:
             time_range=job.time_range,
             facts=facts,
             segments=tuple(segments),
-            preprocessing=preprocessing,
+            preprocessings=preprocessings,
         )
         timeouts_s = [self._limits.timeout_for(_decoded_s(segment, facts)) for segment in segments]
         conversation = _AboutVideo([segment.index for segment in segments], timeouts_s)

@@ -77,7 +77,7 @@ def _decode(control: Channel, file: BinaryIO, request: Decode, slots: Slots) -> 
     for event in decode_segments(video, request.segments):
         if isinstance(event, Picked):
             height_px, width_px, depth = painter.shape_of(event.frame)
-            part = part_of(height_px, width_px, preprocessing=request.preprocessing)
+            part = part_of(height_px, width_px, preprocessings=request.preprocessings)
             shape = (part[0].stop - part[0].start, part[1].stop - part[1].start, depth)
             room, offset = slots.claim(shape[0] * shape[1] * depth)
             painter.paint(event.frame, into=room.reshape(shape), part=part)

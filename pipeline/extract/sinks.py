@@ -1,0 +1,78 @@
+"""Where a stage's rows leave Ray Data: planned videos and finished segments are published in the run's datasets."""
+
+import time
+from collections.abc import Iterable
+
+import pyarrow as pa
+from ray.data import Datasink
+from ray.data._internal.execution.interfaces import TaskContext
+from ray.data.block import Block
+
+from pipeline.extract.context import RunContext, Target
+from pipeline.extract.tally import Counts, Worked
+from pipeline.lake.planned import publish_plan
+from pipeline.records.rows import embedded_rows
+
+_PLAN_VIDEOS_PER_FILE = 5_000
+
+
+class PlanSink(Datasink[int]):
+    """Adds planned videos to the plan of each of the run's datasets."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._targets = context.targets
+
+    @property
+    def min_rows_per_write(self) -> int:
+        """Videos a file."""
+        return _PLAN_VIDEOS_PER_FILE
+
+    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> int:
+        """Publish one file of the plan in each dataset."""
+        planned = pa.concat_tables(blocks)
+        for target in self._targets:
+            publish_plan(target.dataset, planned, token=target.token)
+        return len(planned)
+
+
+class FeatureSinks(Datasink[int]):
+    """Hands finished segments to the sink of each model."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._sinks = [FeatureSink(target, place=place) for place, target in enumerate(context.targets)]
+        self._segments_per_file = context.sizes.segments_per_file
+        self._tally = context.tally
+
+    @property
+    def min_rows_per_write(self) -> int:
+        """Segments a file: a row is a segment, and Ray never splits a row."""
+        return self._segments_per_file
+
+    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> int:
+        """Publish one features file in each dataset."""
+        began = time.time()
+        tables = [block for block in blocks if len(block)]
+        if not tables:
+            return 0
+        outputs = pa.concat_tables(tables)
+        num_bytes = sum(sink.commit(outputs) for sink in self._sinks)
+        num_samples = sum(outputs["num_samples"].to_pylist())
+        counts = Counts(num_segments=len(outputs), num_samples=num_samples, num_bytes=num_bytes)
+        self._tally.add(Worked(stage="commit", began=began, counts=counts))
+        return len(outputs)
+
+
+class FeatureSink:
+    """Commits the features of one model to its dataset."""
+
+    def __init__(self, target: Target, *, place: int) -> None:
+        self._target = target
+        self._place = place
+
+    def commit(self, outputs: pa.Table) -> int:
+        """Publish the model's column of finished segments in one file; returns bytes written.
+
+        A commit that is repeated, for another dataset's had failed, finds itself done.
+        """
+        embedded = embedded_rows(outputs, place=self._place)
+        return self._target.dataset.publish_features(embedded, self._target.info, token=self._target.token)

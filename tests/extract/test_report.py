@@ -1,0 +1,99 @@
+"""The report of a run: there from the start, true while the run goes on, and closed by how the run ended."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rows import dataset_info, new_dataset
+
+from pipeline.errors import StorageError
+from pipeline.extract import report
+from pipeline.extract.context import RunContext, Target
+from pipeline.extract.report import Reporting
+from pipeline.extract.request import RunOptions
+from pipeline.extract.results import Clockwork
+from pipeline.extract.tally import Counts, LocalTally, Worked
+from pipeline.records.resources import Hardware
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> RunContext:
+    dataset, token = new_dataset(tmp_path)
+    hardware = Hardware(num_cpus=2, num_gpus=0, num_nodes=1)
+    target = Target(dataset=dataset, info=dataset_info(), token=token)
+    return RunContext.of(target, options=RunOptions(), hardware=hardware, tally=LocalTally())
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_EVERY_S", 0.02)
+
+
+def document(folder: Path) -> dict[str, Any]:
+    [path] = (folder / "_vidlake" / "runs").glob("*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def wait_until_counted(folder: Path, num_samples: int) -> dict[str, Any]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if (folder / "_vidlake" / "runs").exists():
+            found = document(folder)
+            if found["stages"].get("decode", {}).get("num_samples") == num_samples:
+                return found
+        time.sleep(0.01)
+    raise AssertionError("the report does not tell what was done")
+
+
+def run_into(error: BaseException, context: RunContext) -> None:
+    clockwork = Clockwork()
+    with Reporting(context, clockwork):
+        clockwork.mark("plan")
+        context.tally.add(worked(5))
+        raise error
+
+
+def worked(num_samples: int) -> Worked:
+    return Worked(stage="decode", began=0.0, ended=1.0, counts=Counts(num_samples=num_samples))
+
+
+def test_a_run_that_is_killed_leaves_what_was_done_until_then(context: RunContext, tmp_path: Path) -> None:
+    """What lies there while the run goes on is what a kill leaves."""
+    with Reporting(context, Clockwork()) as reporting:
+        context.tally.add(worked(3))
+        assert wait_until_counted(tmp_path, 3)["state"] == "running"
+        context.tally.add(worked(4))
+        assert wait_until_counted(tmp_path, 7)["state"] == "running"
+        reporting.finish()
+    assert document(tmp_path)["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "text"),
+    [
+        pytest.param(StorageError("the store is away"), "failed", "the store is away", id="failed"),
+        pytest.param(KeyboardInterrupt(), "interrupted", "KeyboardInterrupt", id="interrupted"),
+    ],
+)
+def test_a_run_that_ends_early_says_why(
+    context: RunContext, tmp_path: Path, error: BaseException, state: str, text: str
+) -> None:
+    with pytest.raises(type(error)):
+        run_into(error, context)
+    found = document(tmp_path)
+    assert (found["state"], found["error"]) == (state, text)
+    assert found["stages"]["decode"]["num_samples"] == 5
+    assert "plan" in found["marks_s"]
+
+
+def test_what_a_finished_run_did_is_told_with_its_workers(context: RunContext, tmp_path: Path) -> None:
+    with Reporting(context, Clockwork()) as reporting:
+        context.tally.add(Worked(stage="embed", worker="w", began=1.0, ended=2.5, counts=Counts(num_bytes=9)))
+        assert reporting.finish()["embed"].counts.num_bytes == 9
+    found = document(tmp_path)
+    assert found["error"] is None
+    assert found["stages"]["embed"]["workers"] == {"w": {"stretches": [[1.0, 2.5]], "busy_s": 1.5, "private_bytes": 0}}
+    assert found["stages"]["embed"]["num_bytes"] == 9
