@@ -22,6 +22,10 @@ sync = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip con
 	  env $${index:+UV_DEFAULT_INDEX="$$index"} VIRTUAL_ENV="$(CURDIR)/$(1)" \
 	    $(BIN)/uv pip sync --require-hashes --compile-bytecode $(2)
 
+# Tests wait as much as they compute, for stores that fail and decoders that hang: one process more than there are cores.
+# Groups begin in the order that tests/conftest.py gives them, the longest first, and not in that of their numbers of tests.
+SIDE_BY_SIDE = --numprocesses $$(($$(nproc) + 1)) --dist loadgroup --no-loadscope-reorder
+
 .DEFAULT_GOAL := setup
 .PHONY: setup demo test check lint types soak bench lock clean
 
@@ -51,7 +55,7 @@ demo: $(INSTALLED)
 	@$(BIN)/python -m demo
 
 test: $(INSTALLED) $(AZURITE)
-	@$(BIN)/python -m pytest -m 'not slow and not soak'
+	@$(BIN)/python -m pytest -m 'not slow and not soak' $(SIDE_BY_SIDE)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
@@ -62,7 +66,7 @@ types: $(INSTALLED)
 
 # One run of pytest over quick and slow tests alike, so that the log ends with one closing line.
 check: lint types $(AZURITE)
-	@$(BIN)/python -m pytest -m 'not soak'
+	@$(BIN)/python -m pytest -m 'not soak' $(SIDE_BY_SIDE)
 
 soak: $(INSTALLED) $(AZURITE)
 	@$(BIN)/python -m pytest -m soak --timeout 0

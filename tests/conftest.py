@@ -1,8 +1,11 @@
 """What all tests share: a home of their own, and small videos that are made here and depend on no file outside."""
 
+import contextlib
 import hashlib
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import pytest
 from av.video.stream import VideoStream
 from clusters import LocalCluster, local_cluster
@@ -23,6 +27,25 @@ FOLDERS = sorted({path.parent for path in Path(__file__).parent.rglob("*.py")})
 """Of the tests and of what they share."""
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
 _STATUS = pytest.StashKey[int]()
+_GONE_WITHIN_S = 10.0
+_CLUSTERS = "clusters"
+_STARTING_RAY = frozenset(
+    {
+        "test_cluster_faults.py",
+        "test_compact.py",
+        "test_extract.py",
+        "test_growth.py",
+        "test_on_ray.py",
+        "test_plan.py",
+        "test_several_models.py",
+        "test_shards.py",
+        "test_start.py",
+        "test_submit.py",
+        "test_working_folder.py",
+    }
+)
+"""Files whose slow tests start a Ray cluster, or run a command that does."""
+_LONGEST_GROUPS = (_CLUSTERS, "test_bucket_lease.py", "test_sandbox.py", "test_bucket_inputs.py", "test_compact.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +136,30 @@ def pictures(num_frames: int, *, width: int, height: int, seed: int = 0) -> Iter
         yield picture
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests share a process where several run side by side, and who begins.
+
+    A file's tests share its fixtures. Those that start a Ray cluster share one process: two clusters at once take more
+    time on two cores than one after the other. What takes longest begins first.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+    turns = {group: turn for turn, group in enumerate(_LONGEST_GROUPS)}
+    items.sort(key=lambda item: turns.get(_group_of(item), len(turns)))
+
+
+def _group_of(item: pytest.Item) -> str:
+    is_long = any(item.get_closest_marker(name) for name in ("slow", "soak"))
+    return _CLUSTERS if is_long and item.path.name in _STARTING_RAY else item.path.name
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     session.config.stash[_STATUS] = exitstatus
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave at once, as the command itself does.
+    """Leave at once, as the command itself does; see ``nothing_left_behind``.
 
     The threads of Ray, gRPC, torch and Arrow are still there when the interpreter takes itself apart, and one such end
     hung after all tests had passed.
@@ -153,7 +193,30 @@ def no_beat_of_another_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def nothing_left_behind() -> Iterator[None]:
+    """Tests leave neither processes nor threads that would hold up the end of an ordinary program."""
+    yield
+    deadline = time.monotonic() + _GONE_WITHIN_S
+    while (left := _left_behind()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left, f"left behind by the tests: {left}"
+
+
+def _left_behind() -> list[str]:
+    me = threading.main_thread()
+    threads = [thread for thread in threading.enumerate() if not thread.daemon and thread is not me]
+    # An executor's threads wait for work, and end with the interpreter.
+    names = [thread.name for thread in threads if not thread.name.startswith("ThreadPoolExecutor")]
+    left = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                left.append(" ".join(child.cmdline())[:200])
+    return [*names, *left]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_home(nothing_left_behind: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home folder of the tests' own; Ray neither writes its token there nor asks for one, and reports to nobody.
 
     Ray's workers find the tests' modules too, and with them what a test defines.

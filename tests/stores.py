@@ -16,7 +16,7 @@ import time
 import urllib.request
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +29,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 AZURITE = ROOT / ".azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+PORTS_TRIED = 3
 STARTS_WITHIN_S = 60
 
 # Azurite knows one account, whose key stands in its documentation.
@@ -112,8 +113,7 @@ def _signature(path: str, *, query: str, headers: Mapping[str, str], num_bytes: 
 @contextlib.contextmanager
 def s3_server() -> Iterator[ObjectStore]:
     """moto's server; it takes any credentials."""
-    port = _free_port()
-    with _running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port=port):
+    with _running(lambda port: [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]) as port:
         yield ObjectStore("s3", f"http://127.0.0.1:{port}")
 
 
@@ -122,32 +122,18 @@ def azure_server() -> Iterator[ObjectStore]:
     """Azurite, which checks signatures."""
     if not AZURITE.exists():
         pytest.fail("Azurite is not installed: run the tests by make test or make check, which see to it")
-    port = _free_port()
     options = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--loose"]
-    with _running([_node(), str(AZURITE), "--blobPort", str(port), *options], port=port):
+    with _running(lambda port: [_node(), str(AZURITE), "--blobPort", str(port), *options]) as port:
         yield ObjectStore("azure", f"http://127.0.0.1:{port}")
 
 
 @contextlib.contextmanager
 def gcs_server() -> Iterator[ObjectStore]:
     """fake-gcs-server; objects can be read through the interface that the driver uses, and not written."""
-    port = _free_port()
+    options = ["-scheme", "http", "-host", "127.0.0.1", "-backend", "memory"]
     with _running(
-        [
-            _fake_gcs(),
-            "-scheme",
-            "http",
-            "-host",
-            "127.0.0.1",
-            "-port",
-            str(port),
-            "-backend",
-            "memory",
-            "-public-host",
-            f"127.0.0.1:{port}",
-        ],
-        port=port,
-    ):
+        lambda port: [_fake_gcs(), *options, "-port", str(port), "-public-host", f"127.0.0.1:{port}"]
+    ) as port:
         yield ObjectStore("gcs", f"http://127.0.0.1:{port}")
 
 
@@ -174,28 +160,33 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], *, port: int) -> Iterator[None]:
+def _running(command_at: Callable[[int], Sequence[str]]) -> Iterator[int]:
+    """A server at a free port, which it may lose to another process before it listens: then at the next."""
     # No variable of a proxy or an account of whoever runs the tests.
     clean = {name: text for name, text in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
-    server = subprocess.Popen(
-        command, env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        _wait_for(port, server)
-        yield
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    for _ in range(PORTS_TRIED):
+        port = _free_port()
+        server = subprocess.Popen(
+            command_at(port), env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            if _answers(port, server):
+                yield port
+                return
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+    pytest.fail("the store's server does not start")
 
 
-def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+def _answers(port: int, server: "subprocess.Popen[bytes]") -> bool:
     deadline = time.monotonic() + STARTS_WITHIN_S
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the store's server did not start"
+    while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+            return server.poll() is None
         time.sleep(0.05)
-    pytest.fail(f"the store's server did not answer within {STARTS_WITHIN_S} s")
+    return False
 
 
 Fault = Literal[

@@ -89,7 +89,7 @@ def test_address_that_is_no_job_servers_says_what_one_looks_like(address: str) -
 
 def test_server_that_is_no_job_server_is_told() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         with pytest.raises(UsageError, match="no Ray job server"):
             JobServer(f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
@@ -141,7 +141,7 @@ def job(tmp_path: Path, clips: ClipFactory) -> Path:
     return folder
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_submitted_job_runs_in_the_uploaded_folder_returns_its_status_and_resumes(
     job: Path, tmp_path: Path, two_nodes: LocalCluster

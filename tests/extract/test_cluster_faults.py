@@ -21,7 +21,7 @@ from clusters import LocalCluster, Node
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NUM_VIDEOS = 6
 # Of a second each, and small files: there is always something done, and something to do.
@@ -176,7 +176,7 @@ def store(archive: Path) -> Iterator[tuple[type[Store], list[str]]]:
     """The archive behind http, and the addresses of its videos."""
     moody = type("MoodyStore", (Store,), {"folder": archive, "num_asked_who": Counter()})
     with ThreadingHTTPServer(("127.0.0.1", 0), moody) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield moody, [f"http://127.0.0.1:{server.server_port}/{index}.mp4" for index in range(NUM_VIDEOS)]
         server.shutdown()
 

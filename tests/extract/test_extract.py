@@ -156,7 +156,7 @@ class _Failing(SimpleHTTPRequestHandler):
 
 def test_storage_error_is_not_a_bad_video(archive: Path, tmp_path: Path, cluster: str) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Failing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     base, out = f"http://127.0.0.1:{server.server_port}", tmp_path / "lake"
     vidlake("extract", f"{base}/0.mp4", "--out", out, *MODEL, "--address", cluster)
     assert [row["reason"] for row in table(out, "quarantine").to_pylist()] == ["unreadable"]

@@ -14,9 +14,11 @@ from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
 
 from pipeline.lake.publishing.backends import backend_at
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WORDS = [*MODEL, "--sample", "fps:5", "--segment-seconds", "1", "--rows-per-file", "10"]
+
+BUCKETS_IN_SOAK = [pytest.param(name, marks=pytest.mark.soak) for name in ("s3", "azure")]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,7 @@ def copied(place: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("place", ["folder", "s3", pytest.param("azure", marks=pytest.mark.soak)], indirect=True)
 def test_two_shards_at_once_make_the_dataset_of_one_run(archive: Path, calm: Path, place: str, tmp_path: Path) -> None:
     runs = [started("extract", archive, "--out", place, *WORDS, "--shard", f"{part}/2") for part in (1, 2)]
     assert [run.wait(timeout=240) for run in runs] == [0, 0]
@@ -62,6 +65,7 @@ def test_two_shards_at_once_make_the_dataset_of_one_run(archive: Path, calm: Pat
     assert statuses(copied(place, tmp_path / "again")) == statuses(calm)
 
 
+@pytest.mark.parametrize("place", ["folder", *BUCKETS_IN_SOAK], indirect=True)
 def test_while_a_shard_lives_the_whole_and_other_numbers_are_refused(archive: Path, place: str) -> None:
     vidlake("extract", archive, "--out", place, *WORDS, "--limit", "1")
     with process(HOLD, place, "1/2") as held:
@@ -78,7 +82,11 @@ def test_while_a_shard_lives_the_whole_and_other_numbers_are_refused(archive: Pa
         vidlake("extract", archive, "--out", place, *WORDS, "--shard", "2/2")
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "the driver alone"])
+@pytest.mark.parametrize("store", [pytest.param("s3", marks=pytest.mark.soak), "azure"], indirect=True)
+@pytest.mark.parametrize(
+    "whole",
+    [pytest.param(True, id="the whole job", marks=pytest.mark.soak), pytest.param(False, id="the driver alone")],
+)
 def test_run_into_a_bucket_that_was_killed_resumes_without_duplicates(
     archive: Path, calm: Path, bucket_place: str, tmp_path: Path, whole: bool
 ) -> None:
@@ -94,6 +102,7 @@ def test_run_into_a_bucket_that_was_killed_resumes_without_duplicates(
     assert len(table(out, "videos")) == 9
 
 
+@pytest.mark.parametrize("store", ["s3", pytest.param("azure", marks=pytest.mark.soak)], indirect=True)
 def test_store_that_fails_for_good_fails_the_run_which_resumes(
     archive: Path, calm: Path, store: ObjectStore, bucket_place: str, tmp_path: Path
 ) -> None:

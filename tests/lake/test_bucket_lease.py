@@ -144,13 +144,16 @@ def test_lease_that_was_taken_over_is_not_renewed(lake: BucketBackend, monkeypat
 
 
 @pytest.mark.usefixtures("short_minute")
-@pytest.mark.parametrize("content", [b"", b"[1]", b'{"holders": {"1-of-1": {"token": "abc"}}}', b"\xff\xfe"])
-def test_damaged_register_is_respected_for_a_minute(lake: BucketBackend, content: bytes) -> None:
-    token = lake.acquire(shard=WHOLE).token
-    lake.store.publish(REGISTER, content, overwrite=True)
-    with pytest.raises(UsageError, match="its lease is damaged"):
-        lake.acquire(shard=WHOLE)
-    with pytest.raises(LeaseLost):
-        lake.fence(token=token).remove("x")
-    time.sleep(RUNS_OUT_AFTER_S + 1)
-    lake.acquire(shard=WHOLE).release()
+def test_damaged_register_is_respected_for_a_minute(bucket: str) -> None:
+    contents = [b"", b"[1]", b'{"holders": {"1-of-1": {"token": "abc"}}}', b"\xff\xfe"]
+    lakes = [BucketBackend(f"{bucket}/lake-{number}") for number in range(len(contents))]
+    for lake, content in zip(lakes, contents, strict=True):
+        token = lake.acquire(shard=WHOLE).token
+        lake.store.publish(REGISTER, content, overwrite=True)
+        with pytest.raises(UsageError, match="its lease is damaged"):
+            lake.acquire(shard=WHOLE)
+        with pytest.raises(LeaseLost):
+            lake.fence(token=token).remove("x")
+    time.sleep(RUNS_OUT_AFTER_S + 1)  # once for all of them
+    for lake in lakes:
+        lake.acquire(shard=WHOLE).release()

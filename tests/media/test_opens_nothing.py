@@ -40,7 +40,7 @@ class TrapHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def trap() -> Iterator[Trap]:
     server = Trap()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
