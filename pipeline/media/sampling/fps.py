@@ -73,7 +73,7 @@ class FpsRule(SamplingRule):
             return 0
         # Such a frame is at least a tick earlier.
         before = footage.time_of(start_pts) - footage.time_base
-        return max(0, slot_of(before + footage.allowance_s, rate_hz=self.rate_hz) + 1)
+        return max(0, slot_of(before, allowance=footage.allowance_s, rate_hz=self.rate_hz) + 1)
 
     def time_of(self, footage: Footage, place: int) -> Fraction:
         """When the slot begins, by the pts of frames."""
@@ -98,7 +98,7 @@ class SlotPicker:
 
     def wants(self, tick: Tick) -> bool:
         """Whether this is the first frame of a slot that the segment owns."""
-        slot = slot_of(tick.counted_time, rate_hz=self._rate_hz)
+        slot = slot_of(tick.time, allowance=tick.allowance, rate_hz=self._rate_hz)
         if slot <= self._last or slot not in self._window:
             return False
         self._last = slot
@@ -107,9 +107,13 @@ class SlotPicker:
     def is_past(self, tick: Tick) -> bool:
         """Whether the last slot of the window is taken, or the frame is behind it."""
         end = self._window.end
-        return end is not None and (self._last >= end - 1 or slot_of(tick.counted_time, rate_hz=self._rate_hz) >= end)
+        return end is not None and (
+            self._last >= end - 1 or slot_of(tick.time, allowance=tick.allowance, rate_hz=self._rate_hz) >= end
+        )
 
 
-def slot_of(time: Fraction, *, rate_hz: Fraction) -> int:
-    """The slot k of ``fps:R`` with k/R <= time < (k+1)/R."""
-    return math.floor(time * rate_hz)
+def slot_of(time: Fraction, *, allowance: Fraction, rate_hz: Fraction) -> int:
+    """The slot k of ``fps:R`` with k/R <= time + allowance < (k+1)/R."""
+    # Every frame of a video comes here, and fractions would be reduced three times for each.
+    counted = time.numerator * allowance.denominator + allowance.numerator * time.denominator
+    return counted * rate_hz.numerator // (time.denominator * allowance.denominator * rate_hz.denominator)
