@@ -74,6 +74,7 @@ def test_bad_rule_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError, match="bad sampling rule") as caught:
         parse_rule(text)
     assert "\n" not in str(caught.value)
+    assert "use fps:R, every:N, all, keyframes or uniform:N with R, N > 0" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_fps_does_not_drift_over_ten_hours() -> None:
     frame = Fraction(1001, 30000)
     for number in (0, 1, 29, 30, 31, 1_078_920, 1_078_921):
         rate = Fraction(30000, 1001)
-        assert slot_of(number * frame, rate_hz=rate) == number
+        assert slot_of(number * frame, allowance=Fraction(0), rate_hz=rate) == number
 
 
 NTSC = Fraction(30000, 1001)

@@ -113,6 +113,12 @@ def test_video_gives_a_sample_a_second_or_what_the_rule_asks(live: Live, clips: 
     assert len(features(live.post("/v1/embed?sample=all", body, "video/mp4"))) == 75
 
 
+def test_video_whose_times_are_rounded_gives_every_frame_at_its_rate(live: Live, clips: ClipFactory) -> None:
+    body = clips(container="mkv", fps=30, num_frames=60).read_bytes()
+    for rule, num_samples in (("fps:30", 60), ("fps:6", 12)):
+        assert len(features(live.post(f"/v1/embed?sample={rule}", body, "video/x-matroska"))) == num_samples
+
+
 def test_damaged_video_gives_what_it_has_and_says_what_is_missing(live: Live, clips: ClipFactory) -> None:
     whole = clips(container="mkv", num_frames=150).read_bytes()
     answer = live.post("/v1/embed?sample=fps:5", whole[: len(whole) // 2], "video/x-matroska")

@@ -1,4 +1,4 @@
-"""What a sampling rule is told of a video: counts, timestamps and where it ends."""
+"""What a sampling rule needs to know of a video: counts, timestamps and where it ends."""
 
 import bisect
 import math
@@ -21,22 +21,22 @@ class Footage:
 
     is_sequential: bool
     is_timed: bool
-    """Whether positions tell times; else the frames of a sequential video have pts of their own, not known yet."""
+    """Whether ``time_of`` is exact. It is not where the frames of a sequential video have pts: positions count them."""
     num_frames: int
     origin_pts: int
     time_base: Fraction
     allowance_s: Fraction
-    """By so much a frame counts as later than its position says: see ``pickers.allowance_of``."""
+    """How much later than its position says a frame counts as shown: see ``pickers.allowance_of``."""
     end_s: Fraction
     """Where it ends, in seconds from the first frame."""
     positions: Sequence[int]
     """Every frame's position in presentation order; empty where only the header's index was read."""
     ticks: NDArray[np.int64]
-    """Of every frame, in the time base from the first; as frames are decoded where ``positions`` are not known."""
+    """Every frame's time from the first, in the time base; where pts are not known, dts stand for them."""
     keyframes: Sequence[int]
     """How many frames come before each keyframe in decoding order."""
     keyframe_positions: Sequence[int] | None
-    """In presentation order; ``None`` where they are not known."""
+    """The positions of keyframes, in presentation order; ``None`` where they are not known."""
     cost_per_frame_s: float
 
     @property

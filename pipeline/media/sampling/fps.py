@@ -1,7 +1,7 @@
-"""``fps:R``: frames by the clock, in exact arithmetic: floats drift, slots do not.
+"""``fps:R``: frames by the clock. The arithmetic is exact: floats would drift over hours of video.
 
-A frame is in the slot that its counted time lies in (``Tick.counted_time``): its pts and half a tick, since containers
-round times to ticks.
+Slot k lasts from k/R to (k+1)/R seconds. A frame lies in the slot of its counted time, which is half a tick later than
+its pts, because containers round times to ticks (``pickers.allowance_of``).
 """
 
 import math
@@ -24,11 +24,11 @@ _FASTEST_HZ = 10**6
 
 @dataclass(frozen=True, slots=True)
 class FpsRule(SamplingRule):
-    """``fps:R``: the first frame at or after each k/R seconds. A place is a slot k."""
+    """``fps:R``: the first frame of each slot. The axis is that of the slots."""
 
     rate_hz: Fraction
 
-    name = "fps"
+    form = "fps:R"
     needs_pts = False
 
     @classmethod
@@ -42,7 +42,7 @@ class FpsRule(SamplingRule):
         return cls(rate_hz) if 0 < rate_hz <= _FASTEST_HZ else None
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.rate_hz}"
+        return f"fps:{self.rate_hz}"
 
     def estimate(self, footage: Footage, frames: range) -> int:
         """A sample for each slot that holds a frame."""
@@ -50,7 +50,7 @@ class FpsRule(SamplingRule):
         return min(len(frames), math.ceil(len(self.places(footage)) * share))
 
     def places(self, footage: Footage) -> Sequence[int]:
-        """The slots that hold a frame."""
+        """The slots that hold a frame; where the packets do not tell, all slots of the video."""
         if footage.is_sequential:
             return range(math.ceil(footage.end_s * self.rate_hz))
         slots: list[int] = np.unique(self._slots_of(footage).clip(0)).tolist()
@@ -68,18 +68,19 @@ class FpsRule(SamplingRule):
         return slots
 
     def first_place(self, footage: Footage, start_pts: int | None) -> int:
-        """The first slot that no frame before that one can be in: such a frame is at least a tick earlier."""
+        """The first slot that no frame before the keyframe can be in."""
         if start_pts is None:
             return 0
+        # Such a frame is at least a tick earlier.
         before = footage.time_of(start_pts) - footage.time_base
-        return max(0, slot_of(before + footage.allowance_s, rate_hz=self.rate_hz) + 1)
+        return max(0, slot_of(before, allowance=footage.allowance_s, rate_hz=self.rate_hz) + 1)
 
     def time_of(self, footage: Footage, place: int) -> Fraction:
         """When the slot begins, by the pts of frames."""
         return place / self.rate_hz - footage.allowance_s
 
     def may_reach(self, footage: Footage, window: Window, time_range: TimeRange) -> bool:
-        """Slots tell times whatever the video."""
+        """Whether a slot of the window lies in the range: slots tell times in any video."""
         return self._overlaps(footage, window, time_range)
 
     def picker(self, window: Window) -> Picker:
@@ -97,18 +98,22 @@ class SlotPicker:
 
     def wants(self, tick: Tick) -> bool:
         """Whether this is the first frame of a slot that the segment owns."""
-        slot = slot_of(tick.counted_time, rate_hz=self._rate_hz)
+        slot = slot_of(tick.time, allowance=tick.allowance, rate_hz=self._rate_hz)
         if slot <= self._last or slot not in self._window:
             return False
         self._last = slot
         return True
 
     def is_past(self, tick: Tick) -> bool:
-        """Whether every owned slot is taken or behind."""
+        """Whether the last slot of the window is taken, or the frame is behind it."""
         end = self._window.end
-        return end is not None and (self._last >= end - 1 or slot_of(tick.counted_time, rate_hz=self._rate_hz) >= end)
+        return end is not None and (
+            self._last >= end - 1 or slot_of(tick.time, allowance=tick.allowance, rate_hz=self._rate_hz) >= end
+        )
 
 
-def slot_of(time: Fraction, *, rate_hz: Fraction) -> int:
-    """The slot k of ``fps:R`` with k/R <= time < (k+1)/R."""
-    return math.floor(time * rate_hz)
+def slot_of(time: Fraction, *, allowance: Fraction, rate_hz: Fraction) -> int:
+    """The slot k of ``fps:R`` with k/R <= time + allowance < (k+1)/R."""
+    # Every frame of a video comes here, and fractions would be reduced three times for each.
+    counted = time.numerator * allowance.denominator + allowance.numerator * time.denominator
+    return counted * rate_hz.numerator // (time.denominator * allowance.denominator * rate_hz.denominator)

@@ -19,8 +19,8 @@ _LONGEST_ALLOWANCE_S = Fraction(1, 2000)
 class Tick:
     """One frame, offered in presentation order.
 
-    ``time`` is in seconds from the stream's first frame, ``position`` its place on the axis of the rules that count
-    frames, ``allowance`` what ``allowance_of`` gives for its time base.
+    ``time`` is in seconds from the stream's first frame, ``position`` its pts or ordinal (``Footage`` says which), and
+    ``allowance`` that of its time base (``allowance_of``).
     """
 
     time: Fraction
@@ -35,10 +35,10 @@ class Tick:
 
 
 def allowance_of(time_base: Fraction) -> Fraction:
-    """By so many seconds a frame counts as shown later than its pts says.
+    """How many seconds later than its pts says a frame counts as shown: half a tick, at most half a millisecond.
 
-    Containers round times to their ticks: of 30 frames a second, milliseconds leave 0, 33, 67, 100 ... Half a tick
-    makes up for that. Where ticks are frames, they round nothing, and half a millisecond is the most.
+    Containers round times to ticks: at 30 frames a second, Matroska stores 0, 33, 67, 100 ... milliseconds. Half a
+    tick makes up for that. A tick as long as a frame rounds nothing, so long ticks are given no more.
     """
     return min(time_base / 2, _LONGEST_ALLOWANCE_S)
 
@@ -70,7 +70,7 @@ class StridePicker:
         return self._stride == 1 or tick.position % self._stride == 0
 
     def is_past(self, tick: Tick) -> bool:
-        """Whether the window lies behind."""
+        """Whether the frame is behind the window."""
         return self._window.end is not None and tick.position >= self._window.end
 
 
@@ -107,7 +107,7 @@ class RangePicker:
         return is_wanted and (self._start is None or tick.counted_time >= self._start) and not self._is_behind(tick)
 
     def is_past(self, tick: Tick) -> bool:
-        """Whether the range or the inner picker's window lies behind."""
+        """Whether the frame is behind the range, or behind the inner picker's window."""
         return self._is_behind(tick) or self._inner.is_past(tick)
 
     def _is_behind(self, tick: Tick) -> bool:

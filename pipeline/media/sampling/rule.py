@@ -13,21 +13,21 @@ from pipeline.records.segments import TimeRange, Window
 
 @dataclass(frozen=True, slots=True)
 class SamplingRule(ABC):
-    """A parsed ``--sample``: what the planner and the decoder ask about it.
+    """A parsed ``--sample``.
 
-    The *axis* of a rule is what a video's segments divide among themselves: their windows are disjoint, and together
-    they are all of it. The answers here are those of a rule whose axis is the frames' positions.
+    The segments of a video divide the rule's *axis* among themselves: their windows are disjoint, and together they
+    cover it. What is answered here is true for rules whose axis is the frames' positions.
     """
 
-    name: ClassVar[str]
-    """What its text begins with, up to the colon."""
+    form: ClassVar[str]
+    """How it is written, ``fps:R`` or ``all``: what stands before the colon tells the rules apart."""
     needs_pts: ClassVar[bool] = True
     """Whether every frame's pts must be known to plan; otherwise the index in an MP4's header is enough."""
 
     @classmethod
     @abstractmethod
     def read(cls, argument: str | None) -> Self | None:
-        """The rule with what stands behind the colon (``None``: no colon); ``None`` where it does not fit."""
+        """The rule whose text has ``argument`` behind the colon (``None``: no colon); ``None`` where it is no such."""
 
     @abstractmethod
     def __str__(self) -> str:
@@ -49,11 +49,11 @@ class SamplingRule(ABC):
         return footage.positions
 
     def first_place(self, footage: Footage, start_pts: int | None) -> int:
-        """Where a segment's window begins; ``None`` for its keyframe's pts: it is decoded from the first frame."""
+        """Where a segment's window begins. ``start_pts`` is its keyframe's; ``None``: it begins with the video."""
         return footage.first_position if start_pts is None else start_pts
 
     def time_of(self, footage: Footage, place: int) -> Fraction:
-        """From when on a frame is at or behind a place of the rule's axis, in seconds from the first frame."""
+        """The time from which on frames lie at or behind a place of the axis, in seconds from the first frame."""
         return footage.time_of(place)
 
     def may_reach(self, footage: Footage, window: Window, time_range: TimeRange) -> bool:

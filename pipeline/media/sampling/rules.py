@@ -26,7 +26,7 @@ from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.segments import TimeRange, Window
 
 _MOST_FRAMES = 10**6
-"""Of ``every:N`` and ``uniform:N``: more than anybody has use for."""
+"""The largest N of ``every:N`` and ``uniform:N``: more than anybody has use for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class EveryRule(SamplingRule):
 
     stride: int
 
-    name = "every"
+    form = "every:N"
 
     @classmethod
     def read(cls, argument: str | None) -> Self | None:
@@ -44,10 +44,10 @@ class EveryRule(SamplingRule):
         return None if stride is None else cls(stride)
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.stride}"
+        return f"every:{self.stride}"
 
     def estimate(self, footage: Footage, frames: range) -> int:
-        """One of ``stride`` frames."""
+        """One of every ``stride`` frames."""
         return math.ceil(len(frames) / self.stride)
 
     def targets(self, footage: Footage, time_range: TimeRange) -> Sequence[int] | None:
@@ -59,7 +59,7 @@ class EveryRule(SamplingRule):
         return footage.positions[:: self.stride]
 
     def picker(self, window: Window) -> Picker:
-        """Counts the frames of a sequential video."""
+        """Keeps every N-th frame of a sequential video: its positions count frames."""
         return StridePicker(window=window, stride=self.stride)
 
 
@@ -67,7 +67,7 @@ class EveryRule(SamplingRule):
 class AllRule(SamplingRule):
     """``all``: every frame."""
 
-    name = "all"
+    form = "all"
 
     @classmethod
     def read(cls, argument: str | None) -> Self | None:
@@ -75,10 +75,10 @@ class AllRule(SamplingRule):
         return cls() if argument is None else None
 
     def __str__(self) -> str:
-        return self.name
+        return self.form
 
     def estimate(self, footage: Footage, frames: range) -> int:
-        """Each of them."""
+        """All of them."""
         return len(frames)
 
     def picker(self, window: Window) -> Picker:
@@ -90,7 +90,7 @@ class AllRule(SamplingRule):
 class KeyframesRule(SamplingRule):
     """``keyframes``: every keyframe."""
 
-    name = "keyframes"
+    form = "keyframes"
     needs_pts = False
 
     @classmethod
@@ -99,7 +99,7 @@ class KeyframesRule(SamplingRule):
         return cls() if argument is None else None
 
     def __str__(self) -> str:
-        return self.name
+        return self.form
 
     def estimate(self, footage: Footage, frames: range) -> int:
         """The keyframes among them."""
@@ -121,7 +121,7 @@ class UniformRule(SamplingRule):
 
     count: int
 
-    name = "uniform"
+    form = "uniform:N"
 
     @classmethod
     def read(cls, argument: str | None) -> Self | None:
@@ -130,14 +130,14 @@ class UniformRule(SamplingRule):
         return None if count is None else cls(count)
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.count}"
+        return f"uniform:{self.count}"
 
     def estimate(self, footage: Footage, frames: range) -> int:
-        """Of a whole video, N."""
+        """N, where there are as many."""
         return min(self.count, len(frames))
 
     def targets(self, footage: Footage, time_range: TimeRange) -> Sequence[int]:
-        """The first frame at or after the middle of each N-th of the range."""
+        """The first frame at or after the middle of each N-th part of the range."""
         positions, start, end = footage.positions, time_range.start, time_range.end
         if not footage.is_timed:
             return uniform_targets(positions, count=self.count)
@@ -146,7 +146,7 @@ class UniformRule(SamplingRule):
         return uniform_targets(positions[low:high], count=self.count)
 
     def picker(self, window: Window) -> Picker:
-        """Nothing: what is not among the targets is no sample."""
+        """Keeps nothing: all samples are among the targets."""
         return ListPicker(())
 
 
@@ -156,9 +156,8 @@ def _count(argument: str | None) -> int | None:
     return int(argument) if 0 < int(argument) <= _MOST_FRAMES else None
 
 
-_RULES: dict[str, type[SamplingRule]] = {
-    rule.name: rule for rule in (FpsRule, EveryRule, AllRule, KeyframesRule, UniformRule)
-}
+_RULES: tuple[type[SamplingRule], ...] = (FpsRule, EveryRule, AllRule, KeyframesRule, UniformRule)
+_BY_NAME = {rule.form.partition(":")[0]: rule for rule in _RULES}
 
 
 def parse_rule(text: str) -> SamplingRule:
@@ -168,8 +167,9 @@ def parse_rule(text: str) -> SamplingRule:
         UsageError: the text is none of these.
     """
     name, colon, argument = text.partition(":")
-    kind = _RULES.get(name)
+    kind = _BY_NAME.get(name)
     rule = None if kind is None else kind.read(argument if colon else None)
     if rule is None:
-        raise UsageError(f"bad sampling rule {text!r}: use fps:R, every:N, all, keyframes or uniform:N with R, N > 0")
+        *forms, last = (kind.form for kind in _RULES)
+        raise UsageError(f"bad sampling rule {text!r}: use {', '.join(forms)} or {last} with R, N > 0")
     return rule
