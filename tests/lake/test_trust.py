@@ -1,6 +1,8 @@
 """A dataset is data: opening one that somebody else made runs no code and reads no address that its metadata names."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -174,3 +176,23 @@ def test_footer_that_is_none_is_told_in_one_line(tmp_path: Path, footer: str) ->
     with pytest.raises(RunError, match=f"{path.name} cannot be among the features") as caught:
         dataset.settled()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "missing"),
+    [
+        pytest.param("evil:make", "default", "--model evil:make", id="code"),
+        pytest.param("video_cnn", ADDRESS, f"--weights {ADDRESS}", id="an-address"),
+    ],
+)
+def test_retry_names_what_to_add_and_runs_nothing(
+    describe: Describe, tmp_path: Path, model: str, weights: str, missing: str
+) -> None:
+    describe(model=model, weights=weights)
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef make(): raise SystemExit\n")
+    command = [sys.executable, "-P", "-m", "pipeline", "retry", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0].endswith(f"if you trust it, add {missing}")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "ran").exists()
