@@ -102,18 +102,20 @@ def bench(*, seconds: float, is_json: bool, **words: Unpack[BenchWords]) -> int:
 
 @click.command()
 @click.argument("uri")
+@click.option("--model", help="The dataset's own, where it is a module:factory: repeated if you trust it.")
+@click.option("--weights", help="The dataset's own, where they are a file: repeated, or where they lie now.")
 @CLUSTER
 @click.option("--strict", is_flag=True, help="Exit with 3 where anything is still quarantined.")
 @JSON
 @CONFIG
-def retry(*, uri: str, is_json: bool, **words: Unpack[ClusterWords]) -> int:
+def retry(*, uri: str, model: str | None, weights: str | None, is_json: bool, **words: Unpack[ClusterWords]) -> int:
     """Run again what was quarantined in the dataset at URI; only what is missing is added."""
     run = run_options_of(words)
     from pipeline.cli.summary import describe_outcome
     from pipeline.extract.jobs import run_retry
 
     with own_terminal(is_json=is_json):
-        outcome = run_retry(uri, run, Display())
+        outcome = run_retry(uri, run, Display(), model=model, weights=weights)
     click.echo(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
     return 3 if run.strict and outcome.totals.reasons else 0
 
