@@ -21,6 +21,7 @@ from typing_extensions import override
 import pipeline
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.records.resources import Hardware
+from pipeline.storage.addresses import shown
 
 _LOCAL_STARTS = 2
 _REACHED_WITHIN_S = 10.0
@@ -208,9 +209,17 @@ class _InstalledPackages(JobConfig):
         return True
 
 
+def _show_the_command_line() -> None:
+    """Have Ray tell its server the command line in plain text: a file's name may be none, and then nothing starts."""
+    utils: Any = ray._private.utils
+    command_line = shown(utils.get_entrypoint_name())
+    utils.get_entrypoint_name = lambda: command_line
+
+
 def _failure_of_init(**settings: Any) -> str | None:
     if _JOB_VARIABLE not in os.environ:  # the folder of a job that was submitted is its working dir, and meant
         settings["job_config"] = _InstalledPackages()
+    _show_the_command_line()
     try:
         ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
     except (Exception, SystemExit) as error:  # noqa: BLE001  Ray raises bare ones where its processes do not come up

@@ -15,8 +15,9 @@ import pyarrow as pa
 from pipeline.errors import Unreadable, UsageError
 from pipeline.inputs.manifests import Entry, Manifest, is_manifest
 from pipeline.inputs.sources import Source
-from pipeline.storage.addresses import canonical_uri, is_in_bucket, is_local
+from pipeline.storage.addresses import canonical_uri, is_in_bucket, is_local, local_locator, local_path, name_of, shown
 from pipeline.storage.buckets.listing import BucketListing, Found
+from pipeline.storage.local import find_path
 from pipeline.storage.local_listing import Listing
 from pipeline.storage.reader import Identity
 from pipeline.storage.retry import DEFAULT_RETRY, NoAnswer, RetryPolicy
@@ -56,7 +57,7 @@ class Inputs:
             reserved: column names that no manifest may have.
             retry: for what may pass.
         """
-        own_folder = canonical_uri(exclude) if exclude is not None and is_local(exclude) else None
+        own_folder = find_path(exclude) if exclude is not None and is_local(exclude) else None
         own_bucket = exclude if exclude is not None and is_in_bucket(exclude) else None
         self._listing = Listing(exclude=own_folder, retry=retry)
         self._bucket_listing = BucketListing(exclude=own_bucket, retry=retry)
@@ -105,22 +106,26 @@ class Inputs:
 
     def _part(self, word: str, *, reserved: frozenset[str]) -> "Manifest | _Path | _Pattern":
         require_scheme(word)
-        uri = canonical_uri(word)
         if is_in_bucket(word):
             return self._bucket_part(word, reserved=reserved)
-        if not is_local(word):
-            return Manifest(word, reserved=reserved, retry=self._retry) if is_manifest(word) else _Path(word)
-        if os.path.isdir(uri):
-            if next(self._listing.files(uri), None) is None:
-                raise UsageError(f"no such input: {word} holds no files")
-            return _Path(uri)
-        if os.path.exists(uri):
-            return Manifest(uri, reserved=reserved, retry=self._retry) if is_manifest(uri) else _Path(uri)
-        if has_magic(uri):
-            if next(self._expanded(_Pattern(uri)), None) is None:
-                raise UsageError(f"no such input: {word} matches no file")
-            return _Pattern(uri)
-        raise UsageError(f"no such input: {word} does not exist")
+        if is_local(word):
+            return self._local_part(word, reserved=reserved)
+        return Manifest(word, reserved=reserved, retry=self._retry) if is_manifest(word) else _Path(word)
+
+    def _local_part(self, word: str, *, reserved: frozenset[str]) -> "Manifest | _Path | _Pattern":
+        path = find_path(word)
+        locator = local_locator(path)
+        if os.path.isdir(path):
+            if next(self._listing.files(path), None) is None:
+                raise UsageError(f"no such input: {shown(word)} holds no files")
+            return _Path(locator)
+        if os.path.exists(path):
+            return Manifest(locator, reserved=reserved, retry=self._retry) if is_manifest(locator) else _Path(locator)
+        if has_magic(path):
+            if next(self._expanded(_Pattern(path)), None) is None:
+                raise UsageError(f"no such input: {shown(word)} matches no file")
+            return _Pattern(path)
+        raise UsageError(f"no such input: {shown(word)} does not exist")
 
     def _bucket_part(self, word: str, *, reserved: frozenset[str]) -> "Manifest | _Path | _Pattern":
         kind = self._bucket_listing.kind_of(word)
@@ -141,23 +146,26 @@ class Inputs:
         if isinstance(part, _Pattern) and is_in_bucket(part.text):
             yield from _listed(self._bucket_listing.glob(part.text), like=Entry(locator=part.text, columns={}))
             return
-        found = self._listing.glob(part.text) if isinstance(part, _Pattern) else iter([part.text])
-        for match in found:
-            yield from [match] if isinstance(match, Unreadable) else self._files_of(Entry(locator=match, columns={}))
+        if isinstance(part, _Path):
+            yield from self._files_of(Entry(locator=part.text, columns={}))
+            return
+        for match in self._listing.glob(part.text):
+            if isinstance(match, Unreadable):
+                yield match
+            else:
+                yield from self._files_of(Entry(locator=local_locator(match), columns={}))
 
     def _files_of(self, entry: Entry) -> Iterator[Entry | Unreadable]:
         """The entry itself, or where it is a folder, one for each of its files; a bucket's folder ends in a slash."""
         if is_in_bucket(entry.locator) and entry.locator.endswith("/"):
             yield from _listed(self._bucket_listing.files(entry.locator), like=entry)
             return
-        if not is_local(entry.locator) or not os.path.isdir(entry.locator):
+        folder = local_path(entry.locator) if is_local(entry.locator) else None
+        if folder is None or not os.path.isdir(folder):
             yield entry
             return
-        for path in self._listing.files(entry.locator):
-            if isinstance(path, Unreadable):
-                yield path
-            else:
-                yield Entry(locator=path, start_s=entry.start_s, end_s=entry.end_s, columns=entry.columns)
+        for path in self._listing.files(folder):
+            yield path if isinstance(path, Unreadable) else dataclasses.replace(entry, locator=local_locator(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +186,7 @@ def _is_new(entry: Entry | Unreadable, seen: set[bytes]) -> bool:
     if isinstance(entry, Unreadable):
         key = repr((entry.uri, None, None))
     else:
-        key = repr((canonical_uri(entry.locator), entry.start_s, entry.end_s))
+        key = repr((name_of(entry.locator), entry.start_s, entry.end_s))
     # A digest, because a million addresses are more than a driver should hold.
     digest = hashlib.blake2b(key.encode(), digest_size=12).digest()
     if digest in seen:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import pyarrow as pa
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, UsageError
 from pipeline.inputs.csv_columns import CsvColumn
-from pipeline.storage.addresses import canonical_uri, is_in_bucket, is_local
+from pipeline.storage.addresses import canonical_uri, is_in_bucket, is_local, local_locator, local_path, shown
+from pipeline.storage.local import find_path
 from pipeline.storage.reader import Identity, RangesFile
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 from pipeline.storage.schemes import open_reader, require_scheme
@@ -67,7 +68,7 @@ class Manifest:
         self, locator: str, *, reserved: frozenset[str] = frozenset(), retry: RetryPolicy = DEFAULT_RETRY
     ) -> None:
         self.uri = canonical_uri(locator)
-        self._locator = self.uri if is_local(locator) else locator
+        self._locator = local_locator(local_path(locator)) if is_local(locator) else locator
         self._format = _format(locator)
         self._retry = retry
         self._schema = _plain(self._read_schema())
@@ -83,13 +84,12 @@ class Manifest:
     def _entries(self, columns: list[str]) -> Iterator[Entry]:
         row = 0
         with self._open() as file:
-            for batch in self._batches(file, columns):
-                for values in batch.to_pylist():
-                    row += 1
-                    yield self._entry(values, row=row)
+            for values in self._rows(file, columns):
+                row += 1
+                yield self._entry(values, row=row)
 
-    def _entry(self, values: dict[str, Any], *, row: int) -> Entry:
-        text = (values.pop("uri") or "").strip()
+    def _entry(self, values: dict[str, object], *, row: int) -> Entry:
+        text = str(values.pop("uri") or "").strip()
         if not text:
             self._refuse(f"row {row}: no uri")
         start_s, end_s = (self._seconds(values.pop(name, None), name=name, row=row) for name in _RANGE_COLUMNS)
@@ -105,14 +105,18 @@ class Manifest:
         """An address as the manifest means it: what is relative is beside the manifest."""
         is_plain = is_local(text) and not text.lower().startswith("file:/")
         if is_local(self._locator):
-            text = os.path.join(os.path.dirname(self.uri), text) if is_plain else text
+            text = os.path.join(os.path.dirname(local_path(self._locator)), text) if is_plain else text
         elif is_in_bucket(self._locator):
             text = _beside(self.uri, text) if is_plain else text
         else:
             text = urljoin(self._locator, text)
         require_scheme(text)
-        uri = canonical_uri(text)
-        return uri if is_local(text) else text
+        if is_local(text):
+            return local_locator(find_path(text))
+        if shown(text) != text:
+            raise UsageError(f"{shown(text)} is not UTF-8 text, as an address must be")
+        canonical_uri(text)
+        return text
 
     def _seconds(self, value: object, *, name: str, row: int) -> Fraction | None:
         if isinstance(value, str):  # in a CSV file, where a column of its own type would lose an id's zeros
@@ -156,15 +160,18 @@ class Manifest:
         kinds = {column.name: column.kind for column in columns}
         return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
 
-    def _batches(self, file: BinaryIO, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def _rows(self, file: BinaryIO, columns: list[str]) -> Iterator[dict[str, object]]:
         if self._format == "txt":
-            yield from _lines(file)
+            for line in _lines(file):
+                yield {"uri": line}
         elif self._format == "parquet":
             for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-                yield batch.cast(pa.schema([self._schema.field(name) for name in batch.schema.names]))
+                plain = batch.cast(pa.schema([self._schema.field(name) for name in batch.schema.names]))
+                yield from plain.to_pylist()
         else:
-            types = {field.name: field.type for field in self._schema}
-            yield from pa_csv.open_csv(file, **_csv_options(types, columns=columns))
+            types = {field.name: pa.string() if field.name in _OWN_COLUMNS else field.type for field in self._schema}
+            for batch in pa_csv.open_csv(file, **_csv_options(types, columns=columns)):
+                yield from batch.to_pylist()
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
@@ -175,7 +182,7 @@ class Manifest:
                 )
         except InputError as error:
             self._refuse(error.detail)
-        except UnicodeDecodeError:
+        except UnicodeError:
             self._refuse("it is not UTF-8 text")
         except (pa.ArrowException, OSError) as error:
             self._refuse(f"it cannot be read as {self._format}: {_complaint(error)}")
@@ -205,16 +212,14 @@ def _csv_options(types: dict[str, pa.DataType], *, columns: list[str] | None = N
     }
 
 
-def _lines(file: BinaryIO) -> Iterator[pa.RecordBatch]:
-    uris: list[str] = []
-    for line in io.TextIOWrapper(file, encoding="utf-8-sig"):
+def _lines(file: BinaryIO) -> Iterator[str]:
+    """The lines that name something; bytes that are no UTF-8 are parts of names, as ``find`` writes them."""
+    for line in io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape"):
+        if "\0" in line:
+            raise UnicodeError("no text")
         uri = line.strip()
         if uri and not uri.startswith("#"):
-            uris.append(uri)
-        if len(uris) == _BATCH_ROWS:
-            yield pa.record_batch({"uri": uris})
-            uris = []
-    yield pa.record_batch({"uri": pa.array(uris, pa.string())})
+            yield uri
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

@@ -7,6 +7,7 @@ from pipeline.records.schemas import PLAN, SOURCES
 from pipeline.records.segments import Quarantined, TimeRange
 from pipeline.records.tables import VIDEOS
 from pipeline.records.videos import ListedVideo
+from pipeline.storage.addresses import name_of
 from pipeline.storage.reader import Identity, video_id
 
 
@@ -46,7 +47,8 @@ def listed_video(source: Source, *, attempts: int) -> ListedVideo:
     time_range = TimeRange(start=source.start_s, end=source.end_s)
     start, end = (None if at is None else str(at) for at in (time_range.start, time_range.end))
     # A range of a video is a video of its own: two clips of one file must not share an id.
-    named = source.uri if start is None and end is None else f"{source.uri}#t={start or ''},{end or ''}"
+    named = name_of(source.locator)
+    named = named if start is None and end is None else f"{named}#t={start or ''},{end or ''}"
     return ListedVideo(
         video_id=video_id(named, source.identity),
         uri=source.uri,

@@ -3,7 +3,7 @@
 import os
 import re
 from enum import Enum
-from urllib.parse import unquote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote_plus, unquote_to_bytes, urlsplit
 
 from pipeline.errors import UsageError
 
@@ -71,16 +71,16 @@ def store_of(uri: str) -> str:
 def canonical_uri(text: str) -> str:
     """The form of an address that identifies a video and holds no secret.
 
-    A local path or ``file:`` address becomes an absolute path, its symlinks as given. An http one loses user info,
-    signature parameters and the fragment; its other query parameters stay, in order. An object store's loses user info
-    and signature parameters; its key stays as it is written.
+    A local path or ``file:`` address becomes an absolute path in plain text (``shown``), its symlinks as given. An http
+    one loses user info, signature parameters and the fragment; its other query parameters stay, in order. An object
+    store's loses user info and signature parameters; its key stays as it is written.
 
     Raises:
         UsageError: not an address at all, or a file on another host.
     """
     scheme = scheme_of(text)
     if scheme == "file":
-        return os.path.abspath(_local_path(text))
+        return shown(local_path(text))
     if scheme in BUCKET_FAMILIES:
         return f"{scheme}://{_public_key_of(text.partition('://')[2], family=BUCKET_FAMILIES[scheme])}"
     try:
@@ -103,6 +103,11 @@ def canonical_uri(text: str) -> str:
             f"#{parts.fragment}" if parts.fragment and not is_http else "",
         ]
     )
+
+
+def name_of(locator: str) -> str:
+    """What tells an address from every other one: its canonical URI, or a local name with the very bytes of it."""
+    return local_path(locator) if is_local(locator) else canonical_uri(locator)
 
 
 def has_secret(text: str) -> bool:
@@ -135,15 +140,26 @@ def _public_key_of(rest: str, *, family: str) -> str:
     return f"{place}{slash}" + (f"{name}{mark if public else ''}{public}" if is_signed else key)
 
 
-def _local_path(text: str) -> str:
+def local_path(text: str) -> str:
+    """The absolute path of a plain path or ``file:`` address, its symlinks as given, for the functions of ``os``."""
     match = _SCHEME.match(text)
     if match is None:
-        return text
+        return os.path.abspath(text)
     rest = text[match.end() - 1 :] if match[2] else text[match.end() :]
     host, slash, path = rest.partition("/")
     if host.lower() not in ("", "localhost"):
         raise UsageError(f"file://{host}/ is on another host: write file:///path or a plain path")
-    return unquote(slash + path)
+    return os.path.abspath(os.fsdecode(unquote_to_bytes(slash + path)))
+
+
+def local_locator(path: str) -> str:
+    """An address in plain text that opens a local file, whatever the bytes of its name."""
+    return path if shown(path) == path else f"file://{quote(os.fsencode(path))}"
+
+
+def shown(path: str) -> str:
+    r"""A local path in plain text; bytes of it that are no UTF-8 are written as ``\xNN``."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _public_query(query: str) -> str:

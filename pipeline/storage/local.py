@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 import stat as file_mode
 from functools import partial
 
 from typing_extensions import override
 
 from pipeline.errors import Changed, Unreadable
+from pipeline.storage.addresses import local_path, shown
 from pipeline.storage.reader import Gone, Identity, Reader
 from pipeline.storage.retry import RetryPolicy, Transient, persistently
 
@@ -15,17 +17,18 @@ from pipeline.storage.retry import RetryPolicy, Transient, persistently
 class LocalReader(Reader):
     """A file of this machine's file system, network mounts included."""
 
-    def __init__(self, path: str, *, expected: Identity | None, retry: RetryPolicy) -> None:
-        self.uri = path
+    def __init__(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> None:
+        self._path = find_path(locator)
+        self.uri = shown(self._path)
         self._retry = retry
-        self._fd = persistently(lambda: _open_file(path), uri=path, retry=retry)
+        self._fd = persistently(lambda: _open_file(self._path), uri=self.uri, retry=retry)
         try:
             found = _file_identity(os.fstat(self._fd))
             self._expected = found if expected is None else expected
             self._compare(found)
             self.size_bytes = found.size_bytes or 0
             if self.size_bytes == 0:
-                raise Unreadable(path, "empty")
+                raise Unreadable(self.uri, "empty")
         except BaseException:
             self.close()
             raise
@@ -51,7 +54,7 @@ class LocalReader(Reader):
         self._fd = -1
 
     def _identities(self) -> list[Identity]:
-        by_name = persistently(lambda: stat_file(self.uri), uri=self.uri, retry=self._retry)
+        by_name = persistently(lambda: stat_file(self._path), uri=self.uri, retry=self._retry)
         return [by_name, _file_identity(os.fstat(self._fd))]
 
     def _pread(self, length: int, offset: int) -> bytes:
@@ -60,12 +63,38 @@ class LocalReader(Reader):
         except OSError as error:
             if error.errno == errno.ESTALE:
                 # NFS: the handle is dead for good, the name may not be.
-                fresh = _open_file(self.uri)
+                fresh = _open_file(self._path)
                 os.dup2(fresh, self._fd, inheritable=False)
                 os.close(fresh)
                 self._compare(_file_identity(os.fstat(self._fd)))
             raise Transient(error.strerror or type(error).__name__) from None
 
+
+def find_path(locator: str) -> str:
+    r"""The path that a local address means, with the very bytes of its name.
+
+    Where nothing has the name as it is written, ``\xNN`` in it stands for the byte that ``shown`` writes so: what a
+    dataset's tables say can be given back.
+    """
+    path = local_path(locator)
+    if _SHOWN_BYTE.search(path) is None or not _is_absent(path):
+        return path
+    meant = os.fsdecode(_SHOWN_BYTE_RAW.sub(lambda match: bytes.fromhex(match[1].decode()), os.fsencode(path)))
+    return path if _is_absent(meant) else meant
+
+
+def _is_absent(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+_SHOWN_BYTE = re.compile(r"\\x[89a-f][0-9a-f]")
+_SHOWN_BYTE_RAW = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 _FINAL_ERRNO = {
     errno.ENOENT: "does not exist",
@@ -83,9 +112,9 @@ def _open_file(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise verdict(error, uri=path) from None
+        raise verdict(error, uri=shown(path)) from None
     except ValueError:
-        raise Unreadable(path, "not a valid path") from None
+        raise Unreadable(shown(path), "not a valid path") from None
     try:
         _require_regular(os.fstat(fd), path)
     except Unreadable:
@@ -99,18 +128,18 @@ def stat_file(path: str) -> Identity:
     try:
         found = os.stat(path)
     except OSError as error:
-        raise verdict(error, uri=path) from None
+        raise verdict(error, uri=shown(path)) from None
     except ValueError:
-        raise Unreadable(path, "not a valid path") from None
+        raise Unreadable(shown(path), "not a valid path") from None
     _require_regular(found, path)
     return _file_identity(found)
 
 
 def _require_regular(found: os.stat_result, path: str) -> None:
     if file_mode.S_ISDIR(found.st_mode):
-        raise Unreadable(path, "is a folder")
+        raise Unreadable(shown(path), "is a folder")
     if not file_mode.S_ISREG(found.st_mode):
-        raise Unreadable(path, "not a regular file")
+        raise Unreadable(shown(path), "not a regular file")
 
 
 def _file_identity(found: os.stat_result) -> Identity:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import Unreadable
+from pipeline.storage.addresses import shown
 from pipeline.storage.local import verdict
 from pipeline.storage.reader import Gone
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy, persistently
@@ -24,7 +25,7 @@ class _Found:
 
 
 class Listing:
-    """Lists paths; hidden names and one folder, the dataset's own, are passed over."""
+    """Lists paths, their names' bytes as they are; hidden names and one folder, the dataset's own, are passed over."""
 
     def __init__(self, *, exclude: str | None = None, retry: RetryPolicy = DEFAULT_RETRY) -> None:
         self._exclude = exclude
@@ -123,12 +124,12 @@ class Listing:
                 with os.scandir(folder) as entries:
                     found = [_found(entry) for entry in entries]
             except OSError as error:
-                raise verdict(error, uri=folder) from None
+                raise verdict(error, uri=shown(folder)) from None
             # A folder's name stands for all that is below it, so that whole paths come out sorted.
             return sorted(found, key=lambda entry: entry.name + "/" * entry.is_folder)
 
         try:
-            return persistently(scan, uri=folder, retry=self._retry)
+            return persistently(scan, uri=shown(folder), retry=self._retry)
         except Unreadable as error:
             return error
 

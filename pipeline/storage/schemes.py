@@ -6,9 +6,9 @@ from typing import Protocol
 from typing_extensions import override
 
 from pipeline.errors import UsageError
-from pipeline.storage.addresses import Place, canonical_uri, place_of, scheme_of
+from pipeline.storage.addresses import Place, place_of, scheme_of, shown
 from pipeline.storage.buckets.credentials import require_driver
-from pipeline.storage.local import LocalReader, stat_file
+from pipeline.storage.local import LocalReader, find_path, stat_file
 from pipeline.storage.reader import Identity, Reader
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy, persistently
 
@@ -76,12 +76,12 @@ class _FileObjects(_Objects):
 
     @override
     def identify(self, locator: str, *, retry: RetryPolicy) -> Identity:
-        path = canonical_uri(locator)
-        return persistently(lambda: stat_file(path), uri=path, retry=retry)
+        path = find_path(locator)
+        return persistently(lambda: stat_file(path), uri=shown(path), retry=retry)
 
     @override
     def open(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> Reader:
-        return LocalReader(canonical_uri(locator), expected=expected, retry=retry)
+        return LocalReader(locator, expected=expected, retry=retry)
 
 
 class _WebObjects(_Objects):

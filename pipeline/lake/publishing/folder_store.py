@@ -19,7 +19,8 @@ from typing_extensions import override
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing.folder_locks import locked
 from pipeline.lake.publishing.store import TEMPORARIES, MissingFile, Store
-from pipeline.storage.addresses import canonical_uri, scheme_of
+from pipeline.storage.addresses import scheme_of, shown
+from pipeline.storage.local import find_path
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy, Transient, persistently
 
 Result = TypeVar("Result")
@@ -50,14 +51,14 @@ class FolderStore(Store):
     def __init__(self, root_uri: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> None:
         if scheme_of(root_uri) != "file":
             raise ValueError(f"not a local folder: {root_uri!r}")
-        self.root = Path(canonical_uri(root_uri))
+        self.root = Path(find_path(root_uri))
         self._temporaries = self.root / TEMPORARIES
         self._retry = retry
 
     @property
     @override
     def uri(self) -> str:
-        return str(self.root)
+        return shown(str(self.root))
 
     def exists(self) -> bool:
         """Whether the folder is there, whatever it holds."""
