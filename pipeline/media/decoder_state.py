@@ -14,8 +14,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 _SIDE_DATA: tuple[PktSideDataT, ...] = ("palette", "new_extradata", "param_change")
-# These demuxers send such side data again with the first packet after a seek.
-_RESENDING_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2"})
+# An MP4's demuxer sends the header that holds with the first packet after a seek, but its palette only at the start.
+_RESENT = frozenset({("mov,mp4,m4a,3gp,3g2,mj2", "new_extradata")})
 _SCANNED_BYTES = 4096
 _START_CODE = b"\0\0\1"
 
@@ -42,7 +42,7 @@ class DecoderState:
     def __init__(self, codec: VideoCodecContext, *, container: str) -> None:
         self._header = bytes(codec.extradata or b"")
         self._units = _UNIT_READERS.get(codec.codec.canonical_name, _no_units)
-        self._is_resent = container in _RESENDING_CONTAINERS
+        self._container = container
         self._known: dict[_Key, bytes] = {}
         self._outside_header: set[_Key] = set()
 
@@ -67,7 +67,7 @@ class DecoderState:
 
     def _is_brought(self, key: _Key, carried: Mapping[_Key, bytes]) -> bool:
         # A demuxer that is sent to a packet may leave out the side data that it had on the way there.
-        return self._is_resent if key[0] in _SIDE_DATA else key in carried
+        return (self._container, key[0]) in _RESENT if key[0] in _SIDE_DATA else key in carried
 
     def _carried(self, packet: "Packet[VideoStream]") -> dict[_Key, bytes]:
         carried = {("unit", kind, number): value for kind, number, value in self._units(packet, self._header)}

@@ -148,15 +148,6 @@ def read_header_index(stream: VideoStream, *, file_bytes: int) -> PacketIndex | 
     return index
 
 
-def listed_end(stream: VideoStream, *, file_bytes: int) -> int | None:
-    """In the time base, when the last frame starts that a demuxed MP4 lists; ``None`` where its bytes are there."""
-    entries = stream.index_entries
-    if not len(entries):
-        return None
-    last = entries[len(entries) - 1]
-    return last.timestamp if last.pos + last.size > file_bytes else None
-
-
 def _leap(time_base: Fraction, container: str) -> float:
     return float(JUMP_S / time_base) if container in JUMPING_CONTAINERS else float("inf")
 
