@@ -5,7 +5,7 @@ and neither repeats, it lacks: it may then decode wrong pictures without an erro
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,11 +14,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 _SIDE_DATA: tuple[PktSideDataT, ...] = ("palette", "new_extradata", "param_change")
-# These demuxers send such side data again with the first packet after a seek.
-_RESENDING_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2"})
+# An MP4's demuxer sends the header that holds with the first packet after a seek, but its palette only at the start.
+_RESENT = frozenset({("mov,mp4,m4a,3gp,3g2,mj2", "new_extradata")})
 _SCANNED_BYTES = 4096
 _START_CODE = b"\0\0\1"
 
+_Key = tuple[str, int, int]
 Unit = tuple[int, int, bytes]
 """The type of a parameter set, its number among those of that type, and its bytes."""
 
@@ -41,9 +42,9 @@ class DecoderState:
     def __init__(self, codec: VideoCodecContext, *, container: str) -> None:
         self._header = bytes(codec.extradata or b"")
         self._units = _UNIT_READERS.get(codec.codec.canonical_name, _no_units)
-        self._is_resent = container in _RESENDING_CONTAINERS
-        self._known: dict[tuple[str, int, int], bytes] = {}
-        self._outside_header: set[tuple[str, int, int]] = set()
+        self._container = container
+        self._known: dict[_Key, bytes] = {}
+        self._outside_header: set[_Key] = set()
 
     @property
     def is_in_header(self) -> bool:
@@ -62,10 +63,13 @@ class DecoderState:
             is_in_header = value in self._header and key[0] != "palette"
             is_new = is_new or known is not None or not is_in_header
             (self._outside_header.discard if is_in_header else self._outside_header.add)(key)
-        is_complete = all(key in carried or (self._is_resent and key[0] in _SIDE_DATA) for key in self._outside_header)
-        return Lesson(is_new, is_complete)
+        return Lesson(is_new, all(self._is_brought(key, carried) for key in self._outside_header))
 
-    def _carried(self, packet: "Packet[VideoStream]") -> dict[tuple[str, int, int], bytes]:
+    def _is_brought(self, key: _Key, carried: Mapping[_Key, bytes]) -> bool:
+        # A demuxer that is sent to a packet may leave out the side data that it had on the way there.
+        return (self._container, key[0]) in _RESENT if key[0] in _SIDE_DATA else key in carried
+
+    def _carried(self, packet: "Packet[VideoStream]") -> dict[_Key, bytes]:
         carried = {("unit", kind, number): value for kind, number, value in self._units(packet, self._header)}
         for kind in _SIDE_DATA:
             if packet.has_sidedata(kind):

@@ -59,10 +59,10 @@ class Prover:
             return None
         decoder = self._renewed_decoder()
         if decoder is None or not _starts_with(decoder, arrival):
-            # What an earlier keyframe taught demuxer and decoder must not help, nor stand in the way.
+            # As decoding does it: what demuxer and decoder met earlier neither helps nor stands in the way.
             self._container.close()
             self._container, self._stream = self._open()
-            arrival = self._arrive(keyframe)
+            arrival = self._find(arrival.seek_to, keyframe)
             if arrival is None or not _starts_with(self._stream.codec_context, arrival):
                 return None
         key_pts = arrival.packet.pts or 0

@@ -16,7 +16,7 @@ from pipeline.media.probe.cuts import START, choose_cuts, segments_between
 from pipeline.media.probe.head import Head
 from pipeline.media.probe.keyframe_trial import Prover
 from pipeline.media.probe.packet_index import PacketIndex, read_header_index
-from pipeline.media.probe.truncation import marked_truncated, promised_end_s
+from pipeline.media.probe.truncation import MP4, is_last_frame_cut, marked_truncated, promised_end_s
 from pipeline.media.sampling.footage import Footage
 from pipeline.media.sampling.pickers import allowance_of
 from pipeline.media.sampling.rule import SamplingRule
@@ -57,7 +57,6 @@ def plan_video(file: BinaryIO, request: PlanRequest) -> VideoPlan:
     index = PacketIndex(has_pts=True)
     head = Head.read(reader, index, stream.codec_context, container=container.format.name, uri=request.uri)
     header = read_header_index(stream, file_bytes=request.size_bytes)
-    num_lost = 0 if header is None else header.num_lost
     is_enough = header is not None and header.num_frames and head.is_ordered and reader.state.is_in_header
     if header is None or request.rule.needs_pts or not is_enough:
         for packet in reader:
@@ -67,6 +66,7 @@ def plan_video(file: BinaryIO, request: PlanRequest) -> VideoPlan:
     facts = _facts(container, stream, head, index)
     footage = _footage(facts, index)
     promised_s = promised_end_s(stream, facts, file, file_bytes=request.size_bytes)
+    is_cut = _is_cut(stream, facts, header, file_bytes=request.size_bytes)
     cuts = [START]
     if not facts.is_sequential:
         container.close()
@@ -77,8 +77,15 @@ def plan_video(file: BinaryIO, request: PlanRequest) -> VideoPlan:
     segments = segments_between(
         cuts, footage=footage, rule=request.rule, sizing=request.sizing, time_range=request.time_range
     )
-    marked = marked_truncated(segments, footage, promised_s, request.time_range, is_cut=num_lost > 0)
+    marked = marked_truncated(segments, footage, promised_s, request.time_range, is_cut=is_cut)
     return VideoPlan(facts=facts, segments=marked)
+
+
+def _is_cut(stream: VideoStream, facts: VideoFacts, header: PacketIndex | None, *, file_bytes: int) -> bool:
+    """Whether frames that an MP4 lists lie past the end of the file."""
+    if header is not None:
+        return header.num_lost > 0
+    return facts.container == MP4 and is_last_frame_cut(stream, file_bytes=file_bytes)
 
 
 def _facts(container: InputContainer, stream: VideoStream, head: Head, index: PacketIndex) -> VideoFacts:

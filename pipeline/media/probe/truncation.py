@@ -13,7 +13,7 @@ from pipeline.media.sampling.footage import Footage
 from pipeline.records.segments import Segment, TimeRange, VideoFacts
 
 # Other containers do not say how long a stream is: FFmpeg guesses it, from the bit rate or the container's length.
-_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 _AVI_UNKNOWN_BYTES = frozenset({0, (1 << 32) - 1})
 # Each frame, an empty one included, is a chunk with a header.
 _AVI_CHUNK_BYTES = 8
@@ -25,10 +25,12 @@ def promised_end_s(stream: VideoStream, facts: VideoFacts, file: BinaryIO, *, fi
     if facts.container.startswith("matroska"):
         end_s = _matroska_duration_s(stream)
         return None if end_s is None else end_s - float((facts.origin_pts or 0) * time_base)
-    if facts.container == _MP4:
+    if facts.container == MP4:
         layout = read_layout(file, track_id=stream.id, file_bytes=file_bytes)
+        if layout.is_fragmented and layout.indexed_s is not None:
+            return float(layout.indexed_s)
         if layout.is_fragmented:
-            return None if layout.indexed_s is None else float(layout.indexed_s)
+            return _listed_end_s(stream, facts) if is_last_frame_cut(stream, file_bytes=file_bytes) else None
         ticks = stream.duration
     elif facts.container == "avi":
         ticks = _avi_ticks(stream, file, file_bytes=file_bytes)
@@ -38,6 +40,22 @@ def promised_end_s(stream: VideoStream, facts: VideoFacts, file: BinaryIO, *, fi
         return None
     end_s = float(((stream.start_time or 0) + ticks) * time_base)
     return end_s - float((facts.origin_pts or 0) * time_base)
+
+
+def is_last_frame_cut(stream: VideoStream, *, file_bytes: int) -> bool:
+    """Whether the last frame that an MP4 lists, as far as it was demuxed, lies past the end of the file."""
+    entries = stream.index_entries
+    if not len(entries):
+        return False
+    last = entries[len(entries) - 1]
+    return last.pos + last.size > file_bytes
+
+
+def _listed_end_s(stream: VideoStream, facts: VideoFacts) -> float:
+    """How long all frames last that an MP4 lists."""
+    entries = stream.index_entries
+    span = entries[len(entries) - 1].timestamp - entries[0].timestamp
+    return float(span * time_base_of(stream) + 1 / facts.frame_rate_hz)
 
 
 def _matroska_duration_s(stream: VideoStream) -> float | None:
