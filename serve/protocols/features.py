@@ -110,7 +110,8 @@ async def classify(request: Request, rule: Rule, service: Admitted, top: Top = 5
 async def _moments(request: Request, rule: SamplingRule, service: FeatureService) -> Moments:
     async with posted(request) as body:
         if is_still(body.head):
-            return Moments(marks=_A_STILL, features=await service.still(body.read()), missing=())
+            data = await asyncio.to_thread(body.read)
+            return Moments(marks=_A_STILL, features=await service.still(data), missing=())
         return await service.video(body.file, size_bytes=body.size_bytes, rule=rule)
 
 
