@@ -1,7 +1,8 @@
-"""``vidlake serve``: words in, a server until Ctrl-C."""
+"""``vidlake serve``: a command line in, a server until Ctrl-C."""
 
 import re
 import shlex
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,7 +19,6 @@ from serve.settings import Access, Limits, ModelSettings, Settings
 if TYPE_CHECKING:
     from serve.local import Listening
 
-_INTERRUPTED = 130
 _DEFAULT_MODEL = ModelSettings().name
 _COUNT = click.IntRange(min=1)
 _SECONDS = click.FloatRange(min=0, min_open=True)
@@ -70,9 +70,12 @@ def serve(**options: Any) -> int:
                 on_ready=lambda listening: click.echo(_greeting(listening)),
                 on_stop=lambda: click.echo("stopping: the requests at work are finished first", err=True),
             )
-    except KeyboardInterrupt:
-        click.echo("vidlake: interrupted", err=True)
-        return _INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        if not stopped.args:  # it came before the server had handlers of its own
+            raise
+        [number] = stopped.args
+        click.echo(f"vidlake: {'terminated' if number == signal.SIGTERM else 'interrupted'}", err=True)
+        return 128 + int(number)
     return 0
 
 
@@ -169,8 +172,8 @@ def _require_repeated(info: DatasetInfo, arguments: _Arguments) -> None:
     if arguments.weights is None and weights != "default" and not re.fullmatch(r"random:\d+", weights, re.ASCII):
         missing.append(f"--weights {shlex.quote(weights)}")
     if missing:
-        words = ascii(" ".join(missing))[1:-1]
-        raise UsageError(f"--from {arguments.source}: its model is not vidlake's own; if you trust it, add {words}")
+        options = ascii(" ".join(missing))[1:-1]
+        raise UsageError(f"--from {arguments.source}: its model is not vidlake's own; if you trust it, add {options}")
 
 
 def _greeting(listening: "Listening") -> str:
