@@ -26,7 +26,7 @@ router = APIRouter(tags=["features"])
 _A_STILL = (FrameMark(epoch=0, pts=0, time_s=0.0, is_keyframe=True, is_corrupt=False),)
 
 Vector = Annotated[NDArray[np.float32], GetPydanticSchema(lambda _, handler: handler(list[float]))]
-"""An array, which is a list of numbers in JSON."""
+"""An array here, a list of numbers in JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Missing:
 
     @classmethod
     def of(cls, failure: Quarantined) -> Self:
-        """What the batch job would put into quarantine, as far as a client may know it."""
+        """What the batch job would put into quarantine, with a sentence for the client."""
         message = public_detail(failure.reason, failure.detail)
         start_s, end_s = failure.missing_start_s, failure.missing_end_s
         return cls(start_s=start_s, end_s=end_s, code=failure.reason, message=message)
@@ -99,7 +99,7 @@ async def embed(request: Request, rule: Rule, service: Admitted) -> Response:
 
 @router.post("/v1/classify", response_model=Classified, responses=_ARROW_TOO, openapi_extra=OPENAPI_BODY)
 async def classify(request: Request, rule: Rule, service: Admitted, top: Top = 5) -> Response:
-    """What the model takes a picture for, or each of a video's samples."""
+    """The most probable classes of a picture, or of each of a video's samples."""
     service.require_classes()
     moments = await _moments(request, rule, service)
     ranking = await service.ranking(moments.features, top=top)
@@ -136,14 +136,14 @@ def _json(service: FeatureService, samples: Iterable[object], missing: Sequence[
 
 
 def _arrow_of_features(moments: Moments, service: FeatureService) -> Response:
-    """With a column ``fixed_size_list<float>[D]``, as in a dataset."""
+    """The feature column is ``fixed_size_list<float>[D]``, as in a dataset."""
     flat = pa.array(np.ascontiguousarray(moments.features).reshape(-1), pa.float32())
     column = pa.FixedSizeListArray.from_arrays(flat, moments.features.shape[1])
     return arrow_reply(moments.marks, {"feature": column}, about=_about(service))
 
 
 def _arrow_of_labels(moments: Moments, service: FeatureService, ranking: Ranking) -> Response:
-    """With a column ``list<struct<label, probability>>``."""
+    """The label column is ``list<struct<label, probability>>``."""
     names = pa.array(ranking.classes, pa.string()).take(pa.array(ranking.order.reshape(-1)))
     probabilities = pa.array(ranking.probabilities.reshape(-1), pa.float32())
     labels = pa.StructArray.from_arrays([names, probabilities], ["label", "probability"])
