@@ -1,8 +1,9 @@
 """``/v1/embed`` and ``/v1/classify``: a picture or a video in, its features or labels out."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Self
 
 import numpy as np
@@ -23,6 +24,8 @@ from serve.web.bodies import OPENAPI_BODY, posted
 from serve.web.replies import ARROW, arrow_reply, encoded_apart, json_reply, wants_arrow
 
 router = APIRouter(tags=["features"])
+_FEW = 4
+"""Samples that take a few milliseconds to encode, even with a thousand labels each."""
 _A_STILL = (FrameMark(epoch=0, pts=0, time_s=0.0, is_keyframe=True, is_corrupt=False),)
 
 Vector = Annotated[NDArray[np.float32], GetPydanticSchema(lambda _, handler: handler(list[float]))]
@@ -94,7 +97,7 @@ async def embed(request: Request, rule: Rule, service: Admitted) -> Response:
     """The features of a picture, or of a video's samples."""
     moments = await _moments(request, rule, service)
     reply = _arrow_of_features if wants_arrow(request) else _json_of_features
-    return await asyncio.to_thread(reply, moments, service)
+    return await _off_the_loop(partial(reply, moments, service), moments)
 
 
 @router.post("/v1/classify", response_model=Classified, responses=_ARROW_TOO, openapi_extra=OPENAPI_BODY)
@@ -104,15 +107,19 @@ async def classify(request: Request, rule: Rule, service: Admitted, top: Top = 5
     moments = await _moments(request, rule, service)
     ranking = await service.ranking(moments.features, top=top)
     reply = _arrow_of_labels if wants_arrow(request) else _json_of_labels
-    return await asyncio.to_thread(reply, moments, service, ranking)
+    return await _off_the_loop(partial(reply, moments, service, ranking), moments)
 
 
 async def _moments(request: Request, rule: SamplingRule, service: FeatureService) -> Moments:
     async with posted(request) as body:
         if is_still(body.head):
-            data = await asyncio.to_thread(body.read)
-            return Moments(marks=_A_STILL, features=await service.still(data), missing=())
+            return Moments(marks=_A_STILL, features=await service.still(await body.read()), missing=())
         return await service.video(body.file, size_bytes=body.size_bytes, rule=rule)
+
+
+async def _off_the_loop(reply: Callable[[], Response], moments: Moments) -> Response:
+    """Encode an answer in a thread, unless it is soon done: a still need not wait for a thread."""
+    return reply() if len(moments.marks) <= _FEW else await asyncio.to_thread(reply)
 
 
 def _json_of_features(moments: Moments, service: FeatureService) -> Response:

@@ -1,5 +1,6 @@
 """A request's body: how long it may be, and the file that it holds, whatever way it was sent."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -93,10 +94,11 @@ class Posted:
     head: bytes
     """Its first 16 bytes, by which its format is known."""
 
-    def read(self) -> bytes:
-        """Read all of it."""
+    async def read(self) -> bytes:
+        """Read all of it; in a thread if it is on disk."""
         self.file.seek(0)
-        return self.file.read()
+        is_in_memory = self.size_bytes <= _IN_MEMORY_BYTES
+        return self.file.read() if is_in_memory else await asyncio.to_thread(self.file.read)
 
 
 @asynccontextmanager
