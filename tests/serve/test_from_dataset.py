@@ -66,7 +66,7 @@ def test_all_words_that_are_missing_are_named_at_once(folder: Path) -> None:
 
 def test_another_model_than_the_datasets_is_refused(folder: Path) -> None:
     describe(folder, model="evil:make")
-    assert "is evil:make, and not other:make" in refusal(folder, "--model", "other:make")
+    assert "is evil:make, and not other:make as --model says" in refusal(folder, "--model", "other:make")
 
 
 def test_name_that_is_no_single_line_is_quoted(folder: Path) -> None:
