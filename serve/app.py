@@ -16,10 +16,10 @@ from serve.settings import Settings
 from serve.web.security import ApiKeys
 
 NAME = "vidlake"
-# Requests that are refused, or ask for health, need room beside those that wait and the sockets.
+# Room for requests that are refused or that ask for health, beside the queue and the sockets.
 _RESERVE = 32
 _POLL_S = 0.05
-# Between the replica's last byte and the client's there is a proxy.
+# The proxy needs a moment to pass the replica's last bytes on to the client.
 _LAST_BYTES_S = 0.5
 
 
@@ -31,7 +31,7 @@ class Replica:
         """Load the model.
 
         Raises:
-            UsageError: the model, its weights or the keys are not as they should be.
+            UsageError: the model, its weights or the keys do not fit.
         """
         self._settings = settings
         self._keys = ApiKeys.read(settings.access)
@@ -43,7 +43,7 @@ class Replica:
         return create_app(self._service, self._settings, keys=self._keys, metrics=self._metrics)
 
     async def drain(self) -> None:
-        """Take nothing more and turn unready; returns once what was running is done."""
+        """Take no more requests and turn unready; return once those at work are answered."""
         self._service.admission.draining.set()
         while not self._service.admission.is_idle:
             await asyncio.sleep(_POLL_S)
@@ -66,7 +66,7 @@ def build(settings: Settings) -> Application:
     )
     deployed = ray.serve.deployment(
         name=NAME,
-        # Every open socket counts as a request that goes on; admission to the model's queue is the replica's own.
+        # Serve counts every open socket as a request. The replica itself limits what enters the model's queue.
         max_ongoing_requests=limits.queue + limits.sockets + _RESERVE,
         max_queued_requests=limits.queue,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=RETRY_AFTER_S),

@@ -1,5 +1,6 @@
-"""``vidlake serve``: words in, a server until Ctrl-C."""
+"""``vidlake serve``: a command line in, a server until Ctrl-C."""
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,7 +18,6 @@ from serve.settings import Access, Limits, ModelSettings, Settings
 if TYPE_CHECKING:
     from serve.local import Listening
 
-_INTERRUPTED = 130
 _DEFAULT_MODEL = ModelSettings().name
 _COUNT = click.IntRange(min=1)
 _SECONDS = click.FloatRange(min=0, min_open=True)
@@ -69,9 +69,12 @@ def serve(**options: Any) -> int:
                 on_ready=lambda listening: click.echo(_greeting(listening)),
                 on_stop=lambda: click.echo("stopping: the requests at work are finished first", err=True),
             )
-    except KeyboardInterrupt:
-        click.echo("vidlake: interrupted", err=True)
-        return _INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        if not stopped.args:  # it came before the server had handlers of its own
+            raise
+        [number] = stopped.args
+        click.echo(f"vidlake: {'terminated' if number == signal.SIGTERM else 'interrupted'}", err=True)
+        return 128 + int(number)
     return 0
 
 

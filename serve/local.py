@@ -1,4 +1,4 @@
-"""``vidlake serve``: the application on this machine's own Ray, from the first check to the last request."""
+"""``vidlake serve``: the application on a Ray of its own, from the first check to the last request."""
 
 import ipaddress
 import logging
@@ -53,20 +53,21 @@ def run_server(
     on_ready: Callable[[Listening], None],
     on_stop: Callable[[], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM, and then finish what is running; a second signal ends that as well.
+    """Serve until SIGINT or SIGTERM, and then finish the requests at work; a second signal stops at once.
 
     Args:
-        settings: all but what depends on this machine.
+        settings: all settings but those that depend on this machine.
         host: the address to listen on.
-        port: to listen on.
-        metrics_port: of the Prometheus exporter, on every address that Ray listens on; 0: any.
+        port: the port to listen on.
+        metrics_port: the port of the Prometheus exporter, on every address that Ray listens on; 0: any free one.
         replicas: ``N``, ``MIN-MAX`` or ``auto``.
-        on_ready: hears once requests are answered.
-        on_stop: hears that no more are taken.
+        on_ready: called once requests are answered.
+        on_stop: called when no more requests are taken.
 
     Raises:
         UsageError: the settings do not fit, or the port is taken.
         RunError: the server does not start.
+        KeyboardInterrupt: a signal stopped it at once; its argument is the signal's number.
     """
     Replicas.parse(replicas, num_available=1)
     settings = settings.model_copy(
@@ -75,7 +76,7 @@ def run_server(
     keys = ApiKeys.read(settings.access)
     _require_free(host, port)
     metrics_port = metrics_port or _free_port()
-    # Ray's workers give way to whatever else runs (nice 15): right for a batch job, and not for who answers.
+    # Ray starts its workers with nice 15. That suits a batch job, but clients wait for a server.
     os.environ.setdefault("RAY_worker_niceness", "0")
     stop = _StopSignal()
     with starting(None, metrics_port=metrics_port) as cluster:
@@ -102,26 +103,26 @@ def run_server(
 
 
 class _StopSignal:
-    """SIGINT or SIGTERM: the first asks to stop, one that comes a while later insists."""
+    """SIGINT or SIGTERM: the first one asks to stop, a later one raises ``KeyboardInterrupt``."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self._is_awaited = False
-        self._asked_at = 0.0
+        self._signalled_at = 0.0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # A shell, and whatever stands between it and us, may each pass the same Ctrl-C on.
-        is_an_echo = self._event.is_set() and time.monotonic() - self._asked_at < _ECHO_S
+        # A shell and a wrapper between it and us may each pass the same Ctrl-C on.
+        is_an_echo = self._event.is_set() and time.monotonic() - self._signalled_at < _ECHO_S
         if not self._is_awaited or (self._event.is_set() and not is_an_echo):
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         if not self._event.is_set():
-            self._asked_at = time.monotonic()
+            self._signalled_at = time.monotonic()
             self._event.set()
 
     def wait(self) -> None:
-        """Until the first signal; before that, while the server starts, one ends it at once."""
+        """Wait for the first signal. One that comes before this call, while the server starts, raises at once."""
         self._is_awaited = True
         self._event.wait()
 
@@ -131,11 +132,11 @@ def _deploy(settings: Settings) -> DeploymentHandle[Replica]:
         return ray.serve.run(build(settings), name=NAME, route_prefix="/")
     except RuntimeError:
         deployment = ray.serve.status().applications[NAME].deployments[NAME]
-        # What a replica's constructor raised, behind the traceback that led there.
-        told = re.findall(r"pipeline\.errors\.(\w+): (.*)", deployment.message)
-        if not told:
+        # The message ends with what the replica's constructor raised.
+        causes = re.findall(r"pipeline\.errors\.(\w+): (.*)", deployment.message)
+        if not causes:
             raise RunError(f"the server does not start: {deployment.message.strip().splitlines()[-1]}") from None
-        kind, message = told[-1]
+        kind, message = causes[-1]
         raise (UsageError if kind == "UsageError" else RunError)(message) from None
 
 
@@ -153,7 +154,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _sized(settings: Settings, replicas: str, hardware: Hardware) -> Settings:
-    """Divide the machine among as many replicas as there may be."""
+    """Divide the machine's CPUs and GPUs among as many replicas as there may be."""
     num_gpus = hardware.num_gpus
     chosen = Replicas.parse(replicas, num_available=num_gpus)
     num_threads = settings.model.num_threads or max(1, hardware.num_cpus // chosen.max)

@@ -1,4 +1,4 @@
-"""What operators watch, through Ray's own Prometheus exporter."""
+"""The metrics of a replica, which Ray's own Prometheus exporter shows."""
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
@@ -30,26 +30,26 @@ class Metrics:
         )
 
     def answered(self, *, route: str, method: str, status: int, seconds: float) -> None:
-        """One request is over."""
+        """Count a request that was answered."""
         self._requests.inc(tags={"route": route, "method": method, "status": str(status)})
         self._seconds.observe(seconds, tags={"route": route})
 
     def batch(self, num_pictures: int) -> None:
-        """The model has a batch."""
+        """Note how full a batch was."""
         self._batches.observe(num_pictures)
 
     def queue(self, num_requests: int) -> None:
-        """So many requests are being worked at or wait."""
+        """Show how many requests are at work or waiting."""
         self._queue.set(num_requests)
 
     def sockets(self, num_open: int) -> None:
-        """So many WebSockets are open."""
+        """Show how many WebSockets are open."""
         self._sockets.set(num_open)
 
     def dropped(self, num_pictures: int) -> None:
-        """A client outran the model."""
+        """Count pictures that were dropped because a client outran the model."""
         self._drops.inc(num_pictures)
 
     def failed(self, reason: str) -> None:
-        """A body did not decode."""
+        """Count a body that did not decode."""
         self._failures.inc(tags={"reason": reason})

@@ -1,4 +1,4 @@
-"""What a request can be refused for: a stable code, an HTTP status, and a sentence without a path or a traceback."""
+"""Why a request is refused: a stable code, an HTTP status, and a sentence without a path or a traceback."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,11 +12,11 @@ _DECODER_FAILURES = {
     "out_of_memory": "the decoder needed more memory than it may have",
     "timeout": "the decoder took longer than it may",
 }
-"""How a decoder ended is for the log alone: its last words can hold whatever was in its memory."""
+"""A decoder's last message can hold whatever was in its memory: only the log shows it."""
 
 
 class Problem(PipelineError):
-    """One request is not answered as it was hoped; ``code`` and ``status`` go to the client."""
+    """Why one request is refused; ``code`` and ``status`` go to the client."""
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "bad_request"
@@ -45,7 +45,7 @@ class NotFound(Problem):
 
 
 class MethodNotAllowed(Problem):
-    """The route is there, and not for this method."""
+    """The route exists, but not for this method."""
 
     status, code = 405, "method_not_allowed"
 
@@ -63,19 +63,19 @@ class TooLong(Problem):
 
 
 class UnsupportedType(Problem):
-    """A content type that the route does not take."""
+    """The route does not take this content type."""
 
     status, code = 415, "unsupported_type"
 
 
 class Busy(Problem):
-    """As many requests as may wait do wait, or the server is about to stop."""
+    """The queue is full, or the server is about to stop."""
 
     status, code = 503, "busy"
 
 
 class ServerError(Problem):
-    """Not the request's fault."""
+    """The server failed; the request is not at fault."""
 
     status, code = 500, "internal"
 
@@ -91,17 +91,17 @@ class BadInput(Problem):
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
-        self.args = (reason, message)  # so that it unpickles
+        self.args = (reason, message)  # unpickling calls the class with these
         self.reason = reason
 
     @classmethod
     def of(cls, error: InputError) -> "BadInput":
-        """What the batch job would put into quarantine, as far as a client may know it."""
+        """The reason that the batch job would put into quarantine, with a sentence for the client."""
         return cls(error.reason, public_detail(error.reason, error.detail))
 
 
 def public_detail(reason: str, detail: str) -> str:
-    """What a client hears of a failure: its detail, or a general sentence where the decoder itself failed."""
+    """The sentence for the client: the detail itself, or a general one where the decoder process failed."""
     return _DECODER_FAILURES.get(reason, detail)
 
 
@@ -131,12 +131,12 @@ class ErrorDocument:
 
 
 def document_of(problem: Problem) -> ErrorDocument:
-    """What a client reads, where a contract has no shape of its own."""
+    """The JSON body, where a contract has no shape of its own."""
     return ErrorDocument(error=ErrorBody(code=code_of(problem), message=problem.message))
 
 
 def headers_of(problem: Problem) -> dict[str, str]:
-    """Headers that go with it."""
+    """The headers that an answer with this problem needs."""
     if isinstance(problem, Busy):
         return {"retry-after": str(RETRY_AFTER_S)}
     return {"www-authenticate": "Bearer"} if isinstance(problem, Unauthorized) else {}

@@ -54,7 +54,7 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
 
 
 def _open_to_pages(app: ASGIApp, access: Access) -> ASGIApp:
-    """Let browsers hand answers to the pages of the allowed origins; their preflights carry no key and are answered."""
+    """Let browsers pass answers to pages of the allowed origins. Preflights, which carry no key, are answered here."""
     if not access.allowed_origins:
         return app
     return CORSMiddleware(

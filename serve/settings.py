@@ -1,4 +1,4 @@
-"""What a server is told: the typed arguments of ``serve.app:build``, also the options of ``vidlake serve``."""
+"""The server's settings: the typed arguments of ``serve.app:build``, and behind the options of ``vidlake serve``."""
 
 import re
 from typing import Annotated, Any, Self
@@ -30,7 +30,7 @@ Bytes = Annotated[PositiveInt, BeforeValidator(_as_bytes)]
 
 
 def _as_origin(text: str) -> str:
-    """As browsers write it; a pattern, or ``null``, would let in pages that nobody has named."""
+    """The origin as browsers write it; not a pattern or ``null``, which would let in pages that nobody has named."""
     origin = text.removesuffix("/").lower()
     if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?", origin, re.ASCII):
         raise ValueError(f"bad origin {text!r}: use SCHEME://HOST or SCHEME://HOST:PORT")
@@ -45,7 +45,7 @@ class _Settings(BaseModel):
 
 
 class Replicas(_Settings):
-    """How many replicas hold the model; between ``min`` and ``max``, Serve decides by the load."""
+    """How many replicas hold the model. Where ``min`` and ``max`` differ, Serve chooses by the load."""
 
     min: PositiveInt = 1
     max: PositiveInt = 1
@@ -65,31 +65,31 @@ class Replicas(_Settings):
         """
         if text == "auto":
             return cls(min=1, max=max(1, num_available))
-        found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text, re.ASCII)
-        least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text, re.ASCII)
+        least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= least <= most:
             raise UsageError(f"bad replicas {text!r}: use N, MIN-MAX or auto")
         return cls(min=least, max=most)
 
 
 class ModelSettings(_Settings):
-    """Which model answers; ``vidlake extract`` has the same options."""
+    """The model that answers; ``vidlake extract`` has the same options."""
 
     name: str = "efficientnet_lite0"
     weights: str = "default"
     precision: Precision | None = None
     """``None``: ``fp16`` on a GPU, ``fp32`` on a CPU."""
     weights_digest: str | None = None
-    """Refuse any other weights: those of the dataset that the server belongs to."""
+    """The digest that the weights must have: that of the dataset whose model is served. ``None``: any."""
     compile: bool = False
     batch_size: PositiveInt | None = None
     """``None``: 32 on a GPU; 8 on a CPU, where larger batches outgrow its caches and only take longer."""
     num_threads: PositiveInt | None = None
-    """Of torch's computation on a CPU; ``None``: the CPUs that Ray gives the replica."""
+    """Threads with which torch computes on a CPU; ``None``: as many as the CPUs that Ray gives the replica."""
 
 
 class Limits(_Settings):
-    """What one request may cost, and how many may wait, in each replica."""
+    """What one request may cost, and how many requests may wait, in each replica."""
 
     max_body_bytes: Bytes = Field(default=64 << 20)
     max_pixels: PositiveInt = 40_000_000
@@ -98,29 +98,29 @@ class Limits(_Settings):
     max_seconds: PositiveFloat = 60.0
     decode_memory_bytes: Bytes = Field(default=2 << 30)
     queue: PositiveInt = 64
-    """Requests at once, those at work included; one more is answered 503."""
+    """Requests that may be open at once, those at work included; the next one is answered 503."""
     decoders: PositiveInt | None = None
-    """Videos decoded at once, each in a process of its own; ``None``: a CPU each."""
+    """Videos that are decoded at once, each in a process of its own; ``None``: one for each CPU."""
     sockets: PositiveInt = 100
     live_queue: PositiveInt = 8
-    """Pictures of one WebSocket that wait; of one more, the oldest is dropped."""
+    """Pictures of one WebSocket that may wait; when another comes, the oldest is dropped."""
     live_memory_bytes: Bytes = Field(default=256 << 20)
-    """What the pictures of all WebSockets may hold together; beyond it, who holds most drops its oldest."""
+    """Bytes of all WebSockets' pictures together; beyond it, the socket that holds most drops its oldest picture."""
 
 
 class Access(_Settings):
-    """Who may ask. Keys themselves are never settings: they are read where the replica runs."""
+    """Who may send requests. The keys themselves are no settings: the replica reads them where it runs."""
 
     api_keys_file: str | None = None
-    """A key a line; the environment's ``VIDLAKE_API_KEYS``, separated by commas or spaces, counts as well."""
+    """A file with a key on each line; the variable ``VIDLAKE_API_KEYS`` holds more, between commas or spaces."""
     is_loopback: bool = False
-    """Whether the server listens on the loopback address alone, and so may go without keys."""
+    """Whether the server listens on the loopback address alone: only then may it have no keys."""
     is_insecure: bool = False
-    """Serve whoever comes, without a key."""
+    """Answer everybody, without a key."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names in ``Host`` that are answered; empty: loopback's own on the loopback address, else any."""
+    """Names in ``Host`` that are answered; empty: on the loopback address its own names, elsewhere any."""
     allowed_origins: tuple[Origin, ...] = ()
-    """Web pages that may ask, such as ``https://console.example.com``, beside the server's own."""
+    """Origins of web pages that may send requests, such as ``https://console.example.com``, beside the server's own."""
 
 
 class Settings(_Settings):

@@ -1,4 +1,4 @@
-"""Filling the model's batches with what waits, whoever sent it."""
+"""Batches for the model, filled with the pictures of all callers that wait."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ Features = NDArray[np.float32]
 
 @dataclass(slots=True)
 class _Waiting:
-    """One caller's pictures, of which a batch may take some and the next, or one beside it, the rest."""
+    """One caller's pictures. A batch may take some of them, and later batches or one beside it the rest."""
 
     pictures: Pictures
     answer: asyncio.Future[Features]
     num_taken: int = 0
     parts: dict[int, Features] = field(default_factory=dict)
-    """Features by where they start, in whatever order batches end."""
+    """Features by the picture at which they start; batches may end in any order."""
 
     @property
     def num_left(self) -> int:
@@ -44,7 +44,7 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one batch takes of a caller's pictures."""
+    """Those of a caller's pictures that one batch takes."""
 
     waiting: _Waiting
     start: int
@@ -54,12 +54,12 @@ class _Part:
 class Batcher:
     """Keeps one model busy.
 
-    An idle model starts at once. While it is busy callers wait, and the next batch takes all that wait, up to
-    ``batch_size``; beyond that everybody gets a fair share of it, so that one long video does not starve the stills.
-    (``ray.serve.batch`` would form new, small batches while the model is busy.)
+    An idle model starts at once. While it is busy callers wait, and the next batch takes all pictures that wait, up to
+    ``batch_size``. If there are more, every caller gets a fair share of the batch, so that one long video does not
+    starve the stills. (``ray.serve.batch`` would form new, small batches while the model is busy.)
 
-    A model with several lanes gives all of them to a picture that comes alone, and shares them out when there are more:
-    batches side by side, each on cores of its own, take less time than one after another on all of them.
+    A model with several lanes gives all of them to a single picture, and divides them among several pictures: batches
+    side by side, each on cores of its own, take less time than one after another on all cores.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Batcher:
         num_lanes: int = 1,
         on_batch: Callable[[int], None] = lambda num_pictures: None,
     ) -> None:
-        """Feed ``embed``, which gets a batch and how many lanes it has; ``on_batch`` hears how full each batch was."""
+        """Feed ``embed`` with a batch and its number of lanes; ``on_batch`` is called with the size of each batch."""
         self._embed = embed
         self._batch_size = batch_size
         self._num_free = num_lanes
@@ -87,7 +87,7 @@ class Batcher:
 
     @contextlib.contextmanager
     def coming(self) -> Iterator[None]:
-        """While a caller's picture is being made, which will soon want a lane."""
+        """Announce a picture that is being decoded and will soon need a lane."""
         self._num_coming += 1
         try:
             yield
@@ -103,15 +103,15 @@ class Batcher:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(pictures, loop.create_future())
         self._waiting.append(waiting)
-        if not self._is_starting:  # once those who come at the same moment are all here
+        if not self._is_starting:  # callers that come at the same moment share a batch
             self._is_starting = True
             loop.call_soon(self._start)
         return await waiting.answer
 
     def _start(self) -> None:
-        """Share out the lanes that are free, among as many batches as there are lanes, or pictures."""
+        """Divide the free lanes among batches: as many as there are lanes or, if fewer, pictures."""
         self._is_starting = False
-        # Whoever gave up, by a time-out or a closed connection, takes no more room.
+        # A caller that gave up, by a time-out or a closed connection, takes no more room.
         self._waiting = [waiting for waiting in self._waiting if waiting.num_left and not waiting.answer.done()]
         while self._num_free and (num_waiting := self.num_waiting):
             num_batches = min(self._num_free, num_waiting)
@@ -135,7 +135,7 @@ class Batcher:
             for part in batch:
                 part.waiting.receive(part.start, features[done : done + len(part.pictures)])
                 done += len(part.pictures)
-        except Exception as error:  # noqa: BLE001 (raised again by whoever waits for it)
+        except Exception as error:  # noqa: BLE001 (each caller that waits raises it again)
             for part in batch:
                 part.waiting.fail(error)
         finally:
@@ -144,7 +144,7 @@ class Batcher:
 
 
 def fair_shares(wanted: Sequence[int], *, room: int) -> list[int]:
-    """Divide ``room`` so that nobody gets less than an equal share but whoever wants less; first come, first served."""
+    """Divide ``room`` equally; who wants less than a share leaves the rest to the others, first come, first served."""
     shares = [0] * len(wanted)
     while room and (unmet := [at for at, want in enumerate(wanted) if shares[at] < want]):
         equal = max(1, room // len(unmet))

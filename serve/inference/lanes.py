@@ -1,4 +1,4 @@
-"""One model's weights, and the threads that compute with them: one with all cores, or two side by side with half."""
+"""The threads that compute with one model: one that uses all cores, or two side by side with half of them each."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from pipeline.models.embedder import Embedder
 
 
 class Lanes:
-    """Shares the cores out among the batches that are computed at the same time.
+    """Divides the cores among the batches that are computed at the same time.
 
-    On a GPU, compiled, or with a single core there is one lane.
+    There is one lane on a GPU, for a compiled model, and on a single core.
     """
 
     def __init__(self, load: Callable[[], Embedder]) -> None:
-        """Load the model and try it out, in a thread for each share of the cores."""
+        """Load the model and compute once with it, in a thread for each share of the cores."""
         whole = _Worker(load)
         self.embedder: Embedder = whole.embedder
-        """For what needs no lane."""
+        """For everything but ``embed``."""
         num_threads = self.embedder.num_threads
         is_divided = self.embedder.device.type == "cpu" and not self.embedder.is_compiled and num_threads > 1
         self.num_lanes: int = 2 if is_divided else 1
@@ -31,7 +31,7 @@ class Lanes:
             self._idle[1] = [_Worker(half), _Worker(half)]
 
     async def embed(self, pictures: Sequence[NDArray[np.uint8]], num_lanes: int) -> NDArray[np.float32]:
-        """What ``Embedder.embed`` does, in so many of the lanes; for the event loop, and never more than there are.
+        """Do what ``Embedder.embed`` does, in so many of the lanes. The caller asks for no more than are free.
 
         Raises:
             UsageError: a feature is not finite.
@@ -43,7 +43,7 @@ class Lanes:
             self._idle[num_lanes].append(worker)
 
     def close(self) -> None:
-        """End the threads once they are done."""
+        """End the threads when they have finished their batches."""
         for workers in self._idle.values():
             for worker in workers:
                 worker.close()
@@ -54,7 +54,7 @@ class _Worker:
 
     def __init__(self, load: Callable[[], Embedder]) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self.embedder: Embedder = self._executor.submit(_tried, load).result()
+        self.embedder: Embedder = self._executor.submit(_warmed_up, load).result()
 
     async def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.embedder.embed, pictures)
@@ -63,7 +63,7 @@ class _Worker:
         self._executor.shutdown(wait=False)
 
 
-def _tried(load: Callable[[], Embedder]) -> Embedder:
+def _warmed_up(load: Callable[[], Embedder]) -> Embedder:
     embedder = load()
     embedder.warm_up()
     return embedder

@@ -1,4 +1,4 @@
-"""Posted videos, decoded by the batch job's own code, each in a process that may die."""
+"""Posted videos, each decoded by the batch job's own code in a process that may die."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
+
+from typing_extensions import override
 
 from pipeline.media.process.sandbox import Job, Sandbox
 from pipeline.media.sampling.rule import SamplingRule
@@ -20,30 +22,32 @@ from serve.problems import TooLong
 from serve.settings import Limits
 
 POSTED = "the posted video"
-# A segment's samples reach the model together: few, so that the first are embedded while the next are decoded.
+# A segment's samples reach the model together. They are few, so that these are embedded while the next are decoded.
 _SIZING = Sizing(max_samples=32)
 
 Result = TypeVar("Result")
 
 
 class PostedFile(Reader):
-    """A body that was spooled to a file without a name; no store stands behind it that could fail or change."""
+    """A posted body in a file without a name. There is no store behind it that could fail or change."""
 
     def __init__(self, file: IO[bytes], *, size_bytes: int) -> None:
         self.uri = POSTED
         self.size_bytes = size_bytes
         self._file = file
 
+    @override
     def read_at(self, offset: int, length: int) -> bytes:
-        """See ``Reader``."""
         self._file.seek(offset)
         return self._file.read(length)
 
+    @override
     def _identities(self) -> list[Identity]:
         return []
 
+    @override
     def close(self) -> None:
-        """The file belongs to the request."""
+        """Do nothing: the file belongs to the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +56,14 @@ class Decoding:
 
     plan: VideoPlan
     segments: AsyncIterator[SegmentSamples]
-    """Ready for the model, in order; a segment that failed is one of them."""
+    """The samples of each segment in order, ready for the model; a segment that failed says why."""
 
 
 class VideoDecoders:
-    """As many decoder processes as videos may be decoded at once, kept from request to request."""
+    """The decoder processes, one for each video that may be decoded at once. They serve one request after another."""
 
     def __init__(self, limits: Limits, *, preprocessing: Preprocessing) -> None:
-        """No process is started before the first video comes."""
+        """Prepare; the first process starts when the first video comes."""
         self._limits = limits
         self._preprocessing = preprocessing
         count = limits.decoders or len(os.sched_getaffinity(0))
@@ -92,13 +96,13 @@ class VideoDecoders:
             self._require_short(plan)
             yield Decoding(plan=plan, segments=calls.ahead(self._samples(sandbox, reader, job, plan)))
         finally:
-            # A thread may still be at it when the client has gone or the time is up: the request does not wait for it.
+            # A thread may still decode when the client has gone or the time is up: the request does not wait for it.
             ending = asyncio.create_task(self._take_back(sandbox, calls))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
 
     def close(self) -> None:
-        """End the processes of those decoders that are free."""
+        """End the processes of the decoders that are free."""
         while not self._free.empty():
             self._free.get_nowait().close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -127,26 +131,26 @@ class _Calls:
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         self._threads = threads
         self._latest: Future[Any] | None = None
-        self._found: Iterator[SegmentSamples] = iter(())
+        self._segments: Iterator[SegmentSamples] = iter(())
 
     async def run(self, call: Callable[[], Result]) -> Result:
-        """The call's result; whoever stops waiting leaves it to ``end``."""
+        """The call's result. Where the caller stops waiting for it, ``end`` does."""
         return await asyncio.wrap_future(self._submit(call))
 
-    async def ahead(self, found: Iterator[SegmentSamples]) -> AsyncIterator[SegmentSamples]:
-        """What an iterator yields; while one is looked at, the next is in the making."""
-        self._found = found
-        upcoming = self._submit(lambda: next(found, None))
+    async def ahead(self, segments: Iterator[SegmentSamples]) -> AsyncIterator[SegmentSamples]:
+        """What an iterator yields; the next item is made while the caller works with the one before."""
+        self._segments = segments
+        upcoming = self._submit(lambda: next(segments, None))
         while (samples := await asyncio.wrap_future(upcoming)) is not None:
-            upcoming = self._submit(lambda: next(found, None))
+            upcoming = self._submit(lambda: next(segments, None))
             yield samples
 
     async def end(self) -> None:
-        """Wait for what is still running, and let go of what was not asked for any more."""
+        """Wait for the call that is still running, and close the iterator if it was not read to its end."""
         if self._latest is not None:
             await asyncio.gather(asyncio.wrap_future(self._latest), return_exceptions=True)
-        if isinstance(self._found, Generator):
-            await self.run(self._found.close)
+        if isinstance(self._segments, Generator):
+            await self.run(self._segments.close)
 
     def _submit(self, call: Callable[[], Result]) -> "Future[Result]":
         self._latest = future = self._threads.submit(call)

@@ -1,1 +1,1 @@
-"""The contracts that the server keeps, one a module."""
+"""The contracts that the server keeps, one in each module."""

@@ -1,8 +1,9 @@
 """``/v1/embed`` and ``/v1/classify``: a picture or a video in, its features or labels out."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Self
 
 import numpy as np
@@ -23,10 +24,12 @@ from serve.web.bodies import OPENAPI_BODY, posted
 from serve.web.replies import ARROW, arrow_reply, encoded_apart, json_reply, wants_arrow
 
 router = APIRouter(tags=["features"])
+_FEW = 4
+"""Samples that take a few milliseconds to encode, even with a thousand labels each."""
 _A_STILL = (FrameMark(epoch=0, pts=0, time_s=0.0, is_keyframe=True, is_corrupt=False),)
 
 Vector = Annotated[NDArray[np.float32], GetPydanticSchema(lambda _, handler: handler(list[float]))]
-"""An array, which is a list of numbers in JSON."""
+"""An array here, a list of numbers in JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Missing:
 
     @classmethod
     def of(cls, failure: Quarantined) -> Self:
-        """What the batch job would put into quarantine, as far as a client may know it."""
+        """What the batch job would put into quarantine, with a sentence for the client."""
         message = public_detail(failure.reason, failure.detail)
         start_s, end_s = failure.missing_start_s, failure.missing_end_s
         return cls(start_s=start_s, end_s=end_s, code=failure.reason, message=message)
@@ -94,24 +97,29 @@ async def embed(request: Request, rule: Rule, service: Admitted) -> Response:
     """The features of a picture, or of a video's samples."""
     moments = await _moments(request, rule, service)
     reply = _arrow_of_features if wants_arrow(request) else _json_of_features
-    return await asyncio.to_thread(reply, moments, service)
+    return await _off_the_loop(partial(reply, moments, service), moments)
 
 
 @router.post("/v1/classify", response_model=Classified, responses=_ARROW_TOO, openapi_extra=OPENAPI_BODY)
 async def classify(request: Request, rule: Rule, service: Admitted, top: Top = 5) -> Response:
-    """What the model takes a picture for, or each of a video's samples."""
+    """The most probable classes of a picture, or of each of a video's samples."""
     service.require_classes()
     moments = await _moments(request, rule, service)
     ranking = await service.ranking(moments.features, top=top)
     reply = _arrow_of_labels if wants_arrow(request) else _json_of_labels
-    return await asyncio.to_thread(reply, moments, service, ranking)
+    return await _off_the_loop(partial(reply, moments, service, ranking), moments)
 
 
 async def _moments(request: Request, rule: SamplingRule, service: FeatureService) -> Moments:
     async with posted(request) as body:
         if is_still(body.head):
-            return Moments(marks=_A_STILL, features=await service.still(body.read()), missing=())
+            return Moments(marks=_A_STILL, features=await service.still(await body.read()), missing=())
         return await service.video(body.file, size_bytes=body.size_bytes, rule=rule)
+
+
+async def _off_the_loop(reply: Callable[[], Response], moments: Moments) -> Response:
+    """Encode an answer in a thread, unless it is soon done: a still need not wait for a thread."""
+    return reply() if len(moments.marks) <= _FEW else await asyncio.to_thread(reply)
 
 
 def _json_of_features(moments: Moments, service: FeatureService) -> Response:
@@ -135,14 +143,14 @@ def _json(service: FeatureService, samples: Iterable[object], missing: Sequence[
 
 
 def _arrow_of_features(moments: Moments, service: FeatureService) -> Response:
-    """With a column ``fixed_size_list<float>[D]``, as in a dataset."""
+    """The feature column is ``fixed_size_list<float>[D]``, as in a dataset."""
     flat = pa.array(np.ascontiguousarray(moments.features).reshape(-1), pa.float32())
     column = pa.FixedSizeListArray.from_arrays(flat, moments.features.shape[1])
     return arrow_reply(moments.marks, {"feature": column}, about=_about(service))
 
 
 def _arrow_of_labels(moments: Moments, service: FeatureService, ranking: Ranking) -> Response:
-    """With a column ``list<struct<label, probability>>``."""
+    """The label column is ``list<struct<label, probability>>``."""
     names = pa.array(ranking.classes, pa.string()).take(pa.array(ranking.order.reshape(-1)))
     probabilities = pa.array(ranking.probabilities.reshape(-1), pa.float32())
     labels = pa.StructArray.from_arrays([names, probabilities], ["label", "probability"])

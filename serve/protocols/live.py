@@ -1,4 +1,4 @@
-"""``WS /v1/live``: the client sends encoded pictures, and gets one JSON message for each, in order."""
+"""``WS /v1/live``: the client sends encoded pictures and gets one JSON message for each, in order."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ _GOING_AWAY, _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1001, 1008, 1013
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """So many pictures were dropped since the last message."""
+    """The number of pictures that were dropped since the last message."""
 
     dropped: int
 
@@ -89,10 +89,10 @@ class _Session:
         self._limit = BodyLimit(min(limits.max_body_bytes, limits.live_memory_bytes))
 
     async def run(self) -> None:
-        """Answer until no more comes.
+        """Answer pictures until no more come.
 
         Raises:
-            Busy: the server is about to stop; what had come is answered.
+            Busy: the server is about to stop; the pictures that had come are answered.
         """
         if self._num_labels:
             self._service.require_classes()

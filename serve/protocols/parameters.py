@@ -1,4 +1,4 @@
-"""The parameters that routes share: the replica's service, room in it, the sampling rule, how many labels."""
+"""The parameters that routes share: the replica's service, admission to it, the sampling rule, how many labels."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, cast
@@ -27,7 +27,7 @@ async def _admitted(service: Service) -> AsyncIterator[FeatureService]:
 
 
 Admitted = Annotated[FeatureService, Depends(_admitted)]
-"""The service with room for this request: without it, the answer is 503 before the body is read."""
+"""The service, once it has room for this request. Without room the answer is 503, before the body is read."""
 
 
 async def _rule_of(sample: str = "fps:1") -> SamplingRule:

@@ -1,4 +1,4 @@
-"""``/score``: the HTTP extension contract of Azure Video Analyzer, which edge gateways and camera hubs speak."""
+"""``/score``: the HTTP extension contract of Azure Video Analyzer, which edge gateways and camera hubs use."""
 
 import base64
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ class OtherInference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inferences:
-    """At least one; where there is none the answer is 204."""
+    """The answer: at least one inference. Where there is none, the status is 204."""
 
     inferences: Sequence[ClassificationInference | OtherInference]
 

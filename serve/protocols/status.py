@@ -14,7 +14,7 @@ router = APIRouter(tags=["status"])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How the server is."""
+    """The server's state."""
 
     status: str
 
@@ -29,7 +29,7 @@ class Model:
     weights_digest: str
     precision: str
     fingerprint: str
-    """Equal to a dataset's where its features can be compared with these."""
+    """Equal to a dataset's fingerprint where its features can be compared with these."""
     num_classes: int
     heads: list[str]
     """Trained heads that classify these features; the model's own classes need none."""
@@ -58,7 +58,7 @@ async def readyz(service: Service) -> Response:
 
 @router.get("/v1/models", response_model=Models)
 async def models(service: Service) -> Response:
-    """What is served."""
+    """The models that are served."""
     info = service.info
     model = Model(
         name=info.name,

@@ -1,10 +1,11 @@
 """A request's body: how long it may be, and the file that it holds, whatever way it was sent."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
@@ -30,14 +31,14 @@ _FORM = {
         "properties": {"file": {"type": "string", "format": "binary"}},
     }
 }
-OPENAPI_BODY: dict[str, Any] = {
+OPENAPI_BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
-        "description": "A picture, a video, or a form with one of them as `file`. What it is, its content tells.",
+        "description": "A picture, a video, or a form with one of them as `file`. Its content tells what it is.",
         "content": {**dict.fromkeys((*STILL_TYPES, "video/*", UNTYPED), _BINARY), _MULTIPART: _FORM},
     }
 }
-"""How ``posted`` describes itself in ``/openapi.json``: FastAPI does not see a body that is read as a stream."""
+"""The description of such bodies in ``/openapi.json``: FastAPI does not see that a route reads a stream."""
 
 
 class BodyLimit:
@@ -93,10 +94,11 @@ class Posted:
     head: bytes
     """Its first 16 bytes, by which its format is known."""
 
-    def read(self) -> bytes:
-        """All of it."""
+    async def read(self) -> bytes:
+        """Read all of it; in a thread if it is on disk."""
         self.file.seek(0)
-        return self.file.read()
+        is_in_memory = self.size_bytes <= _IN_MEMORY_BYTES
+        return self.file.read() if is_in_memory else await asyncio.to_thread(self.file.read)
 
 
 @asynccontextmanager
@@ -122,7 +124,7 @@ async def posted(request: Request) -> AsyncIterator[Posted]:
 
 
 def may_be_still(kind: str) -> bool:
-    """Whether a body of this type is looked at as a picture; what it is, its content tells."""
+    """Whether a body of this type may be a picture. Its content tells whether it is one."""
     return kind in (*STILL_TYPES, *_OTHER_NAMES, UNTYPED, "")
 
 
@@ -132,14 +134,14 @@ def content_type(request: Request) -> str:
 
 
 @asynccontextmanager
-async def _form_file(request: Request) -> AsyncIterator[Any]:
+async def _form_file(request: Request) -> AsyncIterator[IO[bytes]]:
     try:
         async with request.form(max_files=1, max_fields=16) as form:
             part = form.get("file")
             if not isinstance(part, UploadFile):
                 raise Problem("the form has no file named 'file'")
             yield part.file
-    except HTTPException as error:  # what Starlette makes of a form that does not parse
+    except HTTPException as error:  # Starlette raises this over a form that does not parse
         raise Problem(str(error.detail)) from None
 
 

@@ -1,11 +1,10 @@
-"""What every request passes, whatever its contract: a name, the guard, a time limit, a line in the log."""
+"""What every request passes, whatever its contract: an id, the guard, the limits, a line in the log."""
 
 import asyncio
 import logging
 import re
 import time
 import uuid
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,27 +15,27 @@ from serve.web.bodies import BodyLimit
 from serve.web.refusals import Refusals
 from serve.web.security import Guard
 
-# Serve's own log, which Ray keeps with the others of the session; `app.py` has it written as JSON.
+# Serve's own log, which Ray keeps with the other logs of the session; `app.py` has it written as JSON.
 _LOG = logging.getLogger("ray.serve")
 _CLOSED_BY_POLICY = 1008
 _CLIENT_IS_GONE = 499
 
 
 class Observed:
-    """Names each request, and writes one line about it when it is over: no body, no query, no header's value."""
+    """Gives each request an id, and logs one line when it is over: no body, no query, no value of a header."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Pass a request on, and log a line about it."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        told = Headers(scope=scope).get("x-request-id")
-        request_id = told if told and re.fullmatch(r"[\w.:-]{1,100}", told, re.ASCII) else uuid.uuid4().hex
-        exchange = _Exchange(receive, send, request_id=None if told else request_id)
+        given_id = Headers(scope=scope).get("x-request-id")
+        request_id = given_id if given_id and re.fullmatch(r"[\w.:-]{1,100}", given_id, re.ASCII) else uuid.uuid4().hex
+        exchange = _Exchange(receive, send, request_id=None if given_id else request_id)
         began = time.monotonic()
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -64,7 +63,7 @@ class Observed:
 
 
 class _Exchange:
-    """Counts what passes, and puts the request's name on the answer, unless who came before us (Ray's proxy) does."""
+    """Counts bytes, and puts the request's id on the answer, unless Ray's proxy brought the id and does so itself."""
 
     def __init__(self, receive: Receive, send: Send, *, request_id: str | None) -> None:
         self._receive = receive
@@ -91,7 +90,7 @@ class _Exchange:
 
 
 class Guarded:
-    """Turns away who may not ask, stops bodies that grow past the limit, and ends what takes too long."""
+    """Refuses clients that may not come in and bodies that are too long, and ends requests that take too long."""
 
     def __init__(
         self, app: ASGIApp, *, guard: Guard, body_limit: BodyLimit, max_seconds: float, refusals: Refusals
@@ -103,7 +102,7 @@ class Guarded:
         self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Pass a request on, or refuse it."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -121,14 +120,14 @@ class Guarded:
     async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
 
-        async def noting(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
             await send(message)
 
         try:
             async with asyncio.timeout(self._max_seconds):
-                await self._app(scope, self._body_limit.bounded(receive), noting)
+                await self._app(scope, self._body_limit.bounded(receive), send_and_note)
         except TimeoutError:
             if has_begun:
                 raise
@@ -136,8 +135,8 @@ class Guarded:
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            closed: dict[str, Any] = {"type": "websocket.close", "code": _CLOSED_BY_POLICY, "reason": problem.message}
-            await send(closed)  # before it is accepted: the client sees status 403
+            closed: Message = {"type": "websocket.close", "code": _CLOSED_BY_POLICY, "reason": problem.message}
+            await send(closed)  # a socket that is closed before it is accepted is status 403 to the client
             return
         await self._refusals.response(problem, path=scope["path"])(scope, receive, send)
 
@@ -149,7 +148,7 @@ class HeadAsGet:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Pass a request on, a ``HEAD`` as ``GET``."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return

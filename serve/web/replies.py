@@ -1,6 +1,6 @@
-"""Answers as they go out: JSON by the fastest encoder there is, for a feature is a thousand numbers, or Arrow.
+"""Answers in JSON, by a fast encoder since a feature is a thousand numbers, or in Arrow.
 
-An encoder lets no other thread run until it is done. So what may be large is encoded in pieces, in a thread.
+While an encoder works no other thread runs. So answers that may be large are encoded in pieces, in a thread.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,12 +36,12 @@ def to_json(document: object) -> bytes:
 
 
 def encoded_apart(items: Iterable[object]) -> list[orjson.Fragment]:
-    """The items of a long list, each encoded by itself; what is made of them goes into ``to_json``."""
+    """Encode each item of a long list by itself; ``to_json`` takes the result in place of the list."""
     return [orjson.Fragment(to_json(item)) for item in items]
 
 
 def encoded_numbers(values: NDArray[np.float32]) -> orjson.Fragment:
-    """A long array as one flat JSON list, encoded piece by piece."""
+    """Encode a long array piece by piece as one flat JSON list; ``to_json`` takes the result in its place."""
     flat = np.ascontiguousarray(values).reshape(-1)
     pieces = (flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE))
     return orjson.Fragment(b"[" + b",".join(to_json(piece)[1:-1] for piece in pieces) + b"]")

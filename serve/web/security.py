@@ -1,4 +1,4 @@
-"""Who may ask, decided before a body is read: API keys, ``Host`` and ``Origin``."""
+"""Who may send a request, decided before a body is read: API keys, ``Host`` and ``Origin``."""
 
 import hashlib
 import hmac
@@ -17,14 +17,14 @@ from serve.settings import Access
 KEYS_VARIABLE = "VIDLAKE_API_KEYS"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SUBPROTOCOL = "vidlake"
-"""What a browser's WebSocket may offer beside its key, so that the answer need not repeat the key."""
+"""A browser's WebSocket may offer this beside its key, so that the answer does not repeat the key."""
 _KEY_SUBPROTOCOL = "vidlake.key."
 _NEEDS_NO_KEY = frozenset({"/healthz", "/readyz"})
 _LEAST_KEY_LENGTH = 16
 
 
 class ApiKeys:
-    """The keys that are known, of which only digests are kept."""
+    """The known keys, kept as digests alone."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [_digest(key) for key in keys]
@@ -34,28 +34,28 @@ class ApiKeys:
 
     @classmethod
     def read(cls, access: Access) -> "ApiKeys":
-        """Those of the file, and those of the environment.
+        """Read the keys of the file and of the environment.
 
         Raises:
-            UsageError: the file cannot be read, a key is too short to be one, or there are none and there must be.
+            UsageError: the file cannot be read, a key is too short, or there is no key where one is needed.
         """
-        words = re.split(r"[\s,]+", os.environ.get(KEYS_VARIABLE, ""))
+        candidates = re.split(r"[\s,]+", os.environ.get(KEYS_VARIABLE, ""))
         if access.api_keys_file is not None:
-            words += _lines_of(access.api_keys_file)
-        keys = [word for word in words if word]
+            candidates += _lines_of(access.api_keys_file)
+        keys = [candidate for candidate in candidates if candidate]
         if any(len(key) < _LEAST_KEY_LENGTH for key in keys):
             raise UsageError(f"an API key is shorter than {_LEAST_KEY_LENGTH} characters: give a longer one")
         if not keys and not access.is_loopback and not access.is_insecure:
             raise UsageError(
                 f"without API keys only the loopback address is served: give --api-keys FILE or {KEYS_VARIABLE}, "
-                "or --insecure to serve whoever comes"
+                "or --insecure to answer everybody"
             )
         return cls(keys)
 
     def know(self, key: str) -> bool:
-        """Whether it is one of them; the time that this takes tells nothing of which."""
-        asked = _digest(key)
-        return any([hmac.compare_digest(asked, known) for known in self._digests])
+        """Whether a key is known. The time that the comparison takes reveals nothing about the keys."""
+        digest = _digest(key)
+        return any([hmac.compare_digest(digest, known) for known in self._digests])
 
 
 def _digest(key: str) -> bytes:
@@ -72,7 +72,7 @@ def _lines_of(path: str) -> list[str]:
 
 
 class Guard:
-    """The rules of one server."""
+    """Decides from the headers whether a request may come in."""
 
     def __init__(self, access: Access, keys: ApiKeys) -> None:
         self._keys = keys
@@ -81,10 +81,10 @@ class Guard:
         self._origins = frozenset(access.allowed_origins)
 
     def check(self, path: str, headers: Headers, subprotocols: Sequence[str] = ()) -> None:
-        """Let a request or a WebSocket in.
+        """Let a request or a WebSocket pass.
 
         Raises:
-            Problem: it stays outside.
+            Problem: it may not come in.
         """
         if path in _NEEDS_NO_KEY:
             return
@@ -100,7 +100,7 @@ class Guard:
             raise UnsupportedType("send the body as it is, without a Content-Encoding")
 
     def _check_host(self, host: str) -> None:
-        # A web page whose name was pointed at 127.0.0.1 (DNS rebinding) still says its own name here.
+        # A web page whose name was pointed at 127.0.0.1 (DNS rebinding) still sends that name.
         if self._hosts and _without_port(host).lower() not in self._hosts:
             raise Forbidden("this Host is not served")
 
@@ -112,7 +112,7 @@ class Guard:
 
 
 def answered_subprotocol(offered: Sequence[str]) -> str | None:
-    """What a WebSocket that is accepted speaks: browsers close one that takes up none of their offers."""
+    """The subprotocol of an accepted WebSocket: browsers close one that accepts none of their offers."""
     return SUBPROTOCOL if SUBPROTOCOL in offered else next(iter(offered), None)
 
 

@@ -139,6 +139,21 @@ def test_arrow_holds_the_same_numbers(live: Live, clips: ClipFactory) -> None:
     ).all()
 
 
+def test_labels_in_arrow_are_those_of_json(live: Live, clips: ClipFactory) -> None:
+    body = clips(num_frames=75).read_bytes()
+    path = "/v1/classify?top=3"
+    table = pa.ipc.open_stream(
+        live.post(path, body, "video/mp4", accept="application/vnd.apache.arrow.stream").content
+    ).read_all()
+    labels = pa.struct([("label", pa.string()), ("probability", pa.float32())])
+    assert table.schema.field("labels").type == pa.list_(labels)
+    samples = live.post(path, body, "video/mp4").json()["samples"]
+    assert table["pts"].to_pylist() == [sample["pts"] for sample in samples]
+    for row, sample in zip(table["labels"].to_pylist(), samples, strict=True):
+        assert [one["label"] for one in row] == [one["label"] for one in sample["labels"]]
+        assert [one["probability"] for one in row] == pytest.approx([one["probability"] for one in sample["labels"]])
+
+
 def test_classes_come_with_probabilities_the_best_first(live: Live) -> None:
     [sample] = live.post("/v1/classify?top=1000", encoded(noise())).json()["samples"]
     probabilities = [label["probability"] for label in sample["labels"]]

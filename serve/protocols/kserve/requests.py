@@ -1,8 +1,7 @@
 """An inference request of the Open Inference Protocol: its JSON, and the binary data behind it.
 
 A parser lets no other thread run until it is done, and nested lists of numbers take it a second for 8 MB. So a tensor's
-data is passed over here, and read in small pieces afterwards (``tensors.py``); parameters that nobody asks for are
-passed over as well.
+data is passed over here, and read in small pieces afterwards (``tensors.py``). Unknown parameters are passed over too.
 """
 
 from typing import Annotated
@@ -32,7 +31,7 @@ class InputTensor(msgspec.Struct, frozen=True, kw_only=True):
     data: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array"})] = msgspec.field(
         default_factory=msgspec.Raw
     )
-    """JSON that is not parsed yet; empty: there is none."""
+    """A JSON list that is not parsed yet; empty: the request has none."""
 
     @property
     def has_data(self) -> bool:
@@ -44,7 +43,7 @@ class OutputParameters(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters of an output."""
 
     binary_data: bool | None = None
-    """``None``: as the request's ``binary_data_output`` says."""
+    """Whether the output goes behind the JSON; ``None``: as the request's ``binary_data_output`` says."""
 
 
 class RequestedOutput(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +60,7 @@ class RequestParameters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InferRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, less what lies behind it."""
+    """The JSON of a request."""
 
     id: str | None = None
     parameters: RequestParameters = RequestParameters()

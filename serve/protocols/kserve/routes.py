@@ -1,4 +1,4 @@
-"""``/v2``: the Open Inference Protocol (KServe v2) with the binary tensor extension; tensors: ``tensors.py``."""
+"""``/v2``: the routes of the Open Inference Protocol (KServe v2), with the binary tensor extension."""
 
 import asyncio
 from dataclasses import dataclass
@@ -119,7 +119,7 @@ def _reply(inference: _Inference, values: dict[str, Features], model: str) -> Re
 @router.get("/models/{model:path}")
 @router.get("/models/{model:path}/versions/{version}")
 async def about_model(service: Service, model: str, version: str = _VERSION) -> Response:
-    """Inputs, of which a request has one, and outputs."""
+    """The inputs, of which a request has one, and the outputs."""
     _require(service, model, version)
     height, width = service.info.preprocessing.crop_px
     dims = {"feature": service.info.dim, "probability": len(service.classes)}

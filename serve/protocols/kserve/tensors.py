@@ -1,6 +1,6 @@
 """Tensors of the Open Inference Protocol: pictures in, features and probabilities out.
 
-Everything here is for a thread beside the event loop. Each call into C is short, so that the loop gets its turns.
+All of it runs in a thread beside the event loop. Each call into C is short, so that the loop gets its turns.
 """
 
 import base64
@@ -89,10 +89,10 @@ def encoded_pictures(tensor: InputTensor, binary: memoryview) -> list[bytes]:
 
 
 class Outputs:
-    """What is answered: tensors for the JSON, and the bytes that go behind it."""
+    """The outputs of one answer: tensors for the JSON, and the bytes that go behind it."""
 
     def __init__(self, request: InferRequest, *, offered: tuple[str, ...]) -> None:
-        """Understand which outputs are wanted, and how.
+        """Read which outputs are wanted, and in which form.
 
         Raises:
             Problem: one is not ``offered``.
@@ -111,7 +111,7 @@ class Outputs:
         self.binary: list[bytes] = []
 
     def add(self, name: str, values: Features) -> None:
-        """Put in ``float32[n, m]``."""
+        """Add an output ``float32[n, m]``."""
         if not self._is_binary[name]:
             data = encoded_numbers(values)
             self.tensors.append(OutputTensor(name=name, datatype="FP32", shape=values.shape, data=data))
@@ -156,7 +156,7 @@ def _numbers(tensor: InputTensor, *, count: int) -> NDArray[np.uint8]:
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
-    """The parts of a JSON list that is cut at commas."""
+    """Cut the text of a JSON list at commas."""
     start = 0
     while start < len(text):
         end = text.find(b",", start + _PIECE_BYTES)

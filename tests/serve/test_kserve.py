@@ -1,4 +1,4 @@
-"""Other people's contracts: Azure Video Analyzer's ``/score``, and the Open Inference Protocol with NVIDIA's client."""
+"""``/v2``: the Open Inference Protocol, spoken by NVIDIA's own client and by hand."""
 
 import base64
 import json
@@ -6,8 +6,6 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
-import jsonschema
 import numpy as np
 import orjson
 import pytest
@@ -38,132 +36,6 @@ def client(live: Live) -> Iterator[Any]:
 
 def inputs(count: int = 3) -> NDArray[Any]:
     return np.stack([prepare(noise(seed=seed), preprocessing=PREPROCESSING) for seed in range(count)])
-
-
-# -- /score
-
-
-CONFIDENCE = {"type": "number", "minimum": 0, "maximum": 1}
-TAG = {
-    "type": "object",
-    "properties": {"value": {"type": "string"}, "confidence": CONFIDENCE},
-    "required": ["value"],
-    "additionalProperties": False,
-}
-BODIES = {
-    "classification": {
-        "type": "object",
-        "properties": {"tag": TAG, "attributes": {"type": "array"}},
-        "required": ["tag"],
-        "additionalProperties": False,
-    },
-    "other": {
-        "type": "object",
-        "properties": {"contentType": {"type": "string"}, "contentBytes": {"type": "string"}},
-        "additionalProperties": False,
-    },
-}
-# The two kinds that we answer, as the contract's published schema has them.
-CONTRACT = {
-    "type": "object",
-    "properties": {
-        "inferences": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "properties": {
-                    "type": {"enum": list(BODIES)},
-                    "subtype": {"type": "string", "pattern": r"^\S(\s*\S)*$"},
-                    "inferenceId": {"type": "string"},
-                    "relatedInferences": {"type": "array", "items": {"type": "string"}},
-                    "extensions": {"type": "object", "additionalProperties": {"type": "string"}},
-                    **BODIES,
-                },
-                "oneOf": [{"required": ["type", body]} for body in BODIES],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["inferences"],
-    "additionalProperties": False,
-}
-
-
-def inferences(answer: httpx.Response) -> list[dict[str, Any]]:
-    assert answer.status_code == 200, answer.text
-    jsonschema.validate(answer.json(), CONTRACT)
-    found: list[dict[str, Any]] = answer.json()["inferences"]
-    assert all(item["type"] in item for item in found)
-    return found
-
-
-@pytest.mark.parametrize(("kind", "mime"), [("PNG", "png"), ("JPEG", "jpeg"), ("BMP", "bmp")])
-def test_score_answers_classifications(live: Live, kind: str, mime: str) -> None:
-    found = inferences(live.post("/score?top=3", encoded(noise(), kind), f"image/{mime}"))
-    assert [item["type"] for item in found] == ["classification"] * 3
-    tags = [item["classification"]["tag"] for item in found]
-    assert all(tag.keys() == {"value", "confidence"} and 0 <= tag["confidence"] <= 1 for tag in tags)
-    assert found[0]["extensions"]["fingerprint"] == live.service.fingerprint
-
-
-@pytest.mark.parametrize("layout", ["rgb24", "bgr24", "rgba", "bgra"])
-def test_score_takes_raw_pictures(live: Live, layout: str) -> None:
-    pixels = noise() if layout.startswith("rgb") else noise()[..., ::-1]
-    if layout.endswith("a"):
-        pixels = np.dstack([pixels, np.full(pixels.shape[:2], 7, np.uint8)])
-    path = f"/score?width=120&height=90&pixelFormat={layout}"
-    raw = live.post(path, np.ascontiguousarray(pixels).tobytes(), "image/x-raw")
-    assert inferences(raw) == inferences(live.post("/score", encoded(noise())))
-
-
-def test_score_takes_yuv(live: Live) -> None:
-    for width, height in ((120, 90), (121, 91)):
-        half = ((width + 1) // 2) * ((height + 1) // 2)
-        body = bytes([200]) * (width * height) + bytes([128]) * (2 * half)
-        path = f"/score?width={width}&height={height}&pixelFormat=yuv420p"
-        grey = np.full((height, width, 3), round((200 - 16) * 255 / 219), np.uint8)
-        raw, still = (
-            inferences(answer)[0]
-            for answer in (live.post(path, body, "image/x-raw"), live.post("/score", encoded(grey)))
-        )
-        assert raw["classification"]["tag"]["value"] == still["classification"]["tag"]["value"]
-
-
-def test_score_has_no_content_where_nothing_is_confident(live: Live) -> None:
-    answer = live.post("/score?confidence=0.9", encoded(noise()))
-    assert (answer.status_code, answer.content) == (204, b"")
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "kind", "status"),
-    [
-        pytest.param("/score", b"nope", "image/jpeg", 400, id="undecodable"),
-        pytest.param("/score", b"", "image/jpeg", 400, id="empty"),
-        pytest.param("/score", b"x", "video/mp4", 415, id="a video"),
-        pytest.param("/score", b"xxx", "image/x-raw", 400, id="raw without a size"),
-        pytest.param("/score?width=2&height=2&pixelFormat=rgb24", b"xxx", "image/x-raw", 400, id="raw too short"),
-        pytest.param("/score?width=2&height=2&pixelFormat=nv12", b"xxx", "image/x-raw", 400, id="unknown layout"),
-        pytest.param("/score?width=99999&height=99999&pixelFormat=rgb24", b"x", "image/x-raw", 413, id="too large"),
-        pytest.param("/score?confidence=2", b"x", "image/png", 400, id="bad confidence"),
-    ],
-)
-def test_score_refuses(live: Live, path: str, body: bytes, kind: str, status: int) -> None:
-    answer = live.post(path, body, kind)
-    assert answer.status_code == status
-    assert answer.json()["error"]["code"]
-
-
-def test_score_of_a_model_without_classes_carries_the_feature() -> None:
-    with serving(model=ModelSettings(name="squeezenet1_1", weights="random:0", num_threads=1)) as plain:
-        [item] = inferences(plain.post("/score", encoded(noise())))
-        feature = np.frombuffer(base64.b64decode(item["other"]["contentBytes"]), "<f4")
-        [sample] = plain.post("/v1/embed", encoded(noise())).json()["samples"]
-        assert np.allclose(feature, sample["feature"], atol=1e-6)
-        assert plain.post("/v1/classify", encoded(noise())).status_code == 404
-
-
-# -- /v2
 
 
 def test_triton_client_finds_the_server_and_its_model(client: Any) -> None:

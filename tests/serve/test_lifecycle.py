@@ -1,0 +1,76 @@
+"""How a server starts and stops, and which model it starts with."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pyarrow.dataset as pads
+import pytest
+from commanded import MODEL, refused, running
+from conftest import ClipFactory
+from serving import KEY
+
+
+@pytest.mark.slow
+def test_stop_finishes_what_is_running_and_is_unready_meanwhile(clips: ClipFactory) -> None:
+    body = clips(num_frames=1500, width=640, height=480, gop=50).read_bytes()
+    with running(*MODEL, "--decoders", 1) as leaving:
+        answers: list[httpx.Response] = []
+        thread = threading.Thread(
+            target=lambda: answers.append(leaving.post("/v1/embed?sample=fps:15", body, "video/mp4"))
+        )
+        thread.start()
+        time.sleep(1)
+        leaving.process.send_signal(signal.SIGINT)
+        seen = set()
+        while thread.is_alive():
+            try:
+                seen.add(httpx.get(f"{leaving.url}/readyz", timeout=5).status_code)
+            except httpx.TransportError:
+                break
+            time.sleep(0.05)
+        thread.join()
+        assert answers[0].status_code == 200
+        assert len(answers[0].json()["samples"]) == 900
+        assert 503 in seen
+        assert leaving.process.wait(60) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_signal_while_the_server_starts_ends_it_at_once(number: int, status: int, word: str) -> None:
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "serve", *MODEL],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    children = psutil.Process(starting.pid)
+    while not children.children():  # Ray's first process: by now the server has handlers of its own
+        time.sleep(0.05)
+    starting.send_signal(number)
+    _, said = starting.communicate(timeout=60)
+    assert (starting.returncode, said) == (status, f"vidlake: {word}\n")
+
+
+@pytest.mark.slow
+def test_dataset_is_served_by_its_own_model_and_no_other(clips: ClipFactory, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    words = ["extract", clips(), "--out", lake, "--model", "video_cnn", "--weights", "random:3"]
+    subprocess.run([sys.executable, "-m", "pipeline", *map(str, words)], check=True, capture_output=True, timeout=200)
+    rows = pads.dataset(lake / "features").to_table().sort_by("pts")
+    with running("--from", lake, env={"VIDLAKE_API_KEYS": KEY}) as found:
+        assert found.post("/v1/embed", b"").status_code == 401
+        answer = found.post("/v1/embed", clips().read_bytes(), "video/mp4", authorization=f"Bearer {KEY}").json()
+        live = np.array([sample["feature"] for sample in answer["samples"]], np.float32)
+        assert np.abs(live - np.array(rows["feature"].to_pylist(), np.float32)).max() <= 1e-5
+    assert "digest" in refused("--from", lake, "--weights", "random:4")
