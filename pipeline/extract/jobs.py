@@ -157,13 +157,13 @@ def _hardware(cluster: "Starting", options: RunOptions, display: Display) -> Har
 def _refuse_early(known: DatasetInfo, request: ExtractRequest, dataset: Dataset) -> None:
     """Compare what needs no model loaded, so that a slip of the finger is answered at once."""
     mine = known.config
-    asked = DatasetConfig(
+    requested = DatasetConfig(
         model=replace(mine.model, name=request.model),
         sample=str(request.rule),
         precision=request.precision or mine.precision,
         dtype=request.dtype or mine.dtype,
     )
-    dataset.check(asked)
+    dataset.check(requested)
 
 
 def _precision(request: ExtractRequest, known: DatasetInfo | None, hardware: Hardware) -> Precision:

@@ -88,9 +88,9 @@ class Embedder:
         backbone = copy.deepcopy(model.backbone) if is_changed else model.backbone
         backbone = backbone.eval().to(device=self.device, dtype=dtype)
         backbone = backbone.to(memory_format=torch.channels_last)
-        whole = PicturesToFeatures(backbone, preprocessing=model.info.preprocessing, dtype=dtype).to(self.device)
+        module = PicturesToFeatures(backbone, preprocessing=model.info.preprocessing, dtype=dtype).to(self.device)
         self.is_compiled: bool = compile
-        self._forward = torch.compile(whole, dynamic=False) if compile else whole
+        self._forward = torch.compile(module, dynamic=False) if compile else module
         self._head = None if model.head is None else copy.deepcopy(model.head).eval().to(self.device, torch.float32)
         self.num_classes: int = 0 if self._head is None else self._outputs_of(self._head)
         """Columns of ``probabilities``, whether or not ``classes`` names them; 0: there is no such layer."""
