@@ -32,7 +32,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
     """Process what of the input is not settled yet.
 
     Raises:
-        UsageError: the words or the dataset do not fit; nothing was touched.
+        UsageError: the request or the dataset does not fit; nothing was touched.
         RunError: the run failed and can be resumed.
     """
     clockwork = Clockwork()
@@ -155,7 +155,7 @@ def _hardware(cluster: "Starting", options: RunOptions, display: Display) -> Har
 
 
 def _refuse_early(known: DatasetInfo, request: ExtractRequest, dataset: Dataset) -> None:
-    """Compare what needs no model loaded, so that a slip of the finger is answered at once."""
+    """Compare the settings that are known before the model is loaded, so that a mistake is told at once."""
     mine = known.config
     requested = DatasetConfig(
         model=replace(mine.model, name=request.model),
@@ -182,7 +182,7 @@ def _info(request: ExtractRequest, model: ModelInfo, known: DatasetInfo | None, 
 
 @contextlib.contextmanager
 def _writing(dataset: Dataset, info: DatasetInfo, *, shard: Shard) -> Iterator[str]:
-    """The lease of a shard of a dataset that exists, or now does."""
+    """Hold the lease of a shard of the dataset, which is made where there is none yet."""
     with leased(dataset, shard=shard) as token:
         dataset.create(info)
         yield token

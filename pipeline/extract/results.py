@@ -1,4 +1,4 @@
-"""What a run comes to, and when it got there."""
+"""The results of the commands, and the moments of a run that are worth telling."""
 
 import time
 from dataclasses import dataclass
