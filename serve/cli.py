@@ -1,7 +1,5 @@
 """``vidlake serve``: words in, a server until Ctrl-C."""
 
-import re
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,7 +8,8 @@ from pydantic import ValidationError
 
 from pipeline.cluster.terminal import own_terminal
 from pipeline.errors import UsageError
-from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.dataset import Dataset
+from pipeline.lake.trust import trusted
 from pipeline.records.model_info import Precision
 from pipeline.records.resources import parse_size
 from serve.settings import Access, Limits, ModelSettings, Settings
@@ -145,32 +144,15 @@ def _model(arguments: _Arguments) -> ModelSettings:
     if arguments.precision:
         raise UsageError("--from takes the precision from the dataset: leave out --precision")
     info = Dataset.at(arguments.source).existing()
-    _require_repeated(info, arguments)
+    info = trusted(info, uri=arguments.source, model=arguments.model, weights=arguments.weights)
     return ModelSettings(
         name=info.config.model.name,
-        weights=arguments.weights or info.weights,
+        weights=info.weights,
         precision=info.config.precision,
         weights_digest=info.config.model.weights_digest,
         compile=arguments.is_compiled,
         batch_size=arguments.batch_size,
     )
-
-
-def _require_repeated(info: DatasetInfo, arguments: _Arguments) -> None:
-    """Whoever made the dataset does not choose what code runs here, and what is fetched: the command line does."""
-    name, weights = info.config.model.name, info.weights
-    if arguments.model not in (None, name):
-        raise UsageError(
-            f"--from {arguments.source}: its model is {name!r}, and not {arguments.model!r} as --model says"
-        )
-    missing = []
-    if ":" in name and arguments.model is None:
-        missing.append(f"--model {shlex.quote(name)}")
-    if arguments.weights is None and weights != "default" and not re.fullmatch(r"random:\d+", weights, re.ASCII):
-        missing.append(f"--weights {shlex.quote(weights)}")
-    if missing:
-        words = ascii(" ".join(missing))[1:-1]
-        raise UsageError(f"--from {arguments.source}: its model is not vidlake's own; if you trust it, add {words}")
 
 
 def _greeting(listening: "Listening") -> str:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.lake import earlier_versions
 from pipeline.lake.files import ForeignFile
+from pipeline.lake.ids import ID_BYTES
 from pipeline.records.documents import Document, document_of
 from pipeline.records.rows import table_of
 from pipeline.records.schemas import SETTLED
@@ -39,9 +41,12 @@ class Footer:
         """
         document = _parsed(self.settled_json, uri=self.uri)
         try:
-            return table_of(earlier_versions.settled_entries(document), SETTLED)
-        except (pa.ArrowException, TypeError, AttributeError, ValueError, KeyError):
+            settled = table_of(earlier_versions.settled_entries(document), SETTLED)
+        except (pa.ArrowException, TypeError, AttributeError, ValueError, KeyError, OverflowError):
             raise _foreign(self.uri, "its list of segments is damaged") from None
+        if len(settled) and not _is_sound(settled):
+            raise _foreign(self.uri, "its list of segments is damaged")
+        return settled
 
 
 def file_of(rows: pa.Table, entries: Sequence[Settled]) -> pa.Buffer:
@@ -138,8 +143,17 @@ def _value(metadata: pq.FileMetaData, key: bytes, *, uri: str) -> bytes:
 def _parsed(document: bytes, *, uri: str) -> object:
     try:
         return json.loads(document)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _foreign(uri, "it is damaged") from None
+
+
+def _is_sound(settled: pa.Table) -> bool:
+    """Whether every entry says of which video and how many rows: what is made of it relies on that."""
+    numbers = [settled[name] for name in ("attempts", "num_samples", "num_corrupt")]
+    if settled["video_id"].null_count or any(column.null_count for column in numbers):
+        return False
+    least = min(pc.min(column).as_py() for column in (*numbers, settled["segment"].fill_null(0)))
+    return bool(least >= 0 and pc.max(pc.binary_length(settled["video_id"])).as_py() <= ID_BYTES)
 
 
 def _is_vector(kind: pa.DataType) -> bool:

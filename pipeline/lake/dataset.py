@@ -83,7 +83,7 @@ class Dataset:
     def info(self) -> DatasetInfo | None:
         """Its configuration, from a features file where its own was lost; ``None``: there is no dataset yet.
 
-        What it says is data that somebody else may have written: see ``config.trusted``.
+        What it says is data that somebody else may have written: see ``trust.trusted``.
 
         Raises:
             UsageError: the configuration cannot be read, or there is no such bucket, or not with these credentials.
@@ -95,7 +95,7 @@ class Dataset:
             return DatasetInfo.from_json(document) if name else None
         except StoreRefused as error:
             raise UsageError(str(error)) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             what = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UsageError(f"{self.files.uri(name)} is damaged ({what}): restore it or give another --out") from None
 

@@ -85,5 +85,5 @@ def declared(files: DatasetFiles) -> list[Declaration]:
 def _read(files: DatasetFiles, name: str) -> Declaration:
     try:
         return Declaration.from_json(document_of(json.loads(files.store.read(name)), name="the declaration"))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ForeignFile(f"{files.uri(name)} is damaged ({error}): restore it, or remove it with its table") from None

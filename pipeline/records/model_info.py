@@ -15,6 +15,13 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 _INTERPOLATIONS: dict[str, Interpolation] = {name: name for name in get_args(Interpolation)}
 
 
+MAX_SAMPLE_BYTES = 1 << 26
+"""No model takes larger pictures: what a dataset says of its model must not be able to exhaust memory."""
+
+MAX_DIM = 1 << 20
+"""No model gives longer features."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
     """From an upright RGB picture to the model's input, as the weights prescribe it.
@@ -34,6 +41,8 @@ class Preprocessing:
         sizes = [*self.crop_px, *(self.resize_px if isinstance(self.resize_px, tuple) else (self.resize_px,))]
         if min(sizes) < 1:
             raise ValueError(f"sizes must be at least one pixel: resize {self.resize_px}, crop {self.crop_px}")
+        if self.sample_bytes > MAX_SAMPLE_BYTES:
+            raise ValueError(f"a model input of {self.crop_px} pixels is more than {MAX_SAMPLE_BYTES} bytes")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive: {self.std}")
 
@@ -82,6 +91,10 @@ class ModelInfo:
     weights_digest: str
     """``sha256:`` over the names, shapes and bytes of the state dict."""
     preprocessing: Preprocessing
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.dim <= MAX_DIM:
+            raise ValueError(f"a feature has 1 to {MAX_DIM} values, not {self.dim}")
 
     def to_json(self) -> Document:
         """A JSON document that ``from_json`` reads back."""

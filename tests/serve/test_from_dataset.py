@@ -12,7 +12,7 @@ from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import CONFIG, DatasetInfo
 from pipeline.models.zoo.video_cnn import PREPROCESSING
 from pipeline.records.model_info import ModelInfo
-from pipeline.records.tables import FEATURES, features_table, metadata_of
+from pipeline.records.tables import FEATURES
 
 ADDRESS = "https://evil.example/weights.pt"
 
@@ -31,11 +31,11 @@ def describe(folder: Path, *, model: str = "video_cnn", weights: str = "random:3
     """Write a dataset that says so of itself."""
     made_by = ModelInfo(name=model, dim=512, weights_digest="0" * 64, preprocessing=PREPROCESSING)
     config = DatasetConfig(model=made_by, sample="fps:1", precision="fp32", dtype="float32")
-    document = DatasetInfo(config=config, weights=weights).to_json()
+    info = DatasetInfo(config=config, weights=weights)
     if (folder / "by its configuration").exists():
-        (folder / "lake" / CONFIG).write_text(json.dumps(document))
-    schema = features_table(made_by.dim, dtype="float32", metadata=metadata_of(document)).schema
-    (folder / "lake" / FEATURES / "part.parquet").write_bytes(file_of(schema.empty_table(), []).to_pybytes())
+        (folder / "lake" / CONFIG).write_text(json.dumps(info.to_json()))
+    footer = file_of(info.features.schema.empty_table(), [])
+    (folder / "lake" / FEATURES / "part.parquet").write_bytes(footer.to_pybytes())
 
 
 def refusal(folder: Path, *words: str) -> str:
