@@ -19,6 +19,7 @@ from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import RESERVED_COLUMNS
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo, leased
+from pipeline.lake.trust import trusted
 from pipeline.records.model_info import ModelInfo, Precision
 from pipeline.records.resources import Hardware
 from pipeline.records.shards import Shard
@@ -53,11 +54,21 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
             return run.finish()
 
 
-def run_retry(uri: str, options: RunOptions, display: Display) -> Outcome:
-    """Run again what was quarantined without rows; raises as ``run_extract`` does."""
+def run_retry(
+    uri: str, options: RunOptions, display: Display, *, model: str | None = None, weights: str | None = None
+) -> Outcome:
+    """Run again what was quarantined without rows; raises as ``run_extract`` does.
+
+    Args:
+        uri: of the dataset.
+        options: of the run.
+        display: where it tells how it goes.
+        model: the command line's ``--model``: a dataset's metadata must not choose by itself what code is run.
+        weights: the command line's ``--weights``, as for ``model``.
+    """
     clockwork = Clockwork()
     dataset = Dataset.at(uri)
-    info = dataset.existing()
+    info = trusted(dataset.existing(), uri=uri, model=model, weights=weights)
     with _opened(dataset, options, display, clockwork) as opened, opened.run(info) as run:
         run.retry()
         return run.finish()
