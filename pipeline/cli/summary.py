@@ -51,7 +51,7 @@ def describe_forecast(found: Forecast) -> str:
         [
             f"{found.num_videos} videos, {found.num_unusable} of them unusable; {found.num_done} segments are done",
             f"to do: {found.num_segments} segments, {found.hours:.2f} h of video, about {found.num_samples} samples",
-            f"decoding {_duration(found.decode_s)} on one core, model {_duration(found.model_s)} on this machine, "
+            f"decoding {_duration(found.decode_s)} on one core, model {_duration(found.model_s)} on one actor, "
             f"output about {_size(found.num_bytes)}",
         ]
     )

@@ -40,7 +40,7 @@ def measure(request: ExtractRequest, display: Display, *, seconds: float) -> Mea
     """Decode the first videos of the input for about ``seconds``, and time the model.
 
     Raises:
-        UsageError: the words do not fit, or none of the videos gives a sample.
+        UsageError: the request does not fit, or none of the videos gives a sample.
         StorageError: a store failed.
     """
     gpus = gpu_names()
@@ -74,7 +74,7 @@ def measure(request: ExtractRequest, display: Display, *, seconds: float) -> Mea
 
 
 def _decode_rate(inputs: Inputs, request: ExtractRequest, model: ModelInfo, *, seconds: float) -> DecodeRate:
-    """On one core: whole segments of one video after another, until the time is up or the videos are."""
+    """Decode whole segments on one core, one video after another, until the time is up or no video is left."""
     num_videos = num_unusable = num_samples = 0
     video_s = cpu_s = 0.0
     end = time.monotonic() + seconds
@@ -86,7 +86,7 @@ def _decode_rate(inputs: Inputs, request: ExtractRequest, model: ModelInfo, *, s
                 for samples in _decoded(source, sandbox, request, model):
                     num_samples += len(samples.marks)
                     video_s += samples.segment.end_s - samples.segment.start_s
-                    ended_s = _cpu_s(sandbox)  # whoever stops listening has the decoder killed, and its time forgotten
+                    ended_s = _cpu_s(sandbox)  # stopping early kills the decoder, whose time is then lost
                     if time.monotonic() > end:
                         break
             except InputError:
@@ -114,7 +114,7 @@ def _decoded(source: Source, sandbox: Sandbox, request: ExtractRequest, model: M
 
 
 def _cpu_s(sandbox: Sandbox) -> float:
-    """CPU seconds of this process and of its decoder, which is here as long as nothing crashes it."""
+    """CPU seconds of this process and of its decoder, which lives as long as nothing crashes it."""
     own = time.process_time()
     if sandbox.pid is None:
         return own

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import pyarrow as pa
 import ray
@@ -80,6 +80,7 @@ class _ModelActors(TypedDict):
     compute: ActorPoolStrategy
     num_cpus: float
     num_gpus: float | None
+    runtime_env: NotRequired[dict[str, dict[str, str]]]
 
 
 def _task_a_block(sizes: Sizes, blocks: Sequence[pa.Table]) -> _TaskABlock:
@@ -93,7 +94,7 @@ def _task_a_block(sizes: Sizes, blocks: Sequence[pa.Table]) -> _TaskABlock:
     }
 
 
-def _model_actors(sizes: Sizes) -> Any:
+def _model_actors(sizes: Sizes) -> _ModelActors:
     """How Ray Data runs the actors that hold a model: so many segments a call, and each with its share of a GPU."""
     actors: _ModelActors = {
         "batch_size": sizes.segments_per_call,
@@ -103,7 +104,9 @@ def _model_actors(sizes: Sizes) -> Any:
         "num_gpus": sizes.actor_gpus or None,
     }
     memory = _memory_of_actors(sizes)
-    return {**actors, "runtime_env": memory} if memory else actors
+    if memory is not None:
+        actors["runtime_env"] = memory
+    return actors
 
 
 def _memory_of_actors(sizes: Sizes) -> dict[str, dict[str, str]] | None:

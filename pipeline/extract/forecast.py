@@ -79,7 +79,8 @@ def forecast_run(
         absent = pc.is_valid(videos["reason"])
         adding.num_unusable += pc.sum(absent).as_py() or 0
         present = videos.filter(pc.invert(absent)).drop_columns(["reason", "detail"])
-        for part in dataflow.probe(plan_blocks(present, hardware), planning=planning, schema=listing.plan_schema):
+        blocks = plan_blocks(present, hardware)
+        for part in dataflow.probe(blocks, planning=planning, schema=listing.plan_schema) if blocks else ():
             adding.add_plan(part)
             adding.add_work(pc.list_flatten(part["segments"]))
     if dataset is not None and planned is not None:

@@ -33,7 +33,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
     """Process what of the input is not settled yet.
 
     Raises:
-        UsageError: the words or the dataset do not fit; nothing was touched.
+        UsageError: the request or the dataset does not fit; nothing was touched.
         RunError: the run failed and can be resumed.
     """
     clockwork = Clockwork()
@@ -59,7 +59,12 @@ def run_retry(
 ) -> Outcome:
     """Run again what was quarantined without rows; raises as ``run_extract`` and ``trusted`` do.
 
-    ``model`` and ``weights`` are what the command line says of the dataset's own: see ``trusted``.
+    Args:
+        uri: of the dataset.
+        options: of the run.
+        display: where it says how it goes.
+        model: the command line's ``--model``: metadata must not choose by itself what code is run.
+        weights: the command line's ``--weights``, as for ``model``.
     """
     clockwork = Clockwork()
     dataset = Dataset.at(uri)
@@ -161,15 +166,15 @@ def _hardware(cluster: "Starting", options: RunOptions, display: Display) -> Har
 
 
 def _refuse_early(known: DatasetInfo, request: ExtractRequest, dataset: Dataset) -> None:
-    """Compare what needs no model loaded, so that a slip of the finger is answered at once."""
+    """Compare the settings that are known before the model is loaded, so that a mistake is told at once."""
     mine = known.config
-    asked = DatasetConfig(
+    requested = DatasetConfig(
         model=replace(mine.model, name=request.model),
         sample=str(request.rule),
         precision=request.precision or mine.precision,
         dtype=request.dtype or mine.dtype,
     )
-    dataset.check(asked)
+    dataset.check(requested)
 
 
 def _precision(request: ExtractRequest, known: DatasetInfo | None, hardware: Hardware) -> Precision:
@@ -188,7 +193,7 @@ def _info(request: ExtractRequest, model: ModelInfo, known: DatasetInfo | None, 
 
 @contextlib.contextmanager
 def _writing(dataset: Dataset, info: DatasetInfo, *, shard: Shard) -> Iterator[str]:
-    """The lease of a shard of a dataset that exists, or now does."""
+    """Hold the lease of a shard of the dataset, which is made where there is none yet."""
     with leased(dataset, shard=shard) as token:
         dataset.create(info)
         yield token

@@ -24,11 +24,11 @@ class Chosen:
 
     def __init__(self) -> None:
         self.ids = Ids()
-        self.num_videos = 0  # counted beside: asking ``ids`` for its length sorts it anew
+        self.num_videos = 0  # counted here, for asking ``ids`` for its length sorts it
         self.locators: dict[str, str] = {}
 
     def add(self, video: ListedVideo) -> None:
-        """Put in one video."""
+        """Add a video."""
         self.num_videos += video.video_id not in self.ids
         self.ids.add(video.video_id)
         if video.locator != video.uri:
@@ -73,6 +73,6 @@ class Listing:
 
 
 def listed_schema(schema: pa.Schema) -> pa.Schema:
-    """The columns of listed videos whose plan will be of ``schema``; with ``reason``, where one is not even there."""
+    """The columns of listed videos whose plan will be of ``schema``; ``reason`` says why one is not even there."""
     further = [field for field in schema if field.name not in PLAN.names]
     return pa.schema([*SOURCES, PLAN.field("reason"), PLAN.field("detail"), *further])

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.errors import RunError
+from pipeline.errors import UsageError
 from pipeline.extract.context import Planning, RunContext, Target
 from pipeline.extract.sizes import Sizes
 from pipeline.extract.tally import Counts, Worked, private_bytes
@@ -120,7 +120,10 @@ class _EmbeddingModel:
         config = target.info.config
         model = load_model(config.model.name, weights=target.info.weights)
         if model.info != config.model:
-            raise RunError(f"the weights of {config.model.name} changed while the run started: run it again")
+            raise UsageError(
+                f"the weights of {config.model.name} at {target.info.weights} are not those that the dataset was made "
+                "with: give --weights where those are"
+            )
         self._place = context.place_of(target)
         self._embedder = Embedder(
             model,

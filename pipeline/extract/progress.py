@@ -16,14 +16,14 @@ _LINE_EVERY_S = 10.0
 
 
 class Display:
-    """Tells of a run. ``is_quiet``: says nothing."""
+    """Prints how a run goes; where ``is_quiet``, nothing."""
 
     def __init__(self, *, is_quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._is_quiet = is_quiet
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print a line."""
         if not self._is_quiet:
             self._console.print(text, markup=False)
 
@@ -74,7 +74,7 @@ class _View:
         elapsed_s = time.monotonic() - self._began
         decoded = now.decode.counts - self._before.decode.counts
         embedded = now.embed.counts - self._before.embed.counts
-        # A segment is done when the model is; its decoding is what there is to see before.
+        # A segment is done when the model is done with it, and half done when it is decoded.
         share = min(1.0, (decoded.num_segments + embedded.num_segments) / (2 * self._work.num_segments))
         left_s = elapsed_s * (1 - share) / share if share else None
         stage = bottleneck(now, elapsed_s=elapsed_s, num_actors=self._num_actors)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self
 
+from pipeline.cluster.start import cause_of
 from pipeline.errors import RunError
 from pipeline.extract.context import RunContext
 from pipeline.extract.results import Clockwork
@@ -15,7 +16,10 @@ from pipeline.extract.tally import StageReports
 
 RUNS = "_vidlake/runs"
 _EVERY_S = 5.0
-_JOINED_WITHIN_S = 5.0
+_COUNTED_WITHIN_S = 5.0
+# A cluster that is at the end of its work may be busy, but it is there.
+_COUNTED_AT_THE_END_WITHIN_S = 60.0
+_LEFT_AFTER_S = 15.0
 
 State = Literal["running", "finished", "failed", "interrupted"]
 """A report that says ``running`` and is old is that of a run that was killed."""
@@ -40,29 +44,36 @@ class Report:
 
 
 class Reporting:
-    """Keeps the report of a run that goes on while the context is open."""
+    """Keeps the report of a run that goes on while the context is open.
+
+    One thread writes it, so that what is written last is what lies there in the end.
+    """
 
     def __init__(self, context: RunContext, clockwork: Clockwork) -> None:
         self._context = context
         self._clockwork = clockwork
         self._began = datetime.fromtimestamp(clockwork.began, UTC)
         self._name = f"{RUNS}/{self._began:%Y%m%dT%H%M%S}-{context.targets[0].token[-8:]}.json"
+        self._state: State = "running"
+        self._error: str | None = None
         self._stages: StageReports = {}
+        self._failure: RunError | None = None
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._write_regularly, name="report", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="report", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._stop()
-        if error is not None:
-            with suppress(RunError):  # what ended the run comes first
-                self._count()
-            with suppress(RunError):
-                is_failure = isinstance(error, Exception)
-                self._write("failed" if is_failure else "interrupted", error=str(error) or type(error).__name__)
+        if not self._is_over.is_set():
+            if isinstance(error, Exception):
+                self._error = str(cause_of(error))
+                self._end("failed")
+            else:
+                self._error = type(error).__name__
+                self._end("interrupted")
+            self._thread.join(timeout=_LEFT_AFTER_S)  # what ended the run is told first, whatever the store is doing
 
     def finish(self) -> StageReports:
         """Write that the run has done all that it was to do; returns what that was.
@@ -70,31 +81,44 @@ class Reporting:
         Raises:
             RunError: the store or the cluster failed.
         """
-        self._stop()
-        self._count()
         self._clockwork.mark("end")
-        self._write("finished")
+        self._end("finished")
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
         return self._stages
 
-    def _write_regularly(self) -> None:
-        while True:
-            with suppress(RunError):  # the store may be back, and what is wrong for good ends the run elsewhere
-                self._count()
-                self._write("running")
-            if self._is_over.wait(_EVERY_S):
-                return
-
-    def _stop(self) -> None:
+    def _end(self, state: State) -> None:
+        self._state = state
         self._is_over.set()
-        self._thread.join(timeout=_JOINED_WITHIN_S)
 
-    def _count(self) -> None:
-        self._stages = self._context.tally.reports()
+    def _keep(self) -> None:
+        pause_s = 0.0
+        while not self._is_over.wait(pause_s):
+            with suppress(RunError):  # the store may be back, and what is wrong for good ends the run elsewhere
+                self._count(within_s=_COUNTED_WITHIN_S)
+                self._write()
+            pause_s = _EVERY_S
+        try:
+            self._count_at_the_end()
+            self._write()
+        except RunError as error:
+            self._failure = error
 
-    def _write(self, state: State, *, error: str | None = None) -> None:
+    def _count_at_the_end(self) -> None:
+        if self._state == "finished":
+            self._count(within_s=_COUNTED_AT_THE_END_WITHIN_S)
+        else:
+            with suppress(RunError):  # the cluster may be what failed: then what was counted last is told
+                self._count(within_s=_COUNTED_WITHIN_S)
+
+    def _count(self, *, within_s: float) -> None:
+        self._stages = self._context.tally.reports(within_s=within_s)
+
+    def _write(self) -> None:
         report = Report(
-            state=state,
-            error=error,
+            state=self._state,
+            error=self._error,
             began=self._began,
             written=datetime.now(UTC),
             marks_s=dict(self._clockwork.marks),

@@ -30,7 +30,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractRequest:
-    """One ``vidlake extract``, its words understood."""
+    """One ``vidlake extract``, as it was parsed."""
 
     inputs: tuple[str, ...]
     out: str

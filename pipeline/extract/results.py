@@ -1,4 +1,4 @@
-"""What a run comes to, and when it got there."""
+"""The results of the commands, and the moments of a run that are worth telling."""
 
 import time
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Forecast:
     decode_s: float
     """On one core."""
     model_s: float
-    """On one model actor of this machine."""
+    """On one model actor, with its share of a machine of the cluster."""
     num_bytes: int
 
 

@@ -31,7 +31,8 @@ class Run:
 
     def __init__(self, context: RunContext, *, display: Display, clockwork: Clockwork, reporting: Reporting) -> None:
         self._context = context
-        [self._target] = context.targets  # the stages take several; going by what each of them lacks is to come
+        # The stages write to several datasets; a run that asks each of them what it lacks is still to be written.
+        [self._target] = context.targets
         self._display = display
         self._clockwork = clockwork
         self._reporting = reporting
@@ -111,13 +112,13 @@ class Run:
 
 
 def plan_blocks(videos: pa.Table, hardware: Hardware) -> list[pa.Table]:
-    """Videos to probe, a task each: not too many, and enough for all CPUs."""
+    """Videos to probe, a block for each task: few for the driver's sake, but enough for all CPUs."""
     size = max(1, min(_PLAN_VIDEOS_PER_TASK, len(videos) // (2 * hardware.num_cpus)))
     return [videos.slice(at, size) for at in range(0, len(videos), size)]
 
 
 def work_of(segments: pa.ChunkedArray) -> Work:
-    """What these segments of a plan come to."""
+    """How much work these segments of a plan are."""
     return Work(
         num_segments=len(segments),
         num_samples=int(_sum(segments, "num_samples")),

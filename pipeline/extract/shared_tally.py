@@ -9,9 +9,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.errors import RunError
 from pipeline.extract.tally import LocalTally, Progress, StageReports, Worked
 
-# A busy cluster may take its time, but one that is gone never answers.
-_ANSWERS_WITHIN_S = 60.0
-
 
 class SharedTally:
     """A tally in an actor of its own, which takes no resources; copies of this all add to the same one."""
@@ -31,14 +28,14 @@ class SharedTally:
         progress: Progress = ray.get(self._actor.progress.remote())
         return progress
 
-    def reports(self) -> StageReports:
+    def reports(self, *, within_s: float) -> StageReports:
         """The totals so far, and of each worker.
 
         Raises:
-            RunError: the cluster does not answer.
+            RunError: the cluster does not answer in this time.
         """
         try:
-            reports: StageReports = ray.get(self._actor.reports.remote(), timeout=_ANSWERS_WITHIN_S)
+            reports: StageReports = ray.get(self._actor.reports.remote(), timeout=within_s)
         except RayError as error:
             raise RunError(f"the cluster does not say what was done: {type(error).__name__}") from None
         return reports

@@ -72,7 +72,7 @@ class FeatureSink:
     def commit(self, outputs: pa.Table) -> int:
         """Publish the model's column of finished segments in one file; returns bytes written.
 
-        A commit that is repeated, for another dataset's had failed, finds itself done.
+        Where the commit of another dataset fails, Ray repeats all: a file that is there already is left as it is.
         """
         embedded = embedded_rows(outputs, place=self._place)
         return self._target.dataset.publish_features(embedded, self._target.info, token=self._target.token)

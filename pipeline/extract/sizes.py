@@ -8,8 +8,8 @@ from pipeline.records.resources import Hardware
 
 _CPU_BATCH = 32
 _GPU_BATCH = 256
-# A model actor on a CPU-only node asks Ray for this much, so that decoding can be scheduled beside it; what it really
-# uses is the operating system's affair. It must differ from what decoding asks for, or Ray fuses both into one task.
+# A model actor on a CPU-only node asks Ray for this much, so that decoding can be scheduled beside it; how much it
+# uses is up to the operating system. It must differ from what decoding asks for, or Ray fuses both into one task.
 _CPU_ACTOR_CPUS = 0.45
 _COMMIT_CPUS = 0.01
 # Decode tasks ask for this share of the CPUs in all, and their number is capped beside. Ray Data keeps so much back
@@ -26,8 +26,8 @@ _MOST_ROWS_PER_FILE = 16_384
 _MOST_SEGMENTS_PER_FILE = 4_096
 _MOST_SEGMENTS_PER_CALL = 4_096
 _CALLS_PER_ACTOR = 8
-# Each call, like each decode task, costs the driver milliseconds: of a large archive it makes fewer, of more segments,
-# of which an actor or a worker still has so many that the first and the last do not matter.
+# Each call of the model and each decode task cost the driver milliseconds. A large archive therefore has fewer of them,
+# of more segments each, but still so many for an actor or a worker that the first and the last do not matter.
 _SAMPLES_PER_LARGE_CALL = 2_048
 _LARGE_TASK_S = 180.0
 _LARGE_PER_WORKER = 64
@@ -109,14 +109,17 @@ def choose_sizes(hardware: Hardware, work: Work, options: RunOptions) -> Sizes:
 
 
 def _task_s(worker_s: float) -> float:
-    """Of what a worker has to decode, in CPU seconds: long enough to start, short enough to even out the end."""
+    """The decoding time of a task, where a worker has ``worker_s`` CPU seconds of it in all.
+
+    Long enough that starting it does not matter, short enough that all workers end at about the same time.
+    """
     usual = min(worker_s / _TASKS_PER_WORKER, _TASK_S)
     large = min(worker_s / _LARGE_PER_WORKER, _LARGE_TASK_S)
     return max(_LEAST_TASK_S, usual, large)
 
 
 def _segments_per_call(work: Work, *, batch_size: int, num_actors: int) -> int:
-    """Enough samples that the padding of the last batch is small change, but not all of a small job at its end."""
+    """Enough samples that padding the last batch costs little, but not all of a small job in its last call."""
     per_segment = _samples_per_segment(work)
     enough = round(4 * batch_size / per_segment)
     share = work.num_segments // (_CALLS_PER_ACTOR * num_actors)
@@ -127,9 +130,9 @@ def _segments_per_call(work: Work, *, batch_size: int, num_actors: int) -> int:
 
 
 def _segments_per_file(work: Work, *, rows: int | None, decode_workers: int) -> int:
-    """A file every so often, so that little is lost when a run is killed, but none larger than readers like.
+    """Few enough that a killed run loses little and a small job's first rows come early.
 
-    Nor do the first rows of a small job wait for its last.
+    In a large job so many that a file has some thousands of rows, as readers like it.
     """
     per_segment = _samples_per_segment(work)
     if rows is not None:

@@ -108,8 +108,12 @@ class Tally(Protocol):
     def progress(self) -> Progress:
         """The totals so far."""
 
-    def reports(self) -> StageReports:
-        """The totals so far, and of each worker."""
+    def reports(self, *, within_s: float) -> StageReports:
+        """The totals so far, and of each worker.
+
+        Raises:
+            RunError: the tally does not answer in this time.
+        """
 
 
 @dataclass(slots=True)
@@ -152,8 +156,8 @@ class LocalTally:
         }
         return Progress(**stages)
 
-    def reports(self) -> StageReports:
-        """The totals so far, and of each worker."""
+    def reports(self, *, within_s: float = 0.0) -> StageReports:
+        """The totals so far, and of each worker, at once."""
         return {
             stage: StageReport(
                 counts=counts, workers={name: worker.report() for name, worker in self._workers[stage].items()}

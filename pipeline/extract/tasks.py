@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 
 def group_tables(parts: Iterable[pa.Table], *, task_s: float) -> list[pa.Table]:
@@ -39,7 +39,8 @@ def _passes(part: pa.Table) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def _column(part: pa.Table, name: str) -> Any:
+def _column(part: pa.Table, name: str) -> NDArray[np.float64]:
     # What has no key is NaN, which is never equal to itself.
     column = pc.struct_field(part["segment"], name)
-    return pc.fill_null(column, -(2**62) if name == "key_pts" else 0.0).to_numpy()
+    values: NDArray[np.float64] = pc.fill_null(column, -(2**62) if name == "key_pts" else 0.0).to_numpy()
+    return values

@@ -41,9 +41,9 @@ class PicturesToFeatures(nn.Module):
 class Embedder:
     """A model on its device, fed in batches of fixed shapes.
 
-    Building one sets what torch keeps for the whole process: TF32 off, cuDNN's search for the fastest kernels (only
-    for reduced precision: it picks anew in every process, and in ``fp32`` those kernels differ by more than we
-    promise), and ``num_threads``.
+    Building one sets what torch keeps for the whole process: TF32 off, and ``num_threads``. cuDNN's search for the
+    fastest kernels is set with each call, for one process may hold models of several precisions: it picks anew in every
+    process, and in ``fp32`` those kernels differ by more than we promise, so it is for reduced precision alone.
     """
 
     def __init__(
@@ -81,16 +81,16 @@ class Embedder:
         self.num_threads: int = torch.get_num_threads()
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = precision != "fp32"
+        self._is_searching_kernels = precision != "fp32"
 
         dtype = DTYPES[precision]
         is_changed = dtype != torch.float32 or self.device.type != "cpu"
         backbone = copy.deepcopy(model.backbone) if is_changed else model.backbone
         backbone = backbone.eval().to(device=self.device, dtype=dtype)
         backbone = backbone.to(memory_format=torch.channels_last)
-        whole = PicturesToFeatures(backbone, preprocessing=model.info.preprocessing, dtype=dtype).to(self.device)
+        module = PicturesToFeatures(backbone, preprocessing=model.info.preprocessing, dtype=dtype).to(self.device)
         self.is_compiled: bool = compile
-        self._forward = torch.compile(whole, dynamic=False) if compile else whole
+        self._forward = torch.compile(module, dynamic=False) if compile else module
         self._head = None if model.head is None else copy.deepcopy(model.head).eval().to(self.device, torch.float32)
         self.num_classes: int = 0 if self._head is None else self._outputs_of(self._head)
         """Columns of ``probabilities``, whether or not ``classes`` names them; 0: there is no such layer."""
@@ -154,6 +154,7 @@ class Embedder:
                 raise ValueError(f"pictures must be uint8[n, {self._picture_shape}], not {array.dtype}{array.shape}")
         num_pictures = sum(len(array) for array in pictures)
         with self._lock, torch.inference_mode():
+            torch.backends.cudnn.benchmark = self._is_searching_kernels
             results = self._feeder.results(num_pictures, self.info.dim)
             done = 0
             for part in _batches(pictures, lengths=batch_lengths(num_pictures, shapes=self.batch_shapes)):

@@ -28,21 +28,21 @@ class LoadedModel:
     """What the head's outputs mean, in their order; empty where the weights do not say."""
 
 
-def classification_layer(whole: nn.Module, *, num_classes: int | None = None) -> str | None:
+def classification_layer(network: nn.Module, *, num_classes: int | None = None) -> str | None:
     """Name the last linear layer, with ``num_classes`` outputs where given; auxiliary heads come before it."""
-    found: str | None = None
-    for name, part in whole.named_modules():
+    last: str | None = None
+    for name, part in network.named_modules():
         if isinstance(part, nn.Linear) and num_classes in (None, part.out_features):
-            found = name
-    return found
+            last = name
+    return last
 
 
-def cut_off(whole: nn.Module, *, name: str) -> nn.Linear:
+def cut_off(network: nn.Module, *, name: str) -> nn.Linear:
     """Take the linear layer ``name`` out of the network, which from then on yields that layer's input."""
-    layer = whole.get_submodule(name)
+    layer = network.get_submodule(name)
     if not isinstance(layer, nn.Linear):
         raise TypeError(f"{name} is a {type(layer).__name__}, not a linear layer")
-    whole.set_submodule(name, nn.Identity())
+    network.set_submodule(name, nn.Identity())
     return layer
 
 
@@ -83,9 +83,9 @@ def filled(
         outline = construct(NUM_CLASSES, {})
     state = without_prefix(state, names=set(outline.state_dict()))
     last = state.get(f"{head_of(outline)}.weight")
-    whole = construct(NUM_CLASSES if last is None or last.ndim == 0 else last.shape[0], state)
-    fill(whole, state=state, source=f"--weights {weights.location}")
-    return whole
+    network = construct(NUM_CLASSES if last is None or last.ndim == 0 else last.shape[0], state)
+    fill(network, state=state, source=f"--weights {weights.location}")
+    return network
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def prepare(picture: NDArray[np.uint8], *, preprocessing: Preprocessing) -> NDAr
 def prepare_part(
     part: NDArray[np.uint8], *, whole_px: tuple[int, ...], preprocessing: Preprocessing, into: NDArray[np.uint8]
 ) -> None:
-    """As ``prepare``, of the part that ``framing.cuts`` takes of a picture of ``whole_px``, to ``uint8[H, W, 3]``."""
+    """As ``prepare``, of the part that ``crops.cuts`` takes of a picture of ``whole_px``, to ``uint8[H, W, 3]``."""
     rows, columns = cuts(*whole_px, preprocessing=preprocessing)
     resized = _resized(part, size=(rows.resized_px, columns.resized_px), interpolation=preprocessing.interpolation)
     kept = resized[rows.kept, columns.kept]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 
 class Feeder(Protocol):
@@ -27,28 +28,30 @@ class Feeder(Protocol):
         """Wait until all results are there."""
 
 
-class HostFeeder:
+class HostFeeder(Feeder):
     """For the CPU: the model reads the very buffer that is filled."""
 
     def __init__(self, *, shape: tuple[int, int, int, int]) -> None:
         self._buffer = torch.zeros(shape, dtype=torch.uint8)
 
+    @override
     def rows(self) -> NDArray[np.uint8]:
-        """See ``Feeder``."""
         buffer: NDArray[np.uint8] = self._buffer.numpy()
         return buffer
 
+    @override
     def send(self, num_rows: int) -> Tensor:
-        """See ``Feeder``."""
         return self._buffer[:num_rows]
 
+    @override
     def release(self) -> None:
         """Nothing to do: the model is done when its call returns."""
 
+    @override
     def results(self, num_rows: int, dim: int) -> Tensor:
-        """See ``Feeder``."""
         return torch.empty((num_rows, dim), dtype=torch.float32)
 
+    @override
     def finish(self) -> None:
         """Nothing to wait for."""
 
@@ -65,7 +68,7 @@ class PinnedSlot:
         """After it the device buffer may be overwritten."""
 
 
-class PinnedFeeder:
+class PinnedFeeder(Feeder):
     """For a GPU: while it computes one batch, the next is filled and copied, on a stream of its own.
 
     Events that were never recorded count as done, so the first round waits for nothing.
@@ -79,15 +82,17 @@ class PinnedFeeder:
         # The slots' first zeros were written on the current stream.
         self._copy_stream.wait_stream(torch.cuda.current_stream(device))
 
+    @override
     def rows(self) -> NDArray[np.uint8]:
-        """See ``Feeder``; waits until the copy made from this buffer two batches ago is done."""
+        """Wait until the copy made from this buffer two batches ago is done."""
         slot = self._slots[self._turn]
         slot.copied.synchronize()
         buffer: NDArray[np.uint8] = slot.host.numpy()
         return buffer
 
+    @override
     def send(self, num_rows: int) -> Tensor:
-        """See ``Feeder``; returns at once, and the current stream waits for the copy."""
+        """Return at once; the current stream waits for the copy."""
         slot = self._slots[self._turn]
         self._copy_stream.wait_event(slot.read)
         with torch.cuda.stream(self._copy_stream):
@@ -96,15 +101,16 @@ class PinnedFeeder:
         torch.cuda.current_stream(self._device).wait_event(slot.copied)
         return slot.device[:num_rows]
 
+    @override
     def release(self) -> None:
-        """See ``Feeder``."""
         self._slots[self._turn].read.record(torch.cuda.current_stream(self._device))
         self._turn = 1 - self._turn
 
+    @override
     def results(self, num_rows: int, dim: int) -> Tensor:
-        """See ``Feeder``; page-locked, so that copies into it do not hold up the next batch."""
+        """Page-locked memory, so that copies into it do not hold up the next batch."""
         return torch.empty((num_rows, dim), dtype=torch.float32, pin_memory=True)
 
+    @override
     def finish(self) -> None:
-        """See ``Feeder``."""
         torch.cuda.current_stream(self._device).synchronize()

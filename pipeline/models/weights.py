@@ -162,7 +162,7 @@ def fill(module: nn.Module, *, state: Mapping[str, Tensor], source: str) -> None
             if expected[key].shape != state[key].shape
         ),
     ]
-    problems = [min(found) for found in map(list, misfits) if found]
+    problems = [min(names) for names in map(list, misfits) if names]
     if problems:
         raise UsageError(f"{source}: not weights of this model: {', '.join(problems)}; give the --model they belong to")
     module.load_state_dict(dict(state))

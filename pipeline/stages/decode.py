@@ -1,4 +1,4 @@
-"""The stages behind the plan, free of Ray: segment -> samples -> features. Batch and live use them."""
+"""The stage behind the plan, free of Ray: segments of a video to samples that are ready for the models."""
 
 import contextlib
 from collections.abc import Generator, Iterator, Sequence
@@ -43,7 +43,7 @@ class SampleBuffer:
         self._marks: list[FrameMark] = []
 
     def add(self, picture: Picture, *, uri: str) -> None:
-        """Keep one picture, of which the part has come that holds what the models' inputs are made of, as they want it.
+        """Prepare one picture in each way, and keep that; of the picture, only the part came that is needed for it.
 
         Raises:
             OutOfMemory: there are far more than any plan gives a segment.
@@ -132,7 +132,7 @@ def _decode_on(
             for event in events:
                 if event.segment != segment.index:
                     if isinstance(event, Dropped):
-                        continue  # of a later segment, of which nothing came yet
+                        continue  # of a later segment, which has no pictures here yet
                     raise Crashed(job.uri, f"the decoder went on to segment {event.segment} before it ended this one")
                 if isinstance(event, Picture):
                     buffer.add(event, uri=job.uri)
@@ -144,7 +144,7 @@ def _decode_on(
                     break
             else:
                 raise Crashed(job.uri, "the decoder stopped before the segment did")
-        for _ in events:  # to its very end, or the decoder is taken for a broken one
+        for _ in events:  # read on to the end: a decoder that is left before it is taken for a broken one
             raise Crashed(job.uri, "the decoder went on after the last segment")
 
 

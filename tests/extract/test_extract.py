@@ -163,8 +163,14 @@ def test_storage_error_is_not_a_bad_video(archive: Path, tmp_path: Path, cluster
     done = vidlake("extract", f"{base}/1.mp4", "--out", out, *MODEL, "--address", cluster, status=1)
     assert len(done.stderr.splitlines()) == 1
     assert len(table(out, "quarantine")) == 1
+    assert states(out) == ["failed", "finished"]
     server.shutdown()
     server.server_close()
+
+
+def states(out: Path) -> list[str]:
+    """Of the reports that runs have left."""
+    return sorted(json.loads(path.read_text())["state"] for path in (out / "_vidlake" / "runs").iterdir())
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "the driver alone"])
@@ -177,7 +183,9 @@ def test_killed_run_resumes_without_duplicates(archive: Path, tmp_path: Path, wh
         time.sleep(0.05)
     assert run.poll() is None, "nothing was interrupted"
     kill(run, whole=whole)
+    assert states(out) == ["running"], "what was done until then is told"
     vidlake(*words, "--out", out)
+    assert states(out) == ["finished", "running"]
     assert_same(features(out), features(tmp_path / "calm"))
     with contextlib.suppress(ProcessLookupError):
         os.killpg(run.pid, signal.SIGKILL)

@@ -89,8 +89,11 @@ def test_absent_files_count_as_unusable(tmp_path: Path, archive: Path, cluster: 
     manifest.write_text(f"{archive / '0.mp4'}\n{archive / 'gone.mp4'}\n")
 
     told = planned(manifest, "--address", cluster)
-
     assert (told["num_videos"], told["num_unusable"], told["num_samples"]) == (2, 1, 4)
+
+    manifest.write_text(f"{archive / 'gone.mp4'}\n")
+    told = planned(manifest, "--address", cluster)
+    assert (told["num_videos"], told["num_unusable"], told["num_samples"]) == (1, 1, 0)
 
 
 def test_other_settings_than_the_datasets_are_refused(archive: Path, tmp_path: Path, cluster: str) -> None:

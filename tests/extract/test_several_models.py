@@ -89,7 +89,7 @@ def extract(archive: Path, folder: Path, *models: str) -> Extracted:
         dataflow.run_extract(group_tables(tasks, task_s=1.0), context=context)
     keys = [("video_id", "ascending"), ("pts", "ascending")]
     rows = {model: table(folder / model, "features").sort_by(keys) for model in models}
-    return Extracted(context, context.tally.reports(), rows)
+    return Extracted(context, context.tally.reports(within_s=60), rows)
 
 
 @pytest.mark.slow

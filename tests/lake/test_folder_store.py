@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from other_runs import kill, line, process
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing.folder_store import FolderStore
-from pipeline.lake.publishing.store import MissingFile
+from pipeline.lake.publishing.store import TEMPORARIES, MissingFile
 
 
 def files_below(folder: Path) -> list[str]:
@@ -59,6 +60,55 @@ def test_of_many_publishers_one_wins(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [store.read("lease")] == [str(index).encode() for index in won]
+
+
+WRITES_AND_WAITS = """
+import sys, time
+from pathlib import Path
+from pipeline.lake.publishing import temporaries
+with temporaries.created(Path(sys.argv[1])) as file:
+    file.write(b"half of")
+    file.flush()
+    print("writing", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_dead_writers_left_is_cleared_and_what_living_ones_write_is_not(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    store.replace("videos/a.parquet", b"a", version=None)  # leaves a lock file, which stays
+    folder = tmp_path / TEMPORARIES
+    living_path, dead_path = str(folder / "b.parquet.0"), str(folder / "c.parquet.1")
+    with process(WRITES_AND_WAITS, living_path) as living, process(WRITES_AND_WAITS, dead_path) as dead:
+        assert line(living) == line(dead) == "writing"
+        store.clear_temporaries()
+        assert sorted(os.listdir(folder)) == ["b.parquet.0", "c.parquet.1", "replace.lock"]
+        kill(dead)
+        store.clear_temporaries()
+        assert sorted(os.listdir(folder)) == ["b.parquet.0", "replace.lock"]
+
+
+def test_publishing_goes_on_while_other_runs_clear(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    is_over = threading.Event()
+
+    def clear() -> None:
+        while not is_over.is_set():
+            store.clear_temporaries()
+
+    thread = threading.Thread(target=clear)
+    thread.start()
+    try:
+        assert all(store.publish(f"features/{index}", b"x" * 1000) for index in range(200))
+    finally:
+        is_over.set()
+        thread.join()
+    assert len(store.list("features")) == 200
+
+
+def test_clearing_where_there_is_nothing_is_fine(tmp_path: Path) -> None:
+    FolderStore(str(tmp_path / "none")).clear_temporaries()
+    assert os.listdir(tmp_path) == []
 
 
 def test_published_files_are_as_readable_as_any_other(tmp_path: Path) -> None:

@@ -193,6 +193,22 @@ class RowCounter(nn.Module):
         return x.mean(dim=(2, 3))
 
 
+class SeesSearch(nn.Module):
+    """Tells whether cuDNN searches for kernels while it is called."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_full((len(x), 3), float(torch.backends.cudnn.benchmark))
+
+
+def test_models_of_several_precisions_in_one_process_keep_fp32_exact() -> None:
+    """The search is a setting of the whole process, and the kernels that it finds are not exact enough for fp32."""
+    exact, reduced = (Embedder(as_model(SeesSearch()), precision=each, device="cpu") for each in ("fp32", "bf16"))
+    pictures = np.zeros((1, 8, 8, 3), np.uint8)
+    for _ in range(2):
+        assert exact.embed([pictures]).max() == 0
+        assert reduced.embed([pictures]).min() == 1
+
+
 class Overflowing(nn.Module):
     """Goes past the largest number of fp16, which is 65504."""
 

@@ -53,6 +53,7 @@ def leased(backend: Backend, *, shard: Shard) -> Iterator[str]:
     held = backend.acquire(shard=shard)
     try:
         with held.guard():
+            backend.store.clear_temporaries()
             yield held.token
     finally:
         held.release()

