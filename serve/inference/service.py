@@ -23,14 +23,13 @@ from serve.inference.backlogs import Backlogs
 from serve.inference.batching import Batcher, Features, Pictures
 from serve.inference.labels import Ranking
 from serve.inference.lanes import Lanes
-from serve.inference.stills import decode_still
+from serve.inference.stills import StillDecoders
 from serve.inference.videos import PostedFile, VideoDecoders
 from serve.metrics import Metrics
 from serve.problems import BadInput, NotFound, TooLong
 from serve.settings import ModelSettings, Settings
 
 Result = TypeVar("Result")
-POSTED = "the posted picture"
 _GPU_BATCH, _CPU_BATCH = 32, 8
 
 
@@ -61,6 +60,8 @@ class FeatureService:
         self._threads = ThreadPoolExecutor(
             len(os.sched_getaffinity(0)), thread_name_prefix="still", initializer=use_one_thread
         )
+        self._stills = StillDecoders(settings.limits, preprocessing=self.info.preprocessing)
+        self._threads.submit(self._stills.start)
         self._videos = VideoDecoders(settings.limits, preprocessing=self.info.preprocessing)
         self._batcher = Batcher(
             self._lanes.embed,
@@ -104,7 +105,7 @@ class FeatureService:
         Raises:
             BadInput: it does not decode, or is too large.
         """
-        return await self.picture(partial(decode_still, data, uri=POSTED, max_pixels=self.limits.max_pixels))
+        return await self._embedded(partial(self._stills.prepared, data))
 
     async def picture(self, decode: Callable[[], NDArray[np.uint8]]) -> Features:
         """The feature ``float32[1, D]`` of the RGB picture ``uint8[h, w, 3]`` that a call makes, off the event loop.
@@ -112,13 +113,7 @@ class FeatureService:
         Raises:
             BadInput: the call raised an ``InputError``.
         """
-        try:
-            with self._batcher.coming():
-                picture = await self._in_thread(partial(self._prepared, decode))
-            return await self._batcher.embed(picture)
-        except InputError as error:
-            self._metrics.failed(error.reason)
-            raise BadInput.of(error) from None
+        return await self._embedded(partial(self._prepared, decode))
 
     async def stills(self, encoded: Sequence[bytes]) -> Features:
         """The features ``float32[T, D]`` of several encoded pictures, T at least 1; raises as ``still`` does."""
@@ -176,9 +171,19 @@ class FeatureService:
 
     def close(self) -> None:
         """End the decoder processes, and the threads once they are done."""
+        self._stills.close()
         self._videos.close()
         self._lanes.close()
         self._threads.shutdown(wait=False)
+
+    async def _embedded(self, prepare_picture: Callable[[], Pictures]) -> Features:
+        try:
+            with self._batcher.coming():
+                picture = await self._in_thread(prepare_picture)
+            return await self._batcher.embed(picture)
+        except InputError as error:
+            self._metrics.failed(error.reason)
+            raise BadInput.of(error) from None
 
     def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
         return prepare(decode(), preprocessing=self.info.preprocessing)[None]
