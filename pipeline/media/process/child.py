@@ -12,14 +12,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import cast
-
-import av
 
 from pipeline.media.process.system_calls import confine
 from pipeline.media.process.wire import EXIT_OUT_OF_MEMORY, READY, Channel, HungUp
 
 _MAX_LAST_WORDS_BYTES = 1 << 20
+_NOT_NEEDED = ("av.__main__", "av.datasets")  # a command, and downloads: a tenth of the start-up
 _F_SETSIG = 10  # fcntl(2): which signal instead of SIGIO
 
 Work = Callable[[Channel, Channel, mmap.mmap], None]
@@ -64,11 +64,18 @@ def _imported(entry: str) -> Work:
     """The work, with all that it will ever need: nothing can be imported later."""
     module, _, name = entry.partition(":")
     work = cast(Work, getattr(importlib.import_module(module), name))
+    if "av" in sys.modules:
+        _complete(sys.modules["av"])
+    importlib.import_module("numpy.ma")  # numpy imports it when it is first needed
+    return work
+
+
+def _complete(av: ModuleType) -> None:
+    """The parts of av that it imports when they are first needed."""
     av.logging.set_level(None)  # its callback can deadlock with threads
     for late in pkgutil.walk_packages(av.__path__, "av."):
-        importlib.import_module(late.name)  # av imports parts of itself when they are first needed
-    importlib.import_module("numpy.ma")  # and so does numpy
-    return work
+        if late.name not in _NOT_NEEDED:
+            importlib.import_module(late.name)
 
 
 def _lock_in(*, memory_bytes: int) -> str | None:
