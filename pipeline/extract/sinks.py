@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 from ray.data import Datasink
-from ray.data._internal.execution.interfaces import TaskContext
 from ray.data.block import Block
 
 from pipeline.extract.context import RunContext, Target
@@ -27,7 +26,7 @@ class PlanSink(Datasink[int]):
         """Videos a file."""
         return _PLAN_VIDEOS_PER_FILE
 
-    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> int:
+    def write(self, blocks: Iterable[Block], ctx: object) -> int:
         """Publish one file of the plan in each dataset."""
         planned = pa.concat_tables(blocks)
         for target in self._targets:
@@ -48,7 +47,7 @@ class FeatureSinks(Datasink[int]):
         """Segments a file: a row is a segment, and Ray never splits a row."""
         return self._segments_per_file
 
-    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> int:
+    def write(self, blocks: Iterable[Block], ctx: object) -> int:
         """Publish one features file in each dataset."""
         began = time.time()
         tables = [block for block in blocks if len(block)]

