@@ -89,7 +89,7 @@ def serving(command: Path, *words: object, folder: Path) -> Iterator[str]:
         yield first.rpartition(" at ")[2].strip()
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(timeout=60)
+        server.communicate(timeout=60)
 
 
 @pytest.mark.slow
