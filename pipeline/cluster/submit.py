@@ -12,13 +12,13 @@ import queue
 import shlex
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import stamina
 from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
@@ -135,18 +135,18 @@ class Job:
             put(None)
 
     def _details(self) -> JobDetails:
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                details: JobDetails = self._client.get_job_info(self.submission_id)
-                return details
-            except _LOST as error:
-                if time.monotonic() > deadline:
-                    raise RunError(
-                        f"{self.address} has not answered for {_PATIENCE_S:.0f} s ({_told(error)}); "
-                        f"job {self.submission_id} may go on"
-                    ) from None
-                time.sleep(_POLL_S)
+        try:
+            for attempt in stamina.retry_context(
+                on=_LOST, attempts=None, timeout=_PATIENCE_S, wait_initial=_POLL_S, wait_max=_POLL_S, wait_jitter=0
+            ):
+                with attempt:
+                    details: JobDetails = self._client.get_job_info(self.submission_id)
+        except _LOST as error:
+            raise RunError(
+                f"{self.address} has not answered for {_PATIENCE_S:.0f} s ({_told(error)}); "
+                f"job {self.submission_id} may go on"
+            ) from None
+        return details
 
 
 def _require_listener(address: str) -> None:

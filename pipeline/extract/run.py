@@ -7,8 +7,9 @@ import pyarrow.compute as pc
 
 from pipeline.extract import dataflow
 from pipeline.extract.context import RunContext
-from pipeline.extract.listing import Chosen, Listing, listed_schema
+from pipeline.extract.listing import Chosen, Listing
 from pipeline.extract.progress import Display
+from pipeline.extract.relisting import Relisting
 from pipeline.extract.report import Reporting
 from pipeline.extract.results import Clockwork, Outcome
 from pipeline.extract.sizes import Work
@@ -16,8 +17,8 @@ from pipeline.extract.tally import Counts, StageName, StageReports
 from pipeline.extract.tasks import group_tables
 from pipeline.inputs.input_words import Inputs
 from pipeline.lake.ledger import Ledger
-from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
-from pipeline.lake.planned import Planned, publish_listed, publish_plan
+from pipeline.lake.pending import num_signed_failures, pending_tasks, unsettled_failures
+from pipeline.lake.planned import Planned, publish_listed, publish_plan, replace_listed
 from pipeline.lake.tables import derive
 from pipeline.records.resources import Hardware
 
@@ -55,10 +56,16 @@ class Run:
     def retry(self) -> None:
         """Probe failed videos and decode failed segments once more."""
         planned = Planned(self._target.dataset)
-        for failed in failed_plans(planned):
-            self._plan_videos(_once_more(failed, listed_schema(planned.schema)), planned.schema)
+        relisting = Relisting(planned)
+        for videos in relisting.videos():
+            self._plan_videos(videos, planned.schema)
+        replace_listed(self._target.dataset, relisting.replaced, token=self._target.token)
         self._clockwork.mark("plan")
         planned, ledger = self._planned()
+        if num_signed := num_signed_failures(planned, ledger):
+            self._display.say(
+                f"{num_signed} failed videos cannot be retried: their addresses were signed, which is not written down"
+            )
         self._process(pending_tasks(planned, ledger, is_retry=True))
 
     def finish(self) -> Outcome:
@@ -125,16 +132,6 @@ def work_of(segments: pa.ChunkedArray) -> Work:
         cost_s=_sum(segments, "cost_s"),
         video_s=_sum(segments, "end_s") - _sum(segments, "start_s"),
     )
-
-
-def _once_more(failed: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Videos that could not be planned, as rows of ``schema``, for their next attempt."""
-    columns = {
-        "attempts": pc.add(failed["attempts"], 1).cast(pa.int32()),
-        "locator": failed["uri"],
-        **{name: pa.nulls(len(failed), pa.string()) for name in ("reason", "detail")},
-    }
-    return pa.Table.from_arrays([columns.get(name) or failed[name] for name in schema.names], schema=schema)
 
 
 def _fitted(videos: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -4,27 +4,22 @@ import dataclasses
 import hashlib
 import itertools
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from glob import has_magic
 
 import pyarrow as pa
 
 from pipeline.errors import Unreadable, UsageError
+from pipeline.inputs.identify import identified
 from pipeline.inputs.manifests import Entry, Manifest, is_manifest
 from pipeline.inputs.sources import Source
-from pipeline.storage.addresses import canonical_uri, is_in_bucket, is_local, local_locator, local_path, name_of, shown
+from pipeline.storage.addresses import is_in_bucket, is_local, local_locator, local_path, name_of, shown
 from pipeline.storage.buckets.listing import BucketListing, Found
 from pipeline.storage.local import find_path
 from pipeline.storage.local_listing import Listing
-from pipeline.storage.reader import Identity
-from pipeline.storage.retry import DEFAULT_RETRY, NoAnswer, RetryPolicy
-from pipeline.storage.schemes import require_scheme, stat
-
-_STAT_THREADS = 32
-_STATS_AHEAD = 4 * _STAT_THREADS
+from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
+from pipeline.storage.schemes import require_scheme
 
 
 class Inputs:
@@ -67,42 +62,7 @@ class Inputs:
 
     def __iter__(self) -> Iterator[Source]:
         seen: set[bytes] = set()
-        wanted = (entry for entry in self._entries() if _is_new(entry, seen))
-        pool = ThreadPoolExecutor(_STAT_THREADS, thread_name_prefix="stat")
-        try:
-            yield from self._identified(wanted, pool)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _identified(self, entries: Iterator[Entry | Unreadable], pool: ThreadPoolExecutor) -> Iterator[Source]:
-        """Sources in the order of ``entries``; stores are asked some way ahead."""
-        ahead: deque[Future[Source] | Source] = deque()
-        for entry in entries:
-            if isinstance(entry, Unreadable):
-                ahead.append(_failed(Entry(locator=entry.uri, columns={}), entry))
-            elif entry.identity is not None or is_local(entry.locator):
-                ahead.append(self._source(entry))
-            else:
-                ahead.append(pool.submit(self._source, entry))
-            while ahead and (len(ahead) > _STATS_AHEAD or _is_ready(ahead[0])):
-                yield _next(ahead)
-        while ahead:
-            yield _next(ahead)
-
-    def _source(self, entry: Entry) -> Source:
-        try:
-            identity = entry.identity or stat(entry.locator, retry=self._retry)
-        except Unreadable as error:
-            return _failed(entry, error)
-        return Source(
-            uri=canonical_uri(entry.locator),
-            locator=entry.locator,
-            identity=identity,
-            start_s=entry.start_s,
-            end_s=entry.end_s,
-            failure=None,
-            columns=entry.columns,
-        )
+        yield from identified((entry for entry in self._entries() if _is_new(entry, seen)), retry=self._retry)
 
     def _part(self, word: str, *, reserved: frozenset[str]) -> "Manifest | _Path | _Pattern":
         require_scheme(word)
@@ -198,34 +158,6 @@ def _is_new(entry: Entry | Unreadable, seen: set[bytes]) -> bool:
 def _listed(found: Iterable[Found], *, like: Entry) -> Iterator[Entry]:
     for one in found:
         yield dataclasses.replace(like, locator=one.uri, identity=one.identity)
-
-
-def _failed(entry: Entry, error: Unreadable) -> Source:
-    return Source(
-        uri=canonical_uri(entry.locator),
-        locator=entry.locator,
-        identity=Identity(),
-        start_s=entry.start_s,
-        end_s=entry.end_s,
-        failure=(error.reason, error.detail),
-        columns=entry.columns,
-    )
-
-
-def _is_ready(pending: Future[Source] | Source) -> bool:
-    return isinstance(pending, Source) or pending.done()
-
-
-def _next(ahead: deque[Future[Source] | Source]) -> Source:
-    """The first result; where its store does not answer, the error names all stores that do not."""
-    pending = ahead.popleft()
-    try:
-        return pending if isinstance(pending, Source) else pending.result()
-    except NoAnswer as error:
-        # What is being asked by now has as little patience left; what is not yet asked need not be.
-        asked = [other for other in ahead if isinstance(other, Future) and not other.cancel()]
-        errors = [other.exception() for other in asked]
-        raise NoAnswer.of_all([error, *(each for each in errors if isinstance(each, NoAnswer))]) from None
 
 
 def _united(manifests: Sequence[Manifest]) -> list[pa.Field]:

@@ -7,7 +7,7 @@ from pipeline.records.schemas import PLAN, SOURCES
 from pipeline.records.segments import Quarantined, TimeRange
 from pipeline.records.tables import VIDEOS
 from pipeline.records.videos import ListedVideo
-from pipeline.storage.addresses import name_of
+from pipeline.storage.addresses import has_secret, name_of
 from pipeline.storage.reader import Identity, video_id
 
 
@@ -59,6 +59,7 @@ def listed_video(source: Source, *, attempts: int) -> ListedVideo:
         time_range=time_range,
         attempts=attempts,
         further=source.columns,
+        is_signed=has_secret(source.locator),
         failure=failure,
     )
 

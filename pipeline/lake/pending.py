@@ -40,9 +40,9 @@ def pending_tasks(
         ledger: what is settled.
         chosen: only these videos; ``None``: all.
         locators: of the videos whose address is not their ``uri``.
-        is_retry: once more also what failed and kept no rows.
+        is_retry: once more also what failed and kept no rows; but nothing whose address was signed.
     """
-    columns = [name for name in PLAN.names if name in TASKS.names or name == "segments"]
+    columns = [name for name in PLAN.names if name in TASKS.names or name in ("segments", "is_signed")]
     for _, part in planned.parts(columns):
         segments = PlannedSegments(part, ledger)
         settled = segments.at >= 0
@@ -52,6 +52,8 @@ def pending_tasks(
             again = settled & ledger.is_repeatable[segments.at]
             attempts[again] = ledger.attempts[segments.at[again]] + 1
             wanted |= again
+        if is_retry:
+            wanted &= ~_is_signed(part)[segments.owner]
         if chosen is not None:
             wanted &= chosen.mask(part["video_id"])[segments.owner]
         rows = np.flatnonzero(wanted)
@@ -74,6 +76,24 @@ def failed_plans(planned: Planned) -> Iterator[pa.Table]:
         failed = part.filter(pc.is_valid(part["reason"]))
         if len(failed):
             yield failed
+
+
+def num_signed_failures(planned: Planned, ledger: Ledger) -> int:
+    """How many videos ``retry`` would process, were their addresses not signed: signatures are not kept."""
+    num_videos = 0
+    for _, part in planned.parts(["video_id", "is_signed", "segments", "reason"]):
+        signed = part.filter(pa.array(_is_signed(part)))
+        segments = PlannedSegments(signed, ledger)
+        settled = segments.at >= 0
+        is_left = ~settled
+        is_left[settled] = ledger.is_repeatable[segments.at[settled]]
+        num_videos += len(np.unique(segments.owner[is_left])) + len(signed) - signed["reason"].null_count
+    return num_videos
+
+
+def _is_signed(part: pa.Table) -> NDArray[np.bool_]:
+    is_signed: NDArray[np.bool_] = pc.fill_null(part["is_signed"], False).to_numpy()
+    return is_signed
 
 
 def _tasks(

@@ -1,6 +1,6 @@
 """The plan, each video once, and which videos the input holds now: the ground of ``is_current``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -136,6 +136,20 @@ def publish_listed(dataset: Dataset, videos: Ids, *, shard: Shard, token: str) -
             ids = Ids([_bytes(videos), theirs[~in_shard(theirs, shard)]])
         data = parquet_bytes(pa.table({"video_id": ids.to_arrow()}))
         if dataset.files.fence(token).replace(LISTING, data, version=version):
+            return
+
+
+def replace_listed(dataset: Dataset, replaced: Mapping[str, str], *, token: str) -> None:
+    """Remember that the input holds other videos in the place of some, which ``replaced`` gives by the ids of these."""
+    while replaced:
+        version = dataset.store.version(LISTING)
+        known = listed(dataset)
+        if known is None:
+            return
+        current = set(known.to_arrow().to_pylist())
+        ids = pa.array(sorted({replaced.get(video_id, video_id) for video_id in current}), pa.string())
+        data = parquet_bytes(pa.table({"video_id": ids}))
+        if current.isdisjoint(replaced) or dataset.files.fence(token).replace(LISTING, data, version=version):
             return
 
 

@@ -45,12 +45,13 @@ _IDENTITY = [
     ("range_end", pa.string()),
 ]
 
-SOURCES = pa.schema([*_IDENTITY, ("locator", pa.string()), ("attempts", pa.int32())])
-"""A row a video to plan. ``locator`` opens it, may hold a signature and never reaches the disk."""
+SOURCES = pa.schema([*_IDENTITY, ("is_signed", pa.bool_()), ("locator", pa.string()), ("attempts", pa.int32())])
+"""A row a video to plan. ``locator`` opens it, may hold a signature (``is_signed``) and never reaches the disk."""
 
 PLAN = pa.schema(
     [
         *_IDENTITY,
+        ("is_signed", pa.bool_()),
         ("attempts", pa.int32()),
         ("facts", _FACTS),
         ("segments", pa.list_(_SEGMENT)),

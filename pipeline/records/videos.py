@@ -14,8 +14,9 @@ from pipeline.records.segments import Quarantined, Segment, TimeRange, VideoFact
 class ListedVideo:
     """A video to plan: a row of ``SOURCES``, with the further columns of its manifest.
 
-    ``uri`` is canonical and safe to store; ``locator`` opens the video, may hold a signature and never reaches the
-    disk. Size, etag and mtime are what the store said of it. A video that is not even there has a ``failure``.
+    ``uri`` is canonical and safe to store; ``locator`` opens the video, may hold a signature (``is_signed``) and never
+    reaches the disk. Size, etag and mtime are what the store said of it. A video that is not even there has a
+    ``failure``.
     """
 
     video_id: str
@@ -27,6 +28,7 @@ class ListedVideo:
     time_range: TimeRange
     attempts: int
     further: Mapping[str, object]
+    is_signed: bool = False
     failure: Quarantined | None = None
 
     def to_row(self) -> Document:
@@ -43,6 +45,7 @@ class ListedVideo:
             "range_start": start,
             "range_end": end,
             "attempts": self.attempts,
+            "is_signed": self.is_signed,
             "reason": None if self.failure is None else self.failure.reason,
             "detail": None if self.failure is None else self.failure.detail,
         }
@@ -63,6 +66,7 @@ class ListedVideo:
             mtime_ns=whole_or_none(row, "mtime_ns"),
             time_range=TimeRange(start=start, end=end),
             attempts=whole(row, "attempts"),
+            is_signed=row.get("is_signed") is True,  # earlier plans do not say
             further={name: value for name, value in row.items() if name not in _OWN_COLUMNS},
         )
 

@@ -151,7 +151,7 @@ class HttpObject:
 @contextmanager
 def _following_redirects(locator: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
     """The answer to a GET of an address, or of the one that its server sends us on to."""
-    client = _client(os.getpid())
+    client = _client()
     server = ""
     login: httpx.Auth | None = None
     for _ in range(_MAX_REDIRECTS + 1):
@@ -184,10 +184,19 @@ def _request(client: httpx.Client, locator: str, headers: dict[str, str]) -> htt
     return client.build_request("GET", httpx.URL(locator), headers=headers, extensions=extensions)
 
 
-# One a process: all threads share its connections, and a forked child must not.
-@cache
-def _client(pid: int) -> httpx.Client:
-    return httpx.Client(timeout=_TIMEOUT, limits=_LIMITS, verify=ssl.create_default_context())
+_CLIENTS: dict[int, httpx.Client] = {}
+"""One a process: all threads share its connections, and a forked child must not."""
+
+
+def _client() -> httpx.Client:
+    client = _CLIENTS.get(os.getpid())
+    if client is not None:
+        return client
+    new = httpx.Client(timeout=_TIMEOUT, limits=_LIMITS, verify=ssl.create_default_context())
+    client = _CLIENTS.setdefault(os.getpid(), new)
+    if client is not new:  # another thread was faster
+        new.close()
+    return client
 
 
 @cache

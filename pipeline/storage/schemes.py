@@ -6,7 +6,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from pipeline.errors import UsageError
-from pipeline.storage.addresses import Place, place_of, scheme_of, shown
+from pipeline.storage.addresses import Place, is_local, local_locator, place_of, scheme_of, shown
 from pipeline.storage.buckets.credentials import require_driver
 from pipeline.storage.local import LocalReader, find_path, stat_file
 from pipeline.storage.reader import Identity, Reader
@@ -43,6 +43,11 @@ def open_reader(locator: str, *, expected: Identity | None = None, retry: RetryP
         UsageError: no such scheme here.
     """
     return _objects_of(locator).open(locator, expected=expected, retry=retry)
+
+
+def locator_of(uri: str) -> str:
+    """What opens the object of a canonical URI, as far as that needs no signature; it may be given as INPUT itself."""
+    return local_locator(find_path(uri)) if is_local(uri) else uri
 
 
 def require_scheme(locator: str) -> None:

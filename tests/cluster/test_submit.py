@@ -22,8 +22,9 @@ from ray._private.runtime_env.packaging import create_package
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from pipeline.cli.main import cli
-from pipeline.cluster.submit import _EXCLUDES, JobServer, _require_small
-from pipeline.errors import UsageError
+from pipeline.cluster import submit
+from pipeline.cluster.submit import _EXCLUDES, Job, JobServer, _require_small
+from pipeline.errors import RunError, UsageError
 
 OWN_MODEL = """
 from torch import nn
@@ -275,3 +276,24 @@ def test_broken_connection_costs_no_line_and_tells_none_twice(
             assert process.wait(timeout=240) == 0
     log = JobSubmissionClient(two_nodes.job_server).get_job_logs(submission_id)
     assert "".join(seen) == log
+
+
+class _Away:
+    """A job server that does not answer the first few questions."""
+
+    def __init__(self, *, num_failures: int) -> None:
+        self.num_failures = num_failures
+
+    def get_job_info(self, submission_id: str) -> JobDetails:
+        if self.num_failures:
+            self.num_failures -= 1
+            raise ConnectionError("away")
+        return JobDetails(type="SUBMISSION", status=JobStatus.FAILED, entrypoint="", driver_exit_code=3)
+
+
+def test_a_job_server_may_be_away_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "_POLL_S", 0.01)
+    assert Job(_Away(num_failures=5), address="http://head:8265", submission_id="one").exit_status() == 3
+    monkeypatch.setattr(submit, "_PATIENCE_S", 0.05)
+    with pytest.raises(RunError, match=r"http://head:8265 has not answered for .*away.*job one may go on"):
+        Job(_Away(num_failures=1000), address="http://head:8265", submission_id="one").exit_status()

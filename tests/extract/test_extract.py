@@ -205,3 +205,30 @@ def test_interrupted_run_says_how_to_resume_and_holds_off_a_second_one(archive: 
     assert run.returncode == 130
     assert "resume" in said
     assert "Traceback" not in said
+
+
+def test_a_file_that_came_back_is_stored_once(archive: Path, tmp_path: Path, cluster: str) -> None:
+    out, late = tmp_path / "lake", archive / "late.mp4"
+    (archive / "list.txt").write_text("0.mp4\nlate.mp4\n")
+    words = ["extract", archive / "list.txt", "--out", out, *MODEL, "--address", cluster]
+    vidlake(*words)
+    assert statuses(out) == {"0.mp4": "ok", "late.mp4": "failed"}
+    os.link(archive / "1.mp4", late)
+    for command in (["retry", out, "--address", cluster], words, ["retry", out, "--address", cluster]):
+        vidlake(*command)
+        assert len(features(out)) == 2 * 4, "a sample is there once"
+        videos = [(row["status"], row["is_current"]) for row in table(out, "videos").to_pylist()]
+        assert sorted(videos) == [("failed", False), ("ok", True), ("ok", True)]
+
+
+def test_signed_videos_cannot_be_retried_and_that_is_one_line(archive: Path, tmp_path: Path, cluster: str) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Failing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url, out = f"http://127.0.0.1:{server.server_port}/0.mp4?X-Amz-Signature=s3cr3t", tmp_path / "lake"
+    vidlake("extract", url, "--out", out, *MODEL, "--address", cluster)
+    before = table(out, "quarantine").to_pylist()
+    done = vidlake("retry", out, "--address", cluster)
+    assert "1 failed videos cannot be retried: their addresses were signed" in done.stderr
+    assert table(out, "quarantine").to_pylist() == before, "the same attempts, the same reason"
+    server.shutdown()
+    server.server_close()
