@@ -38,6 +38,12 @@ def test_time_that_repeats_at_the_head_loses_nothing(kind: str, head: list[int])
     assert decoded.failures == []
 
 
+def test_uniform_spreads_over_the_time_of_a_clock_that_repeats() -> None:
+    source = video_bytes(kind="matroska", num_frames=60, options=NO_B)
+    data = retimed(source, kind="matroska", pts_ms=beginning([0, 0]))
+    assert seconds(data, "uniform:5") == [1.7, 5.2, 8.2, 11.2, 14.2]
+
+
 @pytest.mark.parametrize(
     ("head", "frame_end_s"),
     [
