@@ -118,7 +118,7 @@ class PacketReader:
             self.damage = self.damage or damage
 
     def _require_clear(self, packet: "Packet[VideoStream]") -> None:
-        if packet.has_sidedata("encryption_info"):
+        if any(data.data_type == "encryption_info" for data in packet.iter_sidedata()):
             raise UnsupportedCodec(self._uri, ENCRYPTED)
 
 
