@@ -37,7 +37,7 @@ class PacketIndex:
     dts: "array[int]" = field(default_factory=lambda: array("q"))
     keys: "array[int]" = field(default_factory=lambda: array("q"))
     safe_keys: "array[int]" = field(default_factory=lambda: array("q"))
-    """The keyframes that bring, or find in the header, all that packets before them taught the decoder."""
+    """The keyframes where a new decoder knows all it must: see ``decoder_state``."""
     last_end: int | None = None
     """Where the last readable frame ends, in the time base; ``None``: unknown."""
     num_lost: int = 0
