@@ -16,7 +16,7 @@ from pipeline.media.container import ENCRYPTED, describe
 from pipeline.media.decoder_state import DecoderState, Lesson
 
 _MAX_DAMAGED_READS = 1000
-# FFmpeg ends a multipart stream with an error, as its last part has no boundary behind it.
+# FFmpeg reports an error at the end of a multipart stream, where another boundary could follow.
 _ENDING_WITH_ERROR = frozenset({"mpjpeg"})
 
 
@@ -64,8 +64,9 @@ def seek(container: InputContainer, stream: VideoStream, timestamp: int) -> bool
 class PacketReader:
     """The packets of one stream from where the demuxer stands, read on past damage.
 
-    ``damage`` holds what the demuxer said of the first damaged place, or ``None``; ``lesson`` what the last packet
-    teaches a decoder; ``passed_lessons`` the packets that ``find_keyframe`` passed over and that a decoder should see.
+    ``damage`` is the demuxer's message about the first damaged place, or ``None``. ``lesson`` is what the last packet
+    teaches a decoder, ``state`` what all of them taught. ``passed_lessons`` are the packets that ``find_keyframe``
+    passed over and that a decoder must see before the keyframe.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, *, uri: str) -> None:
@@ -118,7 +119,7 @@ class PacketReader:
             self.damage = self.damage or damage
 
     def _require_clear(self, packet: "Packet[VideoStream]") -> None:
-        if packet.has_sidedata("encryption_info"):
+        if any(data.data_type == "encryption_info" for data in packet.iter_sidedata()):
             raise UnsupportedCodec(self._uri, ENCRYPTED)
 
 

@@ -23,9 +23,9 @@ class Jpeg(Enum):
     """What a file that begins as a JPEG picture does is."""
 
     STILL = "still"
-    """One picture, or several that one photograph consists of (its preview, its other eye, its gain map)."""
+    """One photograph; it may consist of several pictures, such as a preview or a gain map."""
     MOTION = "motion"
-    """One picture after another: what cameras call motion JPEG."""
+    """One picture after another: motion JPEG."""
 
 
 def jpeg_kind(file: BinaryIO) -> Jpeg | None:

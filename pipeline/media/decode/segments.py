@@ -81,10 +81,10 @@ def _lost(segments: Sequence[Segment], error: InputError) -> Iterator[Event]:
         yield Finished(segment.index, Quarantined.of(error, segment=segment))
 
 
-def _run(video: OpenVideo, found: Iterator[Picked | Quarantined | Segment], left: list[Segment]) -> Iterator[Event]:
-    """Events of one pass; a segment leaves ``left`` when it is finished."""
+def _run(video: OpenVideo, results: Iterator[Picked | Quarantined | Segment], left: list[Segment]) -> Iterator[Event]:
+    """The events of one pass; each segment is taken out of ``left`` when it is finished."""
     failure: Quarantined | None = None
-    for item in found:
+    for item in results:
         if isinstance(item, Picked):
             yield item
         elif isinstance(item, Quarantined):
@@ -96,7 +96,7 @@ def _run(video: OpenVideo, found: Iterator[Picked | Quarantined | Segment], left
 
 
 def _truncation(video: OpenVideo, segment: Segment, damage: Quarantined | None) -> Quarantined | None:
-    """What is missing behind the video's end, with what did not decode before it: the last packet is often half one."""
+    """What a truncated video lacks: from its end, or from where it stopped decoding: its last packet is often cut."""
     if segment.missing_start_s is None:
         return None
     detail = f"ends at {segment.missing_start_s:.3f} s of {segment.end_s:.3f} s"

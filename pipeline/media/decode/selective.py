@@ -17,12 +17,15 @@ from pipeline.records.segments import Segment
 
 # Decoders reorder by at most 16 pictures; with twice that read ahead, nothing that is shown earlier can still come.
 _LOOKAHEAD_PACKETS = 32
-# A GOP without a sample for this long is decoded rather than held.
+# Packets are held until a sample needs them; where they grow beyond this, they are decoded instead.
 _MAX_WAITING_BYTES = 32 << 20
 
 
 class SparseFailed(Exception):
-    """The video is not as its packets say. ``is_structural``: no damage, so it will be so in every segment."""
+    """The frames are not those that the packets promise.
+
+    ``is_structural``: the stream is built so, and other segments will fail alike; otherwise a place is damaged.
+    """
 
     def __init__(self, *, is_structural: bool) -> None:
         super().__init__(is_structural)
@@ -37,7 +40,7 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A packet to decode or to leave; ``sample`` is set where it holds one."""
+    """A packet to decode or to skip; ``sample`` is set where its picture is one."""
 
     packet: "Packet[VideoStream]"
     pts: int
@@ -45,7 +48,7 @@ class _Step:
     is_lesson: bool
     """Whether it teaches the decoder something, so that it is decoded even where no sample needs it."""
     precedes_earlier_sample: bool
-    """A sample that is shown before this picture comes after it in decoding order (an open GOP's leading picture)."""
+    """Whether a sample that is shown earlier is decoded later: a leading picture of an open GOP."""
 
 
 def decode_sparse(video: OpenVideo, segments: Sequence[Segment]) -> Iterator[Picked | Segment]:
@@ -59,7 +62,8 @@ def decode_sparse(video: OpenVideo, segments: Sequence[Segment]) -> Iterator[Pic
         the next.
 
     Raises:
-        SparseFailed: damage, or a stream that does not keep to its own pts; decode the plain way what has not ended.
+        SparseFailed: a place is damaged, or the stream does not keep to its own pts. The caller decodes every packet
+            of the segments that have not ended.
     """
     reader = video.rewind(segments[0])
     samples = _Samples(video)

@@ -11,13 +11,13 @@ from pipeline.media.sampling.footage import Footage
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.segments import Segment, Sizing, TimeRange, Window
 
-# Where the demuxer finds none of so many keyframes in a row, it finds none: reading on for each would take for ever.
+# After so many keyframes in a row without a safe cut, give up: each trial may read far.
 _MAX_REFUSED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """A keyframe that decoding can start with: proved by doing so."""
+    """A keyframe where decoding can start, as a trial has shown."""
 
     seek_to: int | None
     key_pts: int | None
@@ -26,7 +26,7 @@ class Cut:
 
 
 START = Cut(seek_to=None, key_pts=None, num_before=0, time=Fraction(0))
-"""Where every video begins; one that is decoded in one pass has no other cut."""
+"""The start of the file: the first cut of every video, and the only one of a video that is decoded in one pass."""
 
 
 def choose_cuts(

@@ -15,7 +15,7 @@ from pipeline.media.probe.packet_index import PacketIndex
 
 _HEAD_FRAMES = 4
 _HEAD_PACKETS = 10_000
-# AVI has no pts; FFmpeg works them out for codecs whose packets say the picture's type, and for these it does not.
+# AVI stores no pts. FFmpeg derives them from the types of pictures, but not for these codecs.
 _UNTIMED_IN_AVI = frozenset({"h264", "hevc"})
 
 
@@ -27,15 +27,15 @@ class Head:
     is_ordered: bool
     """Whether the frames come out as their packets' pts say."""
     counts_packets: bool
-    """Whether what is called pts grows with every packet although the decoder reorders them: it is no pts."""
+    """Whether pts only number the packets: they never fall in decoding order, although the decoder reorders frames."""
 
     @property
     def has_pts(self) -> bool:
-        """Whether any frame has a pts of its own: they may repeat, and fall back a little, as cameras have it."""
+        """Whether frames have pts: these may repeat or fall back a little, as those of cameras do."""
         return not self.counts_packets and any(frame.pts is not None for frame in self.frames)
 
     def origin_pts(self, *, frame_duration: Fraction) -> int:
-        """The first frame's pts; where only a later one has one, counted back from there."""
+        """The first frame's pts; where it has none, counted back from the first frame that has one."""
         for ordinal, frame in enumerate(self.frames):
             if frame.pts is not None:
                 return frame.pts - round(ordinal * frame_duration)

@@ -17,7 +17,7 @@ from pipeline.media.sampling.footage import Footage
 
 # Where no seek lands on a keyframe itself, so many packets before it may be read and thrown away each time.
 _MAX_PASSED = 600
-# Their decoders need the stream's header and nothing else of the container, so that a new one is cheap: 0.1 to 0.3 ms.
+# A new decoder for these needs only the stream's header, and takes 0.1 to 0.3 ms.
 _RENEWED_FROM_HEADER = frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4"})
 
 
@@ -59,7 +59,7 @@ class Prover:
             return None
         decoder = self._renewed_decoder()
         if decoder is None or not _starts_with(decoder, arrival):
-            # As decoding does it: what demuxer and decoder met earlier neither helps nor stands in the way.
+            # Decoding opens the video anew as well: nothing that was read for another keyframe helps or disturbs.
             self._container.close()
             self._container, self._stream = self._open()
             arrival = self._find(arrival.seek_to, keyframe)
@@ -111,7 +111,7 @@ class Prover:
         return None
 
     def _renewed_decoder(self) -> VideoCodecContext | None:
-        """A decoder that has seen no packet; ``None``: only opening the video anew makes one."""
+        """A decoder that has seen no packet; ``None`` where only opening the video again gives one."""
         used = self._stream.codec_context
         if used.codec.canonical_name in _RENEWED_FROM_HEADER:
             renewed = cast(VideoCodecContext, CodecContext.create(used.codec, "r"))
@@ -121,7 +121,7 @@ class Prover:
             return renewed
         if used.codec.intra_only:
             if used.is_open:
-                used.flush_buffers()  # its pictures know of no others
+                used.flush_buffers()  # each picture stands alone
             return used
         return None
 

@@ -1,7 +1,7 @@
-"""What an MP4's boxes say of its length that FFmpeg does not tell apart (runs in the decoder process).
+"""What an MP4's boxes say of a fragmented track's length (runs in the decoder process).
 
-FFmpeg counts a fragmented track's duration from zero where its first fragment may start hours later, and moves the
-times of frames by the edit list but not the duration. The segment index counts from the first fragment.
+FFmpeg's duration of such a track is counted from zero, although its first fragment may start hours later, and edit
+lists move the times of frames but not that duration. The segment index counts from the first fragment.
 """
 
 import struct

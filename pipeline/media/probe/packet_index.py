@@ -37,7 +37,7 @@ class PacketIndex:
     dts: "array[int]" = field(default_factory=lambda: array("q"))
     keys: "array[int]" = field(default_factory=lambda: array("q"))
     safe_keys: "array[int]" = field(default_factory=lambda: array("q"))
-    """The keyframes that bring, or find in the header, all that packets before them taught the decoder."""
+    """The keyframes where a new decoder knows all it must: see ``decoder_state``."""
     last_end: int | None = None
     """Where the last readable frame ends, in the time base; ``None``: unknown."""
     num_lost: int = 0
@@ -69,8 +69,8 @@ class PacketIndex:
         """The keyframes with which a new decoder may start, in decoding order."""
         return Keyframes(self, self.safe_keys)
 
-    def is_trustworthy(self, *, time_base: Fraction, container: str) -> bool:
-        """Whether pts name frames uniquely and the clock never jumps, so that the stream can be cut by them."""
+    def is_one_clock(self, *, time_base: Fraction, container: str) -> bool:
+        """Whether every frame has a time, and time never falls or leaps."""
         if not self.keys or (np.diff(self._known_dts()) < 0).any():
             return False
         if not self.has_pts:
@@ -78,8 +78,11 @@ class PacketIndex:
         ordered = _numbers(self.ordered_pts())
         if not len(ordered) or ordered[0] == _NO_TIMESTAMP:
             return False
-        steps = np.diff(ordered)
-        return bool((steps > 0).all() and (steps <= _leap(time_base, container)).all())
+        return bool((np.diff(ordered) <= _leap(time_base, container)).all())
+
+    def has_distinct_pts(self) -> bool:
+        """Whether no two frames are known to be shown at one time, so that a pts names a frame."""
+        return not self.has_pts or bool((np.diff(_numbers(self.ordered_pts())) > 0).all())
 
     def ordered_pts(self) -> "array[int]":
         """Every frame's pts, in presentation order."""

@@ -64,7 +64,8 @@ def plan_video(file: BinaryIO, request: PlanRequest) -> VideoPlan:
     else:
         index = header
     facts = _facts(container, stream, head, index)
-    footage = _footage(facts, index)
+    is_one_clock = head.is_ordered and index.is_one_clock(time_base=facts.time_base, container=facts.container)
+    footage = _footage(facts, index, is_one_clock=is_one_clock)
     promised_s = promised_end_s(stream, facts, file, file_bytes=request.size_bytes)
     is_cut = _is_cut(stream, facts, header, file_bytes=request.size_bytes)
     cuts = [START]
@@ -93,7 +94,8 @@ def _facts(container: InputContainer, stream: VideoStream, head: Head, index: Pa
     name = container.format.name
     rate = _frame_rate_hz(stream, index, container=name)
     first = head.frames[0]
-    is_trusted = head.is_ordered and index.is_trustworthy(time_base=time_base, container=name)
+    is_trusted = head.is_ordered and index.is_one_clock(time_base=time_base, container=name)
+    is_trusted = is_trusted and index.has_distinct_pts()
     if is_trusted:
         end = _end_of(index, origin_pts=first.pts or 0, rate=rate, time_base=time_base, container=name)
     else:
@@ -140,12 +142,14 @@ def _end_of(index: PacketIndex, *, origin_pts: int, rate: Fraction, time_base: F
     return (index.dts[-1] - index.dts[0]) * time_base + 1 / rate
 
 
-def _footage(facts: VideoFacts, index: PacketIndex) -> Footage:
+def _footage(facts: VideoFacts, index: PacketIndex, *, is_one_clock: bool) -> Footage:
     num_frames = max(1, index.num_frames)
+    ticks = index.ticks(origin_pts=facts.origin_pts or 0)
     positions: Sequence[int] = index.ordered_pts() if index.has_pts else array("q")
     origin_pts, time_base = facts.origin_pts or 0, facts.time_base
     if facts.is_sequential:
         positions, origin_pts, time_base = range(num_frames), 0, 1 / facts.frame_rate_hz
+        ticks = ticks[ticks >= 0] if is_one_clock and facts.origin_pts is not None else ticks[:0]
     return Footage(
         is_sequential=facts.is_sequential,
         is_timed=not facts.is_sequential or facts.origin_pts is None,
@@ -155,7 +159,7 @@ def _footage(facts: VideoFacts, index: PacketIndex) -> Footage:
         allowance_s=allowance_of(facts.time_base),
         end_s=Fraction(facts.duration_s),
         positions=positions[bisect_left(positions, origin_pts) :],
-        ticks=index.ticks(origin_pts=origin_pts),
+        ticks=ticks,
         keyframes=index.keys,
         keyframe_positions=index.keyframes().ordered_pts(),
         cost_per_frame_s=max(1, facts.width * facts.height) * _COST_PER_PIXEL_S * _CODEC_COSTS.get(facts.codec, 1.0),

@@ -85,20 +85,20 @@ def _avi_ticks(stream: VideoStream, file: BinaryIO, *, file_bytes: int) -> int |
 def marked_truncated(
     segments: Sequence[Segment], footage: Footage, promised_s: float | None, time_range: TimeRange, *, is_cut: bool
 ) -> tuple[Segment, ...]:
-    """The segments, of which the last carries what is missing behind it, as far as it was asked for.
+    """The segments; the last one says what is missing after it, within the requested range.
 
     Args:
         segments: those of the video.
         footage: the video as it is.
         promised_s: where the stream says that it ends, in seconds from the first frame.
-        time_range: what is asked for.
+        time_range: the requested part.
         is_cut: frames are known to lie past the end of the file.
     """
     end_s = float(footage.end_s)
     promised_s = end_s if promised_s is None else promised_s
     is_short = promised_s - end_s > max(1.0, 0.02 * promised_s)
-    is_asked_for = time_range.end is None or time_range.end > footage.end_s
-    if not segments or not is_asked_for or not (is_cut or is_short):
+    is_requested = time_range.end is None or time_range.end > footage.end_s
+    if not segments or not is_requested or not (is_cut or is_short):
         return tuple(segments)
-    end_s_asked = promised_s if time_range.end is None else min(promised_s, float(time_range.end))
-    return (*segments[:-1], replace(segments[-1], missing_start_s=end_s, end_s=max(end_s_asked, end_s)))
+    requested_end_s = promised_s if time_range.end is None else min(promised_s, float(time_range.end))
+    return (*segments[:-1], replace(segments[-1], missing_start_s=end_s, end_s=max(requested_end_s, end_s)))

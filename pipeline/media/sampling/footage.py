@@ -32,7 +32,10 @@ class Footage:
     positions: Sequence[int]
     """Every frame's position in presentation order; empty where only the header's index was read."""
     ticks: NDArray[np.int64]
-    """Every frame's time from the first, in the time base; where pts are not known, dts stand for them."""
+    """Every frame's time from the first, in the stream's time base; where pts are not known, dts stand for them.
+
+    Empty in a sequential video whose clock falls or leaps, or that has none.
+    """
     keyframes: Sequence[int]
     """How many frames come before each keyframe in decoding order."""
     keyframe_positions: Sequence[int] | None

@@ -139,6 +139,9 @@ class UniformRule(SamplingRule):
     def targets(self, footage: Footage, time_range: TimeRange) -> Sequence[int]:
         """The first frame at or after the middle of each N-th part of the range."""
         positions, start, end = footage.positions, time_range.start, time_range.end
+        if not footage.is_timed and len(footage.ticks):
+            ticks = footage.ticks.tolist()
+            return sorted({bisect.bisect_left(ticks, tick) for tick in uniform_targets(ticks, count=self.count)})
         if not footage.is_timed:
             return uniform_targets(positions, count=self.count)
         low = 0 if start is None else bisect.bisect_left(positions, footage.first_position_from(start))
