@@ -32,12 +32,12 @@ class Server:
 
 
 @contextmanager
-def running(*words: object, env: dict[str, str] | None = None) -> Iterator[Server]:
+def running(*options: object, env: dict[str, str] | None = None) -> Iterator[Server]:
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         port = trial.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "serve", "--port", str(port), *map(str, words)],
+        [sys.executable, "-m", "pipeline", "serve", "--port", str(port), *map(str, options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -64,9 +64,9 @@ def running(*words: object, env: dict[str, str] | None = None) -> Iterator[Serve
             raise
 
 
-def refused(*words: object, env: dict[str, str] | None = None) -> str:
+def refused(*options: object, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "serve", *map(str, words)],
+        [sys.executable, "-m", "pipeline", "serve", *map(str, options)],
         capture_output=True,
         text=True,
         check=False,

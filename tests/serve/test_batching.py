@@ -120,10 +120,10 @@ def test_who_gives_up_takes_no_room() -> None:
 def test_failure_reaches_those_in_the_batch_alone() -> None:
     class Failing(Model):
         def embed(self, parts: Sequence[NDArray[np.uint8]], num_lanes: int) -> NDArray[np.float32]:
-            found = super().embed(parts, num_lanes)
-            if 13 in found:
+            features = super().embed(parts, num_lanes)
+            if 13 in features:
                 raise ValueError("unlucky")
-            return found
+            return features
 
     async def scenario(model: Model, batcher: Batcher) -> None:
         with pytest.raises(ValueError, match="unlucky"):
@@ -179,12 +179,12 @@ class SlowWithFirst(Model):
         self.is_last_done = threading.Event()
 
     def embed(self, parts: Sequence[NDArray[np.uint8]], num_lanes: int) -> NDArray[np.float32]:
-        found = super().embed(parts, num_lanes)
-        if 9 in found:
+        features = super().embed(parts, num_lanes)
+        if 9 in features:
             self.is_last_done.set()
-        elif 0 in found:
+        elif 0 in features:
             assert self.is_last_done.wait(10)
-        return found
+        return features
 
 
 def test_lane_that_is_free_takes_what_comes_while_another_is_busy() -> None:

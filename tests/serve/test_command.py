@@ -14,7 +14,7 @@ from serve.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("options", "advice"),
     [
         pytest.param(["--host", "0.0.0.0"], "--insecure", id="everywhere without keys"),
         pytest.param(["--api-keys", "none.txt"], "none.txt", id="no key file"),
@@ -27,8 +27,8 @@ from serve.settings import Settings
         pytest.param(["--host", "192.0.2.77", "--insecure"], "cannot listen", id="not our address"),
     ],
 )
-def test_misuse_is_one_line_that_names_the_word(words: list[str], told: str) -> None:
-    assert told in refused(*words)
+def test_misuse_is_one_line_that_names_the_word(options: list[str], advice: str) -> None:
+    assert advice in refused(*options)
 
 
 def test_port_that_is_taken_is_told_so() -> None:

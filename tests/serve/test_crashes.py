@@ -55,7 +55,7 @@ def test_failure_of_the_server_shows_nothing_of_it(
     async def fail(service: FeatureService, *args: Any, **options: Any) -> Any:
         raise RuntimeError(secret)
 
-    monkeypatch.setattr(FeatureService, "picture", fail)
+    monkeypatch.setattr(FeatureService, "still", fail)
     monkeypatch.setattr(FeatureService, "prepared", fail)
     with serving() as live:
         answer = post_picture(live, path)

@@ -49,9 +49,9 @@ def test_healthz_is_answered_while_a_large_body_is_read(live: Live, body: bytes)
     waits = []
     with httpx.Client() as client:
         while posting.is_alive():
-            asked = time.monotonic()
+            sent_at = time.monotonic()
             assert client.get(f"{live.url}/healthz", timeout=60).status_code == 200
-            waits.append(time.monotonic() - asked)
+            waits.append(time.monotonic() - sent_at)
     took = time.monotonic() - began
 
     assert answers[0].status_code == 400

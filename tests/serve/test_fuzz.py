@@ -14,8 +14,8 @@ from serve.settings import Limits
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
-    with serving(limits=Limits(max_seconds=30, decoders=1)) as found:
-        yield found
+    with serving(limits=Limits(max_seconds=30, decoders=1)) as running:
+        yield running
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def live() -> Iterator[Live]:
 )
 def test_fuzzer_finds_no_server_error(live: Live, num_examples: int) -> None:
     document = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
-    operations: list[Any] = [cast(Any, found).ok() for found in document.get_all_operations()]
+    operations: list[Any] = [cast(Any, operation).ok() for operation in document.get_all_operations()]
     assert len(operations) >= 14
     for operation in operations:
 

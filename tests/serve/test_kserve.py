@@ -23,15 +23,15 @@ HEADER = "Inference-Header-Content-Length"
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
-    with serving(limits=Limits(max_samples=6, decoders=1)) as found:
-        yield found
+    with serving(limits=Limits(max_samples=6, decoders=1)) as running:
+        yield running
 
 
 @pytest.fixture
 def client(live: Live) -> Iterator[Any]:
-    found = triton.InferenceServerClient(live.host)
-    yield found
-    found.close()
+    client = triton.InferenceServerClient(live.host)
+    yield client
+    client.close()
 
 
 def inputs(count: int = 3) -> NDArray[Any]:
@@ -67,19 +67,19 @@ def test_triton_client_infers_from_encoded_pictures(live: Live, client: Any) -> 
     pictures = [encoded(noise(seed=seed), kind) for seed, kind in enumerate(("PNG", "BMP"))]
     tensor = triton.InferInput("image", [2], "BYTES")
     tensor.set_data_from_numpy(np.array(pictures, dtype=np.object_), binary_data=True)
-    found = client.infer("video_cnn", [tensor], model_version="1").as_numpy("feature")
+    features = client.infer("video_cnn", [tensor], model_version="1").as_numpy("feature")
     document = {"name": "image", "shape": [2], "datatype": "BYTES"}
     document["data"] = [base64.b64encode(picture).decode() for picture in pictures]
     answer = live.post(INFER, orjson.dumps({"inputs": [document]}), "application/json").json()
     outputs = {output["name"]: output for output in answer["outputs"]}
     assert outputs.keys() == {"feature", "probability"}
-    assert np.allclose(np.reshape(outputs["feature"]["data"], (2, 512)), found, atol=1e-6)
+    assert np.allclose(np.reshape(outputs["feature"]["data"], (2, 512)), features, atol=1e-6)
 
 
 def test_all_outputs_are_binary_where_the_request_says_so(live: Live) -> None:
     pixels = {"name": "pixels", "shape": [1, 128, 128, 3], "datatype": "UINT8", "data": inputs(1).tolist()}
-    asked = {"inputs": [pixels], "parameters": {"binary_data_output": True}}
-    answer = live.post(INFER, orjson.dumps(asked), "application/json")
+    request = {"inputs": [pixels], "parameters": {"binary_data_output": True}}
+    answer = live.post(INFER, orjson.dumps(request), "application/json")
     length = int(answer.headers[HEADER])
     sizes = [output["parameters"]["binary_data_size"] for output in orjson.loads(answer.content[:length])["outputs"]]
     assert sizes == [512 * 4, 1000 * 4]

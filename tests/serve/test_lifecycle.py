@@ -65,12 +65,14 @@ def test_signal_while_the_server_starts_ends_it_at_once(number: int, status: int
 @pytest.mark.slow
 def test_dataset_is_served_by_its_own_model_and_no_other(clips: ClipFactory, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
-    words = ["extract", clips(), "--out", lake, "--model", "video_cnn", "--weights", "random:3"]
-    subprocess.run([sys.executable, "-m", "pipeline", *map(str, words)], check=True, capture_output=True, timeout=200)
+    arguments = ["extract", clips(), "--out", lake, "--model", "video_cnn", "--weights", "random:3"]
+    subprocess.run(
+        [sys.executable, "-m", "pipeline", *map(str, arguments)], check=True, capture_output=True, timeout=200
+    )
     rows = pads.dataset(lake / "features").to_table().sort_by("pts")
-    with running("--from", lake, env={"VIDLAKE_API_KEYS": KEY}) as found:
-        assert found.post("/v1/embed", b"").status_code == 401
-        answer = found.post("/v1/embed", clips().read_bytes(), "video/mp4", authorization=f"Bearer {KEY}").json()
+    with running("--from", lake, env={"VIDLAKE_API_KEYS": KEY}) as server:
+        assert server.post("/v1/embed", b"").status_code == 401
+        answer = server.post("/v1/embed", clips().read_bytes(), "video/mp4", authorization=f"Bearer {KEY}").json()
         live = np.array([sample["feature"] for sample in answer["samples"]], np.float32)
         assert np.abs(live - np.array(rows["feature"].to_pylist(), np.float32)).max() <= 1e-5
     assert "digest" in refused("--from", lake, "--weights", "random:4")

@@ -16,8 +16,8 @@ from serve.settings import Access, Limits, ModelSettings
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
-    with serving() as found:
-        yield found
+    with serving() as running:
+        yield running
 
 
 def talk(
@@ -31,8 +31,8 @@ def talk(
 
 
 async def next_message(socket: ClientConnection) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 20))
-    return found
+    message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 20))
+    return message
 
 
 def test_pictures_are_answered_in_order_with_the_features_of_embed(live: Live) -> None:

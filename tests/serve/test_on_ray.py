@@ -51,9 +51,9 @@ def side_by_side(server: Server, clips: ClipFactory, tmp_path_factory: pytest.Te
     """``extract`` on the machine on which ``serve`` is answering."""
     out = tmp_path_factory.mktemp("beside") / "lake"
     archive = (clips(num_frames=150, gop=30), clips(num_frames=150, rotation=90, codec="mpeg4"))
-    words = ["extract", *archive, "--out", out, *MODEL, "--sample", "fps:5"]
+    arguments = ["extract", *archive, "--out", out, *MODEL, "--sample", "fps:5"]
     job = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "pipeline", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     answers = []
     while job.poll() is None:
@@ -157,8 +157,12 @@ def test_start_says_where_and_how(server: Server) -> None:
 def test_heads_and_preflights_pass_through_rays_proxy(server: Server) -> None:
     head = httpx.head(f"{server.url}/v1/models", headers={"origin": PAGE}, timeout=30)
     assert (head.status_code, head.content) == (200, b"")
-    asked = {"origin": PAGE, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
-    preflight = httpx.options(f"{server.url}/v1/embed", headers=asked, timeout=30)
+    request = {
+        "origin": PAGE,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization",
+    }
+    preflight = httpx.options(f"{server.url}/v1/embed", headers=request, timeout=30)
     assert preflight.status_code == 200
     for answer in (head, preflight):
         assert answer.headers.get_list("access-control-allow-origin") == [PAGE]
@@ -186,11 +190,11 @@ def test_access_log_is_json_without_bodies_or_queries(server: Server) -> None:
     [folder] = [line.split()[1] for line in server.said if "logs" in line]
     for _ in range(50):
         lines = [line for path in Path(folder).glob("replica*.log") for line in path.read_text().splitlines()]
-        found = [orjson.loads(line) for line in lines if "mine-7" in line]
-        if found:
+        records = [orjson.loads(line) for line in lines if "mine-7" in line]
+        if records:
             break
         time.sleep(0.1)
-    assert (found[0]["request_id"], found[0]["endpoint"], found[0]["status"]) == ("mine-7", "/v1/embed", 200)
+    assert (records[0]["request_id"], records[0]["endpoint"], records[0]["status"]) == ("mine-7", "/v1/embed", 200)
     assert not any("fps:3" in line for line in lines)
 
 

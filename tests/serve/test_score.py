@@ -33,11 +33,11 @@ def inferences(answer: httpx.Response) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("kind", "mime"), [("PNG", "png"), ("JPEG", "jpeg"), ("BMP", "bmp")])
 def test_score_answers_classifications(live: Live, kind: str, mime: str) -> None:
-    found = inferences(live.post("/score?top=3", encoded(noise(), kind), f"image/{mime}"))
-    assert [item["type"] for item in found] == ["classification"] * 3
-    tags = [item["classification"]["tag"] for item in found]
+    items = inferences(live.post("/score?top=3", encoded(noise(), kind), f"image/{mime}"))
+    assert [item["type"] for item in items] == ["classification"] * 3
+    tags = [item["classification"]["tag"] for item in items]
     assert all(tag.keys() == {"value", "confidence"} and 0 <= tag["confidence"] <= 1 for tag in tags)
-    assert found[0]["extensions"]["fingerprint"] == live.service.fingerprint
+    assert items[0]["extensions"]["fingerprint"] == live.service.fingerprint
 
 
 @pytest.mark.parametrize("layout", ["rgb24", "bgr24", "rgba", "bgra"])

@@ -19,8 +19,8 @@ def guard(access: Access = LOOPBACK, *, keys: tuple[str, ...] = ()) -> Guard:
 
 
 def check(rules: Guard, *subprotocols: str, path: str = "/v1/embed", **headers: str) -> None:
-    told = {"host": "127.0.0.1:8000"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    rules.check(path, Headers(told), subprotocols)
+    sent = {"host": "127.0.0.1:8000"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    rules.check(path, Headers(sent), subprotocols)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000"])
@@ -97,20 +97,20 @@ def test_keys_come_from_the_file_and_the_environment(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("access", "told"),
+    ("access", "advice"),
     [
         pytest.param(Access(), "--insecure", id="none beyond loopback"),
         pytest.param(Access(api_keys_file="/none"), "cannot be read", id="no such file"),
     ],
 )
-def test_missing_keys_are_refused_with_what_to_do(access: Access, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_keys_are_refused_with_what_to_do(access: Access, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEYS_VARIABLE, raising=False)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=advice):
         ApiKeys.read(access)
 
 
 def test_short_keys_are_refused_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEYS_VARIABLE, "hunter2")
-    with pytest.raises(UsageError, match="shorter") as told:
+    with pytest.raises(UsageError, match="shorter") as raised:
         ApiKeys.read(LOOPBACK)
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(raised.value)

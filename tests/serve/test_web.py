@@ -29,14 +29,14 @@ SMALL = Limits(
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
-    with serving() as found:
-        yield found
+    with serving() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[Live]:
-    with serving(limits=SMALL) as found:
-        yield found
+    with serving(limits=SMALL) as running:
+        yield running
 
 
 def features(answer: httpx.Response) -> NDArray[Any]:
