@@ -20,6 +20,7 @@ from pipeline.media.process.system_calls import confine
 from pipeline.media.process.wire import EXIT_OUT_OF_MEMORY, READY, Channel, HungUp
 
 _MAX_LAST_WORDS_BYTES = 1 << 20
+_NOT_NEEDED = ("av.__main__", "av.datasets")  # a command, and downloads: a tenth of the start-up
 _F_SETSIG = 10  # fcntl(2): which signal instead of SIGIO
 
 Work = Callable[[Channel, Channel, mmap.mmap], None]
@@ -65,8 +66,9 @@ def _imported(entry: str) -> Work:
     module, _, name = entry.partition(":")
     work = cast(Work, getattr(importlib.import_module(module), name))
     av.logging.set_level(None)  # its callback can deadlock with threads
-    for late in pkgutil.walk_packages(av.__path__, "av."):
-        importlib.import_module(late.name)  # av imports parts of itself when they are first needed
+    for late in pkgutil.walk_packages(av.__path__, "av."):  # av imports parts of itself when they are first needed
+        if late.name not in _NOT_NEEDED:
+            importlib.import_module(late.name)
     importlib.import_module("numpy.ma")  # and so does numpy
     return work
 
