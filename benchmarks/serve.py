@@ -49,7 +49,6 @@ def bare_loop(model: str, *, seconds: float, batch_size: int) -> dict[str, float
     from pipeline.models.embedder import Embedder
     from pipeline.models.preprocess import prepare
     from pipeline.models.registry import load_model
-    from serve.inference.stills import decode_still
 
     embedder = Embedder(load_model(model, weights=WEIGHTS), batch_size=batch_size, num_threads=CORES)
     embedder.warm_up()
@@ -59,7 +58,7 @@ def bare_loop(model: str, *, seconds: float, batch_size: int) -> dict[str, float
     while time.monotonic() < end:
         began = time.monotonic()
         batch = [
-            prepare(decode_still(body, uri="", max_pixels=10**9), preprocessing=preprocessing)
+            prepare(np.array(Image.open(io.BytesIO(body)).convert("RGB")), preprocessing=preprocessing)
             for body in (bodies * batch_size)[:batch_size]
         ]
         embedder.embed([np.stack(batch)])

@@ -176,6 +176,14 @@ def draw_instead(control: Channel, source: Channel, shared: mmap.mmap) -> None:
     say({"event": "drawn", "shape": [4, 4, 3], "offset": 0, "whole_px": [4, 4]}, control)
 
 
+def draw_outside(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({"event": "drawn", "shape": [4, 4, 3], "offset": len(shared), "whole_px": [4, 4]}, control)
+
+
+def draw_a_part(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    say({"event": "drawn", "shape": [4, 4, 3], "offset": 0, "whole_px": [4, 8]}, control)
+
+
 def say_more_than_asked(control: Channel, source: Channel, shared: mmap.mmap) -> None:
     say({"event": "done", "surprise": True}, control)
 

@@ -55,7 +55,7 @@ HOMES = {
     "starlette": ("serve.",),
     "pydantic": ("serve.",),
     "click": ("pipeline.cli.", "serve.cli"),
-    "PIL": ("serve.",),
+    "PIL": ("pipeline.media.",),
 }
 
 # What serves a model has no use for what runs bulk jobs.
@@ -246,10 +246,14 @@ def loaded_with(module: str) -> set[str]:
     return set(json.loads(answer.stdout))
 
 
-def test_the_decoder_child_loads_nothing_heavy() -> None:
-    loaded = loaded_with("pipeline.media.process.child, pipeline.media.process.video_work")
+@pytest.mark.parametrize(
+    ("work", "library", "other"), [("video_work", "av", "PIL"), ("still_work", "PIL", "av")], ids=["videos", "stills"]
+)
+def test_a_decoder_child_loads_its_library_and_nothing_heavy(work: str, library: str, other: str) -> None:
+    loaded = loaded_with(f"pipeline.media.process.child, pipeline.media.process.{work}")
 
-    assert "av" in loaded
+    assert library in loaded
+    assert other not in loaded
     assert loaded.isdisjoint(TOO_HEAVY_FOR_THE_CHILD)
 
 

@@ -24,14 +24,13 @@ from serve.inference.backlogs import Backlogs
 from serve.inference.batching import Batcher, Features, Pictures
 from serve.inference.labels import Ranking
 from serve.inference.lanes import Lanes
-from serve.inference.stills import decode_still
+from serve.inference.stills import StillDecoders
 from serve.inference.videos import PostedFile, VideoDecoders
 from serve.metrics import Metrics
 from serve.problems import BadInput, NotFound, TooLong, public_detail
 from serve.settings import ModelSettings, Settings
 
 Result = TypeVar("Result")
-POSTED = "the posted picture"
 _GPU_BATCH, _CPU_BATCH = 32, 8
 _LOG = logging.getLogger("ray.serve")
 
@@ -63,6 +62,8 @@ class FeatureService:
         self._threads = ThreadPoolExecutor(
             len(os.sched_getaffinity(0)), thread_name_prefix="still", initializer=use_one_thread
         )
+        self._stills = StillDecoders(settings.limits, preprocessing=self.info.preprocessing)
+        self._threads.submit(self._stills.start)
         self._videos = VideoDecoders(settings.limits, preprocessing=self.info.preprocessing)
         self._batcher = Batcher(
             self._lanes.embed,
@@ -106,7 +107,7 @@ class FeatureService:
         Raises:
             BadInput: it does not decode, or is too large.
         """
-        return await self.picture(partial(decode_still, data, uri=POSTED, max_pixels=self.limits.max_pixels))
+        return await self._embedded(partial(self._stills.prepared, data))
 
     async def picture(self, decode: Callable[[], NDArray[np.uint8]]) -> Features:
         """The feature ``float32[1, D]`` of the RGB picture ``uint8[h, w, 3]`` that a call makes, off the event loop.
@@ -114,12 +115,7 @@ class FeatureService:
         Raises:
             BadInput: the call raised an ``InputError``.
         """
-        try:
-            with self._batcher.coming():
-                picture = await self._in_thread(partial(self._prepared, decode))
-            return await self._batcher.embed(picture)
-        except InputError as error:
-            raise self._refusal(error) from None
+        return await self._embedded(partial(self._prepared, decode))
 
     async def stills(self, encoded: Sequence[bytes]) -> Features:
         """The features ``float32[T, D]`` of several encoded pictures, T at least 1; raises as ``still`` does."""
@@ -176,6 +172,7 @@ class FeatureService:
 
     def close(self) -> None:
         """End the decoder processes, and the threads once they are done."""
+        self._stills.close()
         self._videos.close()
         self._lanes.close()
         self._threads.shutdown(wait=False)
@@ -188,6 +185,14 @@ class FeatureService:
         """The log has the whole detail, of which the client may hear less."""
         self._metrics.failed(reason)
         _LOG.info("a body did not decode", extra={"reason": reason, "detail": detail})
+
+    async def _embedded(self, prepare_picture: Callable[[], Pictures]) -> Features:
+        try:
+            with self._batcher.coming():
+                picture = await self._in_thread(prepare_picture)
+            return await self._batcher.embed(picture)
+        except InputError as error:
+            raise self._refusal(error) from None
 
     def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
         return prepare(decode(), preprocessing=self.info.preprocessing)[None]

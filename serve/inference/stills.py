@@ -1,53 +1,104 @@
-"""A still picture from the bytes of a JPEG, PNG, WebP or BMP, upright, and never larger than allowed."""
+"""Posted pictures, each decoded in a process that may die, as videos are."""
 
-import io
-import struct
+import contextlib
+import os
+from collections.abc import Iterator
+from queue import LifoQueue
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from typing_extensions import override
 
-from pipeline.errors import Corrupt, TooLarge
+from pipeline.errors import Killed
+from pipeline.media.process.still_sandbox import StillSandbox
+from pipeline.models.preprocess import prepare_part
+from pipeline.records.model_info import Preprocessing
+from pipeline.records.resources import DecodeLimits
+from pipeline.storage.reader import Identity, Reader
+from serve.inference.batching import Pictures
+from serve.settings import Limits
 
+POSTED = "the posted picture"
 SIGNATURES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "BMP": b"BM"}
-_FORMATS = (*SIGNATURES, "WEBP")
-# What Pillow's readers raise over damage.
-_UNDECODABLE = (OSError, SyntaxError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, struct.error)
-
-Image.MAX_IMAGE_PIXELS = None  # each request's own limit counts, and not a warning
 
 
 def is_still(head: bytes) -> bool:
-    """Whether a body that begins so is a picture that ``decode_still`` reads; the first 16 bytes tell."""
+    """Whether a body that begins so is a picture, and no video; the first 16 bytes tell."""
     is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     return is_webp or any(head.startswith(signature) for signature in SIGNATURES.values())
 
 
-def decode_still(data: bytes, *, uri: str, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode the first picture of a file, RGB ``uint8[h, w, 3]``, turned as its EXIF orientation says.
+class StillDecoders:
+    """As many decoder processes as there are CPUs, each started when all others are at work; for any thread."""
 
-    Raises:
-        TooLarge: the header announces more than ``max_pixels`` pixels; nothing was decoded.
-        Corrupt: it does not decode.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise TooLarge(uri, f"{width} x {height} is more than {max_pixels} pixels")
-            return _rgb(ImageOps.exif_transpose(picture))
-    except _UNDECODABLE as error:
-        raise Corrupt(uri, f"not a picture that decodes ({_plainly(error)})") from None
+    def __init__(self, limits: Limits, *, preprocessing: Preprocessing) -> None:
+        """No process is started before ``start`` or the first picture."""
+        self._preprocessing = preprocessing
+        decode_limits = DecodeLimits(
+            timeout_s=limits.max_seconds, memory_bytes=limits.decode_memory_bytes, max_pixels=limits.max_pixels
+        )
+        # The one that worked last is taken first: it is warm, and a server that is asked little has one.
+        self._free: LifoQueue[StillSandbox] = LifoQueue()
+        for _ in os.sched_getaffinity(0):
+            self._free.put(StillSandbox(decode_limits))
+
+    def start(self) -> None:
+        """Start a process, so that the first picture does not wait for it.
+
+        Raises:
+            RunError: none starts.
+        """
+        with self._one() as sandbox:
+            sandbox.start()
+
+    def prepared(self, data: bytes) -> Pictures:
+        """A picture's bytes to the model's input ``uint8[1, H, W, 3]``.
+
+        Raises:
+            TooLarge: the header announces more pixels than the limits allow; nothing was decoded.
+            InputError: it does not decode, or the decoder died over it.
+            RunError: no decoder process starts.
+        """
+        reader = _PostedBytes(data)
+        prepared = np.empty((1, *self._preprocessing.crop_px, 3), np.uint8)
+        with self._one() as sandbox:
+            try:
+                still = sandbox.decode(reader, preprocessings=(self._preprocessing,))
+            except Killed:  # by somebody else: not the picture's fault until it happens twice
+                still = sandbox.decode(reader, preprocessings=(self._preprocessing,))
+            prepare_part(still.pixels, whole_px=still.whole_px, preprocessing=self._preprocessing, into=prepared[0])
+        return prepared
+
+    def close(self) -> None:
+        """End the processes of those decoders that are free."""
+        while not self._free.empty():
+            self._free.get_nowait().close()
+
+    @contextlib.contextmanager
+    def _one(self) -> Iterator[StillSandbox]:
+        """A decoder for this thread alone; waits where all are at work."""
+        sandbox = self._free.get()
+        try:
+            yield sandbox
+        finally:
+            self._free.put(sandbox)
 
 
-def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip rather than scale
-        grey = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(picture.convert("RGB"))
+class _PostedBytes(Reader):
+    """A body in memory; no store stands behind it that could fail or change."""
 
+    def __init__(self, data: bytes) -> None:
+        self.uri = POSTED
+        self.size_bytes = len(data)
+        self._data = data
 
-def _plainly(error: Exception) -> str:
-    """Pillow's own words, unless they quote the file object."""
-    words = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return type(error).__name__ if "<" in words else words[:120]
+    @override
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self._data[offset : offset + length]
+
+    @override
+    def _identities(self) -> list[Identity]:
+        return []
+
+    @override
+    def close(self) -> None:
+        pass

@@ -12,9 +12,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import cast
-
-import av
 
 from pipeline.media.process.system_calls import confine
 from pipeline.media.process.wire import EXIT_OUT_OF_MEMORY, READY, Channel, HungUp
@@ -65,12 +64,18 @@ def _imported(entry: str) -> Work:
     """The work, with all that it will ever need: nothing can be imported later."""
     module, _, name = entry.partition(":")
     work = cast(Work, getattr(importlib.import_module(module), name))
+    if "av" in sys.modules:
+        _complete(sys.modules["av"])
+    importlib.import_module("numpy.ma")  # numpy imports it when it is first needed
+    return work
+
+
+def _complete(av: ModuleType) -> None:
+    """The parts of av that it imports when they are first needed."""
     av.logging.set_level(None)  # its callback can deadlock with threads
-    for late in pkgutil.walk_packages(av.__path__, "av."):  # av imports parts of itself when they are first needed
+    for late in pkgutil.walk_packages(av.__path__, "av."):
         if late.name not in _NOT_NEEDED:
             importlib.import_module(late.name)
-    importlib.import_module("numpy.ma")  # and so does numpy
-    return work
 
 
 def _lock_in(*, memory_bytes: int) -> str | None:

@@ -110,6 +110,7 @@ class Dialogue:
                 elif isinstance(event, Ended):
                     process.begin_piece()
         except Nonsense as error:
+            self.close()
             raise Crashed(uri, f"the decoder talked nonsense ({error})") from None
         finally:
             # A decoder whose listener stopped half-way, or that failed in an unforeseen way, is not asked again.
