@@ -324,6 +324,24 @@ def test_frame_that_is_too_large_is_refused_before_it_is_decoded() -> None:
     assert caught.value.reason == "too_large"
 
 
+@pytest.mark.parametrize("work", ["video_work", "still_work"])
+def test_decoder_imports_nothing_from_the_working_folder(work: str, tmp_path: Path) -> None:
+    """Though its parent looks there first, as ``python -c`` and Ray's workers do."""
+    names = sorted(f"{name}.py" for name in ("av", "numpy", "pipeline", "msgspec", "PIL", "socket", "sitecustomize"))
+    for name in names:
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'was-here')!r}, 'w')")
+    script = f"""
+import os, sys
+from pipeline.media.process.decoder_process import DecoderProcess
+from pipeline.records.resources import DecodeLimits
+sys.path[:0] = ["", os.getcwd()]
+DecoderProcess("pipeline.media.process.{work}:serve", DecodeLimits()).kill()
+"""
+    subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, check=True, timeout=120)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
 @pytest.fixture(params=["hang_in_python", "hang_in_c"])
 def orphan(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A parent with a decoder that hangs, and the decoder's process id."""

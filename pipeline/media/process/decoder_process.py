@@ -1,7 +1,6 @@
 """A decoder process as its parent sees it: started, watched, and killed where it goes too far."""
 
 import contextlib
-import fcntl
 import functools
 import logging
 import mmap
@@ -9,8 +8,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Crashed, InputError, Killed, OutOfMemory, RunError, TimedOut
 from pipeline.media.process import wire
 from pipeline.media.process.byte_server import ByteServer
+from pipeline.media.process.launch import launched, sealed_memory
 from pipeline.records.resources import DecodeLimits
 
 _POLL_S = 0.1
@@ -27,7 +25,6 @@ _START_S = 120.0
 _DYING_S = 5.0
 # malloc asks for more than it uses: the hard limit lies above the one that is watched.
 _HEADROOM_BYTES = 256 << 20
-_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME", "VIRTUAL_ENV")
 
 
 class DecoderProcess:
@@ -47,25 +44,13 @@ class DecoderProcess:
         control, child_control = socket.socketpair()
         source, child_source = socket.socketpair()
         lifeline, self._lifeline_fd = os.pipe()
-        frames_fd = _sealed_memory(wire.NUM_SLOTS * -(-3 * limits.max_pixels // mmap.PAGESIZE) * mmap.PAGESIZE)
+        frames_fd = sealed_memory(wire.NUM_SLOTS * -(-3 * limits.max_pixels // mmap.PAGESIZE) * mmap.PAGESIZE)
         self._shared = mmap.mmap(frames_fd, os.fstat(frames_fd).st_size)
         self._last_words = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
         fds = (child_control.fileno(), child_source.fileno(), frames_fd, lifeline)
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        environment["OPENBLAS_NUM_THREADS"] = "1"
-        hard_limit = str(limits.memory_bytes + _HEADROOM_BYTES)
         self._forker_peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        self._popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.media.process.child", entry, hard_limit, *map(str, fds)],
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._last_words,
-            env=environment,
-            # A group of its own is killed whole, and Ctrl-C does not reach it. Not a session of its own: where the
-            # kernel divides the CPUs among sessions, each decoder would get as much as all the rest.
-            process_group=0,
+        self._popen = launched(
+            entry, memory_bytes=limits.memory_bytes + _HEADROOM_BYTES, fds=fds, last_words=self._last_words
         )
         for end in (child_control, child_source):
             end.close()
@@ -225,11 +210,3 @@ def _warn_once(complaint: str) -> None:
     logging.getLogger(__name__).warning(
         "decoders run without a list of the system calls that they may make (%s); their other limits hold", complaint
     )
-
-
-def _sealed_memory(num_bytes: int) -> int:
-    """Memory to share: it takes room only where it is written to, and neither side can shrink it under the other."""
-    fd = os.memfd_create("vidlake-frames", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-    os.ftruncate(fd, num_bytes)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    return fd
