@@ -25,6 +25,7 @@ _START_S = 120.0
 _DYING_S = 5.0
 # malloc asks for more than it uses: the hard limit lies above the one that is watched.
 _HEADROOM_BYTES = 256 << 20
+_SIGNALS = {int(each): each.name for each in signal.Signals}  # most real-time signals have no name
 
 
 class DecoderProcess:
@@ -173,28 +174,31 @@ class DecoderProcess:
             return {}
 
     def _cause_of_death(self, uri: str) -> InputError:
-        self._await_death()
+        has_died = self._has_died()
         self._end_group()
         _, status, usage = os.wait4(self.pid, 0)
         self._popen.returncode = code = os.waitstatus_to_exitcode(status)
         # Many a decoder does not look at what malloc gives it. On Linux its peak begins with that of who forked it.
         peak_bytes = usage.ru_maxrss * 1024
         is_bloated = peak_bytes > max(self._limits.memory_bytes, self._forker_peak_bytes)
+        if not has_died:
+            return Crashed(uri, "the decoder hung up")
         if code == wire.EXIT_OUT_OF_MEMORY or (code < 0 and is_bloated):
             return self._out_of_memory(uri)
         if code == -signal.SIGKILL:  # what we kill ourselves, we do not ask for the cause of
             return Killed(uri, "the decoder was killed by SIGKILL, from outside")
         if code < 0:
-            return Crashed(uri, f"the decoder was killed by {signal.Signals(-code).name}")
+            return Crashed(uri, f"the decoder was killed by {_SIGNALS.get(-code, f'signal {-code}')}")
         return Crashed(uri, f"the decoder ended with status {code}: {self._final_line()}")
 
-    def _await_death(self) -> None:
-        """Give a child that hung up the time to die of what it died of."""
+    def _has_died(self) -> bool:
+        """Whether a child that hung up has died, for which it gets a little time."""
         deadline = time.monotonic() + _DYING_S
         while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
             if time.monotonic() > deadline:
-                return
+                return False
             time.sleep(1e-3)
+        return True
 
     def _out_of_memory(self, uri: str) -> OutOfMemory:
         return OutOfMemory(uri, f"the decoder used more than {self._limits.memory_bytes} bytes")
