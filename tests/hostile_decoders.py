@@ -5,6 +5,7 @@ import json
 import mmap
 import os
 import signal
+import struct
 import time
 
 from pipeline.media.process.wire import Channel, HungUp
@@ -41,6 +42,11 @@ def raise_error(control: Channel, source: Channel, shared: mmap.mmap) -> None:
 def kill_itself(control: Channel, source: Channel, shared: mmap.mmap) -> None:
     control.receive()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_of_a_nameless_signal(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    control.receive()
+    os.kill(os.getpid(), signal.SIGRTMIN + 5)
 
 
 def hang_in_c(control: Channel, source: Channel, shared: mmap.mmap) -> None:
@@ -232,6 +238,12 @@ def write_for_ever(control: Channel, source: Channel, shared: mmap.mmap) -> None
 def ask_for_nonsense(control: Channel, source: Channel, shared: mmap.mmap) -> None:
     control.receive()
     source.send(b"give me everything")
+    source.receive()
+
+
+def ask_beyond_the_end(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    control.receive()
+    source.send(struct.pack("<QI", 1 << 63, 10))
     source.receive()
 
 

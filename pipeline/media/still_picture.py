@@ -59,7 +59,7 @@ class StillPicture:
         return self._picture.height, self._picture.width
 
     def part_of(self, preprocessings: tuple[Preprocessing, ...]) -> Image.Image:
-        """The part that the models' inputs are made of, in the file's own colours."""
+        """The part that holds what these keep of the picture, in the file's own colours; without any, all of it."""
         rows, columns = part_of(*self.size_px, preprocessings=preprocessings)
         return self._picture.crop((columns.start, rows.start, columns.stop, rows.stop))
 

@@ -62,9 +62,9 @@ class StillDecoders:
         prepared = np.empty((1, *self._preprocessing.crop_px, 3), np.uint8)
         with self._one() as sandbox:
             try:
-                still = sandbox.decode(reader, preprocessing=self._preprocessing)
+                still = sandbox.decode(reader, preprocessings=(self._preprocessing,))
             except Killed:  # by somebody else: not the picture's fault until it happens twice
-                still = sandbox.decode(reader, preprocessing=self._preprocessing)
+                still = sandbox.decode(reader, preprocessings=(self._preprocessing,))
             prepare_part(still.pixels, whole_px=still.whole_px, preprocessing=self._preprocessing, into=prepared[0])
         return prepared
 

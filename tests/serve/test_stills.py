@@ -106,7 +106,7 @@ def test_sixteen_bits_take_no_more_memory_than_a_few_times_their_pixels() -> Non
 def test_the_part_that_travels_gives_the_same_input_as_the_whole(size: tuple[int, int], sandbox: StillSandbox) -> None:
     data = encoded(noise(width=size[0], height=size[1]))
     whole = sandbox.decode(BytesReader(data)).pixels.copy()
-    part = sandbox.decode(BytesReader(data), preprocessing=WANTED)
+    part = sandbox.decode(BytesReader(data), preprocessings=(WANTED,))
     made = np.empty((40, 40, 3), np.uint8)
     prepare_part(part.pixels, whole_px=part.whole_px, preprocessing=WANTED, into=made)
     assert np.array_equal(made, prepare(whole, preprocessing=WANTED))

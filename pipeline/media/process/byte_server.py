@@ -40,7 +40,7 @@ class ByteServer:
     def _run(self) -> None:
         try:
             while True:
-                offset, length = wire.bytes_asked_for(self._source)
+                offset, length = wire.requested_bytes(self._source)
                 wire.answer_with_bytes(self._source, self._read(offset, length))
         except (wire.HungUp, wire.Nonsense):
             self._source.close()
@@ -48,6 +48,8 @@ class ByteServer:
     def _read(self, offset: int, length: int) -> bytes | None:
         if self._reader is None or self._fault is not None:
             return None
+        if offset + length > self._reader.size_bytes:  # what a reader raises there would be taken for the store's fault
+            raise wire.Nonsense(f"{length} bytes from {offset} of {self._reader.size_bytes}")
         self._busy_since = time.monotonic()
         try:
             return self._reader.read_at(offset, length)

@@ -1,7 +1,6 @@
 """A decoder process as its parent sees it: started, watched, and killed where it goes too far."""
 
 import contextlib
-import fcntl
 import functools
 import logging
 import mmap
@@ -9,8 +8,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Crashed, InputError, Killed, OutOfMemory, RunError, TimedOut
 from pipeline.media.process import wire
 from pipeline.media.process.byte_server import ByteServer
+from pipeline.media.process.launch import launched, sealed_memory
 from pipeline.records.resources import DecodeLimits
 
 _POLL_S = 0.1
@@ -27,7 +25,7 @@ _START_S = 120.0
 _DYING_S = 5.0
 # malloc asks for more than it uses: the hard limit lies above the one that is watched.
 _HEADROOM_BYTES = 256 << 20
-_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME", "VIRTUAL_ENV")
+_SIGNALS = {int(each): each.name for each in signal.Signals}  # most real-time signals have no name
 
 
 class DecoderProcess:
@@ -47,25 +45,13 @@ class DecoderProcess:
         control, child_control = socket.socketpair()
         source, child_source = socket.socketpair()
         lifeline, self._lifeline_fd = os.pipe()
-        frames_fd = _sealed_memory(wire.NUM_SLOTS * -(-3 * limits.max_pixels // mmap.PAGESIZE) * mmap.PAGESIZE)
+        frames_fd = sealed_memory(wire.NUM_SLOTS * -(-3 * limits.max_pixels // mmap.PAGESIZE) * mmap.PAGESIZE)
         self._shared = mmap.mmap(frames_fd, os.fstat(frames_fd).st_size)
         self._last_words = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
         fds = (child_control.fileno(), child_source.fileno(), frames_fd, lifeline)
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        environment["OPENBLAS_NUM_THREADS"] = "1"
-        hard_limit = str(limits.memory_bytes + _HEADROOM_BYTES)
         self._forker_peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        self._popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.media.process.child", entry, hard_limit, *map(str, fds)],
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._last_words,
-            env=environment,
-            # A group of its own is killed whole, and Ctrl-C does not reach it. Not a session of its own: where the
-            # kernel divides the CPUs among sessions, each decoder would get as much as all the rest.
-            process_group=0,
+        self._popen = launched(
+            entry, memory_bytes=limits.memory_bytes + _HEADROOM_BYTES, fds=fds, last_words=self._last_words
         )
         for end in (child_control, child_source):
             end.close()
@@ -188,28 +174,31 @@ class DecoderProcess:
             return {}
 
     def _cause_of_death(self, uri: str) -> InputError:
-        self._await_death()
+        has_died = self._has_died()
         self._end_group()
         _, status, usage = os.wait4(self.pid, 0)
         self._popen.returncode = code = os.waitstatus_to_exitcode(status)
         # Many a decoder does not look at what malloc gives it. On Linux its peak begins with that of who forked it.
         peak_bytes = usage.ru_maxrss * 1024
         is_bloated = peak_bytes > max(self._limits.memory_bytes, self._forker_peak_bytes)
+        if not has_died:
+            return Crashed(uri, "the decoder hung up")
         if code == wire.EXIT_OUT_OF_MEMORY or (code < 0 and is_bloated):
             return self._out_of_memory(uri)
         if code == -signal.SIGKILL:  # what we kill ourselves, we do not ask for the cause of
             return Killed(uri, "the decoder was killed by SIGKILL, from outside")
         if code < 0:
-            return Crashed(uri, f"the decoder was killed by {signal.Signals(-code).name}")
+            return Crashed(uri, f"the decoder was killed by {_SIGNALS.get(-code, f'signal {-code}')}")
         return Crashed(uri, f"the decoder ended with status {code}: {self._final_line()}")
 
-    def _await_death(self) -> None:
-        """Give a child that hung up the time to die of what it died of."""
+    def _has_died(self) -> bool:
+        """Whether a child that hung up has died, for which it gets a little time."""
         deadline = time.monotonic() + _DYING_S
         while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
             if time.monotonic() > deadline:
-                return
+                return False
             time.sleep(1e-3)
+        return True
 
     def _out_of_memory(self, uri: str) -> OutOfMemory:
         return OutOfMemory(uri, f"the decoder used more than {self._limits.memory_bytes} bytes")
@@ -225,11 +214,3 @@ def _warn_once(complaint: str) -> None:
     logging.getLogger(__name__).warning(
         "decoders run without a list of the system calls that they may make (%s); their other limits hold", complaint
     )
-
-
-def _sealed_memory(num_bytes: int) -> int:
-    """Memory to share: it takes room only where it is written to, and neither side can shrink it under the other."""
-    fd = os.memfd_create("vidlake-frames", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-    os.ftruncate(fd, num_bytes)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    return fd

@@ -14,7 +14,7 @@ from pipeline.storage.reader import Reader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Still:
-    """Of an upright picture of ``whole_px`` (height, width), the part that the model's input is made of."""
+    """Of an upright picture of ``whole_px`` (height, width), the part that holds what was to be kept of it."""
 
     pixels: Pixels
     """Valid until the next picture is asked for."""
@@ -50,16 +50,15 @@ class StillSandbox:
         """
         self._dialogue.start()
 
-    def decode(self, reader: Reader, *, preprocessing: Preprocessing | None = None) -> Still:
-        """Decode the first picture of a file; with ``preprocessing``, only what it keeps of the picture comes.
+    def decode(self, reader: Reader, *, preprocessings: tuple[Preprocessing, ...] = ()) -> Still:
+        """Decode the first picture of a file; with ``preprocessings``, only what they keep of it comes.
 
         Raises:
             TooLarge: it has more pixels than the limits allow; nothing was decoded.
             InputError: it does not decode, or the decoder crashed, hung or used up its memory over it.
             RunError: no decoder process starts.
         """
-        wanted = () if preprocessing is None else (preprocessing,)
-        request = Draw(size_bytes=reader.size_bytes, max_pixels=self._limits.max_pixels, preprocessings=wanted)
+        request = Draw(size_bytes=reader.size_bytes, max_pixels=self._limits.max_pixels, preprocessings=preprocessings)
         conversation = _AboutStill(self._limits.timeout_for(0))
         for event, pixels in self._dialogue.ask(reader, request, conversation, uri=reader.uri):
             if isinstance(event, Drawn) and pixels is not None:

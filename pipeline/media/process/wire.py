@@ -104,7 +104,7 @@ def ask_for_bytes(source: Channel, *, offset: int, length: int) -> bytes | None:
     return answer[1:] if answer[:1] == b"+" else None
 
 
-def bytes_asked_for(source: Channel) -> tuple[int, int]:
+def requested_bytes(source: Channel) -> tuple[int, int]:
     """Called by the parent: the next (offset, length).
 
     Raises:
