@@ -1,4 +1,4 @@
-"""Pictures and videos to features, live: the batch job's ``Embedder``, decoding and preprocessing behind one queue."""
+"""From pictures and videos to features: the batch job's ``Embedder``, decoding and preprocessing behind one queue."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ _LOG = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """The features ``float32[T, D]`` of a video's samples, when they were shown, and what could not be decoded."""
+    """The features ``float32[T, D]`` of a video's samples, the times of the samples, and what could not be decoded."""
 
     marks: tuple[FrameMark, ...]
     features: Features
@@ -45,13 +45,13 @@ class Moments:
 
 
 class FeatureService:
-    """One replica's model, with all that feeds it."""
+    """The model of one replica, and everything that feeds it."""
 
     def __init__(self, settings: Settings, *, metrics: Metrics) -> None:
-        """Load the model and try it out.
+        """Load the model and compute once with it.
 
         Raises:
-            UsageError: no such model or weights, or not the weights that the settings ask for.
+            UsageError: there is no such model, or the weights are not those of the settings.
         """
         self.limits = settings.limits
         self.admission = Admission(settings.limits, metrics=metrics)
@@ -74,22 +74,22 @@ class FeatureService:
 
     @property
     def info(self) -> ModelInfo:
-        """The model."""
+        """What is known of the model."""
         return self._embedder.info
 
     @property
     def precision(self) -> Precision:
-        """What it computes in."""
+        """The precision in which the model computes."""
         return self._embedder.precision
 
     @property
     def fingerprint(self) -> str:
-        """Equal to a dataset's where its features can be compared with ours."""
+        """Equal to a dataset's fingerprint where its features can be compared with the answers."""
         return feature_fingerprint(self.info, self.precision)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, numbers where the weights do not say; empty: the model does not classify."""
+        """The names of the classes, or numbers where the weights have no names; empty: the model does not classify."""
         return self._embedder.classes or tuple(map(str, range(self._embedder.num_classes)))
 
     def require_classes(self) -> None:
@@ -153,7 +153,7 @@ class FeatureService:
         return Moments(marks=tuple(marks), features=np.concatenate(features), missing=tuple(missing))
 
     async def probabilities(self, features: Features) -> Features:
-        """What the model's own classification layer makes of features: ``float32[T, classes]``.
+        """The output of the model's own classification layer for features, as probabilities ``float32[T, classes]``.
 
         Raises:
             NotFound: it has none.
@@ -171,20 +171,11 @@ class FeatureService:
         return await self._in_thread(partial(Ranking.best, probabilities, classes=self.classes, top=top))
 
     def close(self) -> None:
-        """End the decoder processes, and the threads once they are done."""
+        """End the decoder processes, and the threads when they have finished."""
         self._stills.close()
         self._videos.close()
         self._lanes.close()
         self._threads.shutdown(wait=False)
-
-    def _refusal(self, error: InputError) -> BadInput:
-        self._note_failure(error.reason, error.detail)
-        return BadInput.of(error)
-
-    def _note_failure(self, reason: str, detail: str) -> None:
-        """The log has the whole detail, of which the client may hear less."""
-        self._metrics.failed(reason)
-        _LOG.info("a body did not decode", extra={"reason": reason, "detail": detail})
 
     async def _embedded(self, prepare_picture: Callable[[], Pictures]) -> Features:
         try:
@@ -194,6 +185,15 @@ class FeatureService:
         except InputError as error:
             raise self._refusal(error) from None
 
+    def _refusal(self, error: InputError) -> BadInput:
+        self._note_failure(error.reason, error.detail)
+        return BadInput.of(error)
+
+    def _note_failure(self, reason: str, detail: str) -> None:
+        """The log has the whole detail; the client may be told less."""
+        self._metrics.failed(reason)
+        _LOG.info("a body did not decode", extra={"reason": reason, "detail": detail})
+
     def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
         return prepare(decode(), preprocessing=self.info.preprocessing)[None]
 
@@ -202,21 +202,21 @@ class FeatureService:
 
 
 def _embedder(settings: Settings) -> Embedder:
-    asked = settings.model
-    model = load_model(asked.name, weights=asked.weights)
-    _require_digest(model.info, asked)
+    requested = settings.model
+    model = load_model(requested.name, weights=requested.weights)
+    _require_digest(model.info, requested)
     return Embedder(
         model,
-        precision=asked.precision or ("fp16" if settings.num_gpus else "fp32"),
-        compile=asked.compile,
-        batch_size=asked.batch_size or (_GPU_BATCH if settings.num_gpus else _CPU_BATCH),
-        num_threads=asked.num_threads,
+        precision=requested.precision or ("fp16" if settings.num_gpus else "fp32"),
+        compile=requested.compile,
+        batch_size=requested.batch_size or (_GPU_BATCH if settings.num_gpus else _CPU_BATCH),
+        num_threads=requested.num_threads,
     )
 
 
-def _require_digest(found: ModelInfo, asked: ModelSettings) -> None:
-    if asked.weights_digest not in (None, found.weights_digest):
+def _require_digest(info: ModelInfo, requested: ModelSettings) -> None:
+    if requested.weights_digest not in (None, info.weights_digest):
         raise UsageError(
-            f"--weights {asked.weights}: their digest is {found.weights_digest}, and not {asked.weights_digest} "
+            f"--weights {requested.weights}: their digest is {info.weights_digest}, and not {requested.weights_digest} "
             "as in the dataset; give those that it was made with"
         )
