@@ -15,9 +15,9 @@ from pipeline.inputs.identify import identified
 from pipeline.inputs.manifests import Entry, Manifest, is_manifest
 from pipeline.inputs.sources import Source
 from pipeline.storage.addresses import is_in_bucket, is_local, local_locator, local_path, name_of, shown
-from pipeline.storage.buckets.listing import BucketListing, Found
+from pipeline.storage.buckets.listing import BucketListing, ListedObject
 from pipeline.storage.local import find_path
-from pipeline.storage.local_listing import Listing
+from pipeline.storage.local_listing import LocalListing
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 from pipeline.storage.schemes import require_scheme
 
@@ -54,7 +54,7 @@ class Inputs:
         """
         own_folder = find_path(exclude) if exclude is not None and is_local(exclude) else None
         own_bucket = exclude if exclude is not None and is_in_bucket(exclude) else None
-        self._listing = Listing(exclude=own_folder, retry=retry)
+        self._listing = LocalListing(exclude=own_folder, retry=retry)
         self._bucket_listing = BucketListing(exclude=own_bucket, retry=retry)
         self._retry = retry
         self._parts = [self._part(word, reserved=reserved) for word in words]
@@ -155,9 +155,9 @@ def _is_new(entry: Entry | Unreadable, seen: set[bytes]) -> bool:
     return True
 
 
-def _listed(found: Iterable[Found], *, like: Entry) -> Iterator[Entry]:
-    for one in found:
-        yield dataclasses.replace(like, locator=one.uri, identity=one.identity)
+def _listed(objects: Iterable[ListedObject], *, like: Entry) -> Iterator[Entry]:
+    for each in objects:
+        yield dataclasses.replace(like, locator=each.uri, identity=each.identity)
 
 
 def _united(manifests: Sequence[Manifest]) -> list[pa.Field]:

@@ -26,7 +26,7 @@ import httpx
 from pipeline.errors import Changed, StorageError, Unreadable
 from pipeline.storage.addresses import Place, canonical_uri, place_of
 from pipeline.storage.reader import Gone, Identity
-from pipeline.storage.retry import Nonsense, RetryPolicy, Transient, persistently
+from pipeline.storage.retry import OddAnswer, RetryPolicy, Transient, persistently
 
 for _name in ("httpx", "httpcore"):  # they log addresses with their signatures
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -108,7 +108,7 @@ class HttpObject:
         file.truncate()
         with self._answer({}) as answer:
             if answer.status_code not in _WHOLE:
-                raise Nonsense(f"{_title(answer.status_code)} to a request for the whole")
+                raise OddAnswer(f"{_title(answer.status_code)} to a request for the whole")
             for chunk in answer.iter_bytes(_CHUNK_BYTES):
                 _keep(chunk, file, uri=self.uri)
             file.flush()
@@ -127,7 +127,7 @@ class HttpObject:
         except httpx.TooManyRedirects:
             raise Unreadable(self.uri, "redirected in a circle, or to nowhere") from None
         except httpx.DecodingError:
-            raise Nonsense("the answer is compressed, and damaged") from None
+            raise OddAnswer("the answer is compressed, and damaged") from None
         except httpx.TimeoutException:
             raise Transient("timed out") from None
         except (httpx.ConnectError, httpx.ProxyError) as error:
@@ -209,7 +209,7 @@ def _netrc(pid: int) -> httpx.Auth | None:
 
 def _ranged_body(answer: httpx.Response, *, start: int, end: int) -> bytes:
     if _content_range(answer)[0] != start:
-        raise Nonsense("the server answered with another range than the one asked for")
+        raise OddAnswer("the server answered with another range than the one asked for")
     chunks: list[bytes] = []
     num_bytes = 0
     for chunk in answer.iter_raw():
@@ -218,7 +218,7 @@ def _ranged_body(answer: httpx.Response, *, start: int, end: int) -> bytes:
         if num_bytes > end - start:
             break
     if not 0 < num_bytes <= end - start:
-        raise Nonsense(f"the server answered {num_bytes} bytes or more where {end - start} were asked for")
+        raise OddAnswer(f"the server answered {num_bytes} bytes or more where {end - start} were asked for")
     return b"".join(chunks)
 
 

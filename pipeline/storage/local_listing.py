@@ -14,7 +14,7 @@ from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy, persistently
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _FolderEntry:
     """A name in a folder. Neither folder nor file: a link that leads nowhere, a pipe, a device."""
 
     name: str
@@ -24,7 +24,7 @@ class _Found:
     is_link: bool
 
 
-class Listing:
+class LocalListing:
     """Lists paths, their names' bytes as they are; hidden names and one folder, the dataset's own, are passed over."""
 
     def __init__(self, *, exclude: str | None = None, retry: RetryPolicy = DEFAULT_RETRY) -> None:
@@ -86,9 +86,9 @@ class Listing:
             elif entry.is_folder:
                 yield from self._match(entry.path, parts)
 
-    def _walk(self, root: str) -> Iterator[_Found | Unreadable]:
+    def _walk(self, root: str) -> Iterator[_FolderEntry | Unreadable]:
         seen: set[tuple[int, int] | str] = set()
-        linked: list[_Found] = []
+        linked: list[_FolderEntry] = []
         yield from self._descend(root, seen=seen, linked=linked)
         while linked:
             entry = linked.pop(0)
@@ -97,8 +97,8 @@ class Listing:
                 yield from self._descend(entry.path, seen=seen, linked=linked)
 
     def _descend(
-        self, folder: str, *, seen: set[tuple[int, int] | str], linked: list[_Found]
-    ) -> Iterator[_Found | Unreadable]:
+        self, folder: str, *, seen: set[tuple[int, int] | str], linked: list[_FolderEntry]
+    ) -> Iterator[_FolderEntry | Unreadable]:
         key = _key(folder)
         if key in seen or self._is_excluded(folder):
             return
@@ -118,11 +118,11 @@ class Listing:
             elif entry.is_file or entry.is_link:
                 yield entry
 
-    def _entries(self, folder: str) -> list[_Found] | Unreadable:
-        def scan() -> list[_Found]:
+    def _entries(self, folder: str) -> list[_FolderEntry] | Unreadable:
+        def scan() -> list[_FolderEntry]:
             try:
                 with os.scandir(folder) as entries:
-                    found = [_found(entry) for entry in entries]
+                    found = [_looked_at(entry) for entry in entries]
             except OSError as error:
                 raise verdict(error, uri=shown(folder)) from None
             # A folder's name stands for all that is below it, so that whole paths come out sorted.
@@ -142,12 +142,14 @@ class Listing:
         )
 
 
-def _found(entry: "os.DirEntry[str]") -> _Found:
+def _looked_at(entry: "os.DirEntry[str]") -> _FolderEntry:
     try:
         is_folder, is_file = entry.is_dir(), entry.is_file()
     except OSError:  # a link in a circle, or into a folder that is closed to us
         is_folder = is_file = False
-    return _Found(name=entry.name, path=entry.path, is_folder=is_folder, is_file=is_file, is_link=entry.is_symlink())
+    return _FolderEntry(
+        name=entry.name, path=entry.path, is_folder=is_folder, is_file=is_file, is_link=entry.is_symlink()
+    )
 
 
 def _key(folder: str) -> tuple[int, int] | str:

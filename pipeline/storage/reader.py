@@ -7,11 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
 from pipeline.errors import Changed, Unreadable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +80,13 @@ class RangesFile(io.RawIOBase):
         return self._at
 
     @override
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), self._size_bytes - self._at)
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        length = min(len(view), self._size_bytes - self._at)
         if length <= 0:
             return 0
         data = self._read_at(self._at, length)
-        buffer[: len(data)] = data
+        view[: len(data)] = data
         self._at += len(data)
         return len(data)
 

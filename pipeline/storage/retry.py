@@ -55,7 +55,7 @@ class Transient(Exception):
         return self.detail
 
 
-class Nonsense(Transient):
+class OddAnswer(Transient):
     """An answer about one object that cannot be right. It may pass; one that stays says nothing about the store."""
 
 
@@ -90,14 +90,14 @@ def persistently(call: Callable[[], Result], *, uri: str, retry: RetryPolicy) ->
 
     Raises:
         NoAnswer: ``Transient`` failures outlasted ``retry``.
-        Unreadable: ``Nonsense`` did.
+        Unreadable: ``OddAnswer`` did.
     """
     patience = _Patience(policy=retry, began_s=time.monotonic())
     try:
         for attempt in stamina.retry_context(on=patience.next_wait_s, attempts=None, timeout=None):
             with attempt:
                 return call()
-    except Nonsense as error:
+    except OddAnswer as error:
         raise Unreadable(uri, str(error)) from None
     except Transient as error:
         raise NoAnswer({uri: str(error)}) from None

@@ -46,7 +46,7 @@ class BucketStore(Store):
     def versions(self, folder: str) -> dict[str, str]:
         bucket, key = self._place(folder)
         begin = len(key) - len(folder)
-        found = self._told(folder, lambda: list(bucket.objects(key, retry=self._retry)))
+        found = self._answer(folder, lambda: list(bucket.objects(key, retry=self._retry)))
         own = [(listed.key[begin:], listed.identity.etag or "") for listed in found]
         return {name: version for name, version in own if "/" not in name[len(folder) + 1 :]}
 
@@ -54,7 +54,7 @@ class BucketStore(Store):
     def version(self, name: str) -> str | None:
         bucket, key = self._place(name)
         try:
-            return self._told(name, lambda: bucket.head(key, retry=self._retry)).etag
+            return self._answer(name, lambda: bucket.head(key, retry=self._retry)).etag
         except MissingFile:
             return None
 
@@ -62,7 +62,7 @@ class BucketStore(Store):
         """When a file was written, in seconds since the Unix epoch by the store's clock; ``None``: it is not there."""
         bucket, key = self._place(name)
         try:
-            return self._told(name, lambda: bucket.modified_s(key, retry=self._retry))
+            return self._answer(name, lambda: bucket.modified_s(key, retry=self._retry))
         except MissingFile:
             return None
 
@@ -80,12 +80,12 @@ class BucketStore(Store):
     def open_input(self, name: str) -> pa.NativeFile:
         """See ``Store``; reads by range."""
         bucket, key = self._place(name)
-        identity = self._told(name, lambda: bucket.head(key, retry=self._retry))
+        identity = self._answer(name, lambda: bucket.head(key, retry=self._retry))
 
         def read_at(offset: int, length: int) -> bytes:
             span = {"start": offset, "end": offset + length}
             try:
-                return self._told(name, lambda: bucket.read(key, **span, etag=identity.etag, retry=self._retry))
+                return self._answer(name, lambda: bucket.read(key, **span, etag=identity.etag, retry=self._retry))
             except Changed:
                 raise OSError(errno.ESTALE, "replaced while it was read") from None
 
@@ -96,19 +96,19 @@ class BucketStore(Store):
     def publish(self, name: str, data: bytes, *, overwrite: bool = False) -> bool:
         bucket, key = self._place(name)
         put = lambda: bucket.put(key, data, if_absent=not overwrite, retry=self._retry)  # noqa: E731
-        return self._told(name, put) is not None
+        return self._answer(name, put) is not None
 
     @override
     def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
         bucket, key = self._place(name)
         is_new = version is None
         put = lambda: bucket.put(key, data, if_absent=is_new, if_etag=version, retry=self._retry)  # noqa: E731
-        return self._told(name, put) is not None
+        return self._answer(name, put) is not None
 
     @override
     def remove(self, name: str) -> None:
         bucket, key = self._place(name)
-        self._told(name, lambda: bucket.delete(key, retry=self._retry))
+        self._answer(name, lambda: bucket.delete(key, retry=self._retry))
 
     def ensure_writable(self) -> None:
         """See ``Store``: also that the store heeds the conditions which keep two writers apart."""
@@ -135,7 +135,7 @@ class BucketStore(Store):
 
     def _fetch(self, name: str) -> tuple[bytes, str]:
         bucket, key = self._place(name)
-        data, identity = self._told(name, lambda: bucket.get(key, retry=self._retry))
+        data, identity = self._answer(name, lambda: bucket.get(key, retry=self._retry))
         return data, identity.etag or ""
 
     def _place(self, name: str = "") -> tuple[Bucket, str]:
@@ -145,7 +145,7 @@ class BucketStore(Store):
             raise ValueError(f"not a name inside a dataset: {name!r}")
         return Bucket.of(f"{self._uri}/{name}" if name else self._uri)
 
-    def _told(self, name: str, call: Callable[[], Result]) -> Result:
+    def _answer(self, name: str, call: Callable[[], Result]) -> Result:
         """A dataset's file is no video: what the store says about it stops the run."""
         try:
             return call()

@@ -1,21 +1,21 @@
 """Objects of S3, Azure Blob and Google Cloud Storage: ask, read, list, put and delete, in one vocabulary for all three.
 
-The driver is ``obstore``; its errors are told in our own words (``bucket_errors``).
+The driver is ``obstore``; ``errors`` says what one of its errors counts as.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import Unreadable
 from pipeline.storage.buckets.credentials import Address, connect, environment
 from pipeline.storage.buckets.errors import CredentialsRefused, is_no_bucket, is_without_words, verdict
 from pipeline.storage.reader import Identity
-from pipeline.storage.retry import DEFAULT_RETRY, Nonsense, RetryPolicy, Transient, persistently
+from pipeline.storage.retry import DEFAULT_RETRY, OddAnswer, RetryPolicy, Transient, persistently
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import GetOptions, ObjectMeta, PutMode, UpdateVersion
 
 Result = TypeVar("Result")
 
@@ -109,12 +109,14 @@ class Bucket:
         """
         import obstore
 
-        options: Any = {"range": (start, end)} | ({"if_match": f'"{etag}"'} if etag else {})
+        options: GetOptions = {"range": (start, end)}
+        if etag:
+            options["if_match"] = f'"{etag}"'
 
         def ask() -> bytes:
             data = obstore.get(self._reads, key, options=options).bytes().to_bytes()
             if len(data) != end - start:
-                raise Nonsense(f"the store answered {len(data)} bytes where {end - start} were asked for")
+                raise OddAnswer(f"the store answered {len(data)} bytes where {end - start} were asked for")
             return data
 
         return self._ask(ask, key=key, retry=retry)
@@ -197,7 +199,7 @@ class Bucket:
         import obstore
 
         def ask() -> str | None:
-            mode: Any = "create" if if_absent else "overwrite" if if_etag is None else self._meant(key, if_etag)
+            mode: PutMode = "create" if if_absent else "overwrite" if if_etag is None else self._condition(key, if_etag)
             try:
                 answer = obstore.put(self._writes, key, data, mode=mode, use_multipart=False)
                 return _bare(answer["e_tag"]) or _identity(obstore.head(self._reads, key)).etag
@@ -223,7 +225,7 @@ class Bucket:
 
         self._ask(ask, key=key, retry=retry)
 
-    def _meant(self, key: str, etag: str) -> dict[str, str | None]:
+    def _condition(self, key: str, etag: str) -> "UpdateVersion":
         """What a write is conditional on. Google's store compares generations, and not etags."""
         import obstore
 

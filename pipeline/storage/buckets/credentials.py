@@ -8,13 +8,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from pipeline.errors import UsageError
 from pipeline.storage.addresses import BUCKET_FAMILIES, canonical_uri, scheme_of
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.auth.google import GoogleCredentialProvider
+    from obstore.store import (
+        AzureConfig,
+        ClientConfig,
+        GCSConfig,
+        ObjectStore,
+        RetryConfig,
+        S3Config,
+        S3CredentialProvider,
+    )
 
 _VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "IDENTITY_", "MSI_")
 _AZURE_DOMAIN = "core.windows.net"
@@ -57,7 +66,7 @@ class Address:
         return cls(scheme=scheme, container=container, host=host, key=key)
 
     def is_in(self, bucket: "Address") -> bool:
-        """Whether it lies in the bucket of another address; where only one names Azure's host, that decides not."""
+        """Whether it lies in the bucket of another address; where one names no Azure host, hosts are not compared."""
         is_same_host = not (self.host and bucket.host) or self.host == bucket.host
         return is_same_host and (self.family, self.container) == (bucket.family, bucket.container)
 
@@ -106,10 +115,10 @@ def connect(address: Address, *, max_retries: int, read_timeout_s: float | None,
     require_driver(address.scheme)
     from obstore.exceptions import BaseError
 
-    client: dict[str, Any] = {"connect_timeout": timedelta(seconds=10), "timeout": timedelta(seconds=timeout_s)}
+    client: ClientConfig = {"connect_timeout": timedelta(seconds=10), "timeout": timedelta(seconds=timeout_s)}
     if read_timeout_s is not None:
         client["read_timeout"] = timedelta(seconds=read_timeout_s)
-    retries = {
+    retries: RetryConfig = {
         "max_retries": max_retries,
         "retry_timeout": timedelta(seconds=5),
         "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 3},
@@ -123,30 +132,37 @@ def connect(address: Address, *, max_retries: int, read_timeout_s: float | None,
         raise UsageError(f"{address.bucket_uri}: unusable settings ({type(error).__name__}): {advice}") from None
 
 
-def _s3(address: Address, *, client: dict[str, Any], retry_config: Any) -> "ObjectStore":
+def _s3(address: Address, *, client: "ClientConfig", retry_config: "RetryConfig") -> "ObjectStore":
     from obstore.store import S3Store
 
-    settings: dict[str, Any] = {}
+    settings: S3Config = {}
+    provider = None
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     has_keys = "AWS_ACCESS_KEY_ID" in os.environ and "AWS_PROFILE" not in os.environ
     if not has_keys and not _is_true("AWS_SKIP_SIGNATURE"):
         session = _BotoSession.of(address)
         if session is not None:
-            settings["credential_provider"] = session.provider
+            provider = session.provider
             endpoint = endpoint or session.endpoint
             if session.region and not os.environ.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
                 settings["region"] = session.region
     if endpoint:
         settings["endpoint"] = endpoint
         client["allow_http"] = endpoint.startswith("http://")
-    return S3Store(address.container, client_options=client, retry_config=retry_config, **settings)  # type: ignore[arg-type]
+    return S3Store(
+        address.container,
+        config=settings,
+        client_options=client,
+        retry_config=retry_config,
+        credential_provider=provider,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _BotoSession:
     """What AWS's own library finds: profiles, single sign-on, roles, containers, instances."""
 
-    provider: Any
+    provider: "S3CredentialProvider"
     region: str | None
     endpoint: str | None
 
@@ -173,10 +189,11 @@ class _BotoSession:
             ) from None
 
 
-def _azure(address: Address, *, client: dict[str, Any], retry_config: Any) -> "ObjectStore":
+def _azure(address: Address, *, client: "ClientConfig", retry_config: "RetryConfig") -> "ObjectStore":
     from obstore.store import AzureStore
 
     settings = azure_settings(address, os.environ)
+    provider = None
     is_signed = settings.keys() & {"account_key", "sas_key", "use_emulator"} or _is_true("AZURE_SKIP_SIGNATURE")
     if not is_signed and "AZURE_STORAGE_TOKEN" not in os.environ:
         try:
@@ -184,14 +201,20 @@ def _azure(address: Address, *, client: dict[str, Any], retry_config: Any) -> "O
 
             # It tells at length of each place where it found nothing; what to set is ours to say.
             logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
-            settings["credential_provider"] = AzureCredentialProvider()
+            provider = AzureCredentialProvider()
         except ImportError:
             pass  # the driver looks at the environment and the instance by itself
-    client["allow_http"] = settings.get("endpoint", "").startswith("http://") or "use_emulator" in settings
-    return AzureStore(address.container, client_options=client, retry_config=retry_config, **settings)  # type: ignore[arg-type]
+    client["allow_http"] = _is_plain_http(settings) or "use_emulator" in settings
+    return AzureStore(
+        address.container,
+        config=settings,
+        client_options=client,
+        retry_config=retry_config,
+        credential_provider=provider,
+    )
 
 
-def azure_settings(address: Address, variables: Mapping[str, str]) -> dict[str, Any]:
+def azure_settings(address: Address, variables: Mapping[str, str]) -> "AzureConfig":
     """What the driver must know, by its own names for it.
 
     Account and endpoint; and the key or signature, where they are those of the account that the address names.
@@ -206,7 +229,7 @@ def azure_settings(address: Address, variables: Mapping[str, str]) -> dict[str, 
         return settings
     if account and account != settings.get("account_name"):
         settings = {"account_name": account}
-    if domain and not settings.get("endpoint", "").startswith("http://"):
+    if domain and not _is_plain_http(settings):
         settings["endpoint"] = f"https://{account}.{domain.replace('dfs.', 'blob.', 1)}"
     if "account_name" not in settings:
         raise UsageError(
@@ -216,7 +239,11 @@ def azure_settings(address: Address, variables: Mapping[str, str]) -> dict[str, 
     return settings
 
 
-def _named(variables: Mapping[str, str]) -> dict[str, Any]:
+def _is_plain_http(settings: "AzureConfig") -> bool:
+    return str(settings.get("endpoint", "")).startswith("http://")
+
+
+def _named(variables: Mapping[str, str]) -> "AzureConfig":
     """Settings by the names that the vendor's library and its command line use."""
     names = {
         "account_name": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"),
@@ -224,11 +251,11 @@ def _named(variables: Mapping[str, str]) -> dict[str, Any]:
         "sas_key": ("AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"),
         "endpoint": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
     }
-    found = {key: next(filter(None, map(variables.get, among)), None) for key, among in names.items()}
-    return {key: text for key, text in found.items() if text}
+    texts = {key: next(filter(None, map(variables.get, among)), None) for key, among in names.items()}
+    return cast("AzureConfig", {key: text for key, text in texts.items() if text})
 
 
-def _connection(text: str) -> dict[str, Any]:
+def _connection(text: str) -> "AzureConfig":
     """Settings of a connection string, such as ``AccountName=...;AccountKey=...;EndpointSuffix=core.windows.net``."""
     parts = [part.partition("=") for part in text.split(";")]
     fields = {name.strip().lower(): value.strip() for name, _, value in parts}
@@ -239,33 +266,39 @@ def _connection(text: str) -> dict[str, Any]:
     if name and not endpoint:
         protocol = fields.get("defaultendpointsprotocol", "https")
         endpoint = f"{protocol}://{name}.blob.{fields.get('endpointsuffix', _AZURE_DOMAIN)}"
-    found = {
+    texts = {
         "account_name": name,
         "account_key": fields.get("accountkey"),
         "sas_key": fields.get("sharedaccesssignature"),
         "endpoint": endpoint,
     }
-    return {key: value for key, value in found.items() if value}
+    return cast("AzureConfig", {key: text for key, text in texts.items() if text})
 
 
-def _gcs(address: Address, *, client: dict[str, Any], retry_config: Any) -> "ObjectStore":
+def _gcs(address: Address, *, client: "ClientConfig", retry_config: "RetryConfig") -> "ObjectStore":
     from obstore.store import GCSStore
 
-    settings: dict[str, Any] = {}
+    settings: GCSConfig = {}
+    provider = None
     emulator = os.environ.get("STORAGE_EMULATOR_HOST")
     if emulator:
-        settings["base_url"] = emulator if "://" in emulator else f"http://{emulator}"
+        base_url = emulator if "://" in emulator else f"http://{emulator}"
+        settings["base_url"] = base_url
         settings["bearer_token"] = "emulator"  # it takes any; without one the driver would not write
-        client["allow_http"] = settings["base_url"].startswith("http://")
+        client["allow_http"] = base_url.startswith("http://")
     own = ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_BEARER_TOKEN")
     if not emulator and not os.environ.keys() & set(own) and not _is_true("GOOGLE_SKIP_SIGNATURE"):
         provider = _google_provider(address)
-        if provider is not None:
-            settings["credential_provider"] = provider
-    return GCSStore(address.container, client_options=client, retry_config=retry_config, **settings)  # type: ignore[arg-type]
+    return GCSStore(
+        address.container,
+        config=settings,
+        client_options=client,
+        retry_config=retry_config,
+        credential_provider=provider,
+    )
 
 
-def _google_provider(address: Address) -> Any:
+def _google_provider(address: Address) -> "GoogleCredentialProvider | None":
     try:
         from google.auth.exceptions import GoogleAuthError
         from obstore.auth.google import GoogleCredentialProvider

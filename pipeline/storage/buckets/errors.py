@@ -99,7 +99,7 @@ def verdict(
         return Changed(uri, "replaced or modified since it was listed")
     refused = _refused(error, uri=uri, bucket_uri=bucket_uri, what_to_set=WHAT_TO_SET[family], is_listing=is_listing)
     about_the_object = None if is_listing else _about_the_object(error, uri=uri)
-    return refused or about_the_object or Transient(_words(error))
+    return refused or about_the_object or Transient(_description(error))
 
 
 def _refused(
@@ -137,7 +137,7 @@ def _about_the_object(error: Exception, *, uri: str) -> Unreadable | None:
         return Unreadable(uri, "permission denied")
     if status is None or status // 100 != 4 or status in _MAY_PASS_STATUS or _code(error) in _MAY_PASS:
         return None
-    return (Gone if status in (http.client.NOT_FOUND, http.client.GONE) else Unreadable)(uri, _words(error))
+    return (Gone if status in (http.client.NOT_FOUND, http.client.GONE) else Unreadable)(uri, _description(error))
 
 
 def _status(error: Exception) -> int | None:
@@ -150,7 +150,7 @@ def _code(error: Exception) -> str | None:
     return match[1] if match else None
 
 
-def _words(error: Exception) -> str:
+def _description(error: Exception) -> str:
     status, kind = _status(error), _KIND.search(str(error))
     if status is not None:
         return f"HTTP {status} {http.client.responses.get(status, '')}".rstrip()

@@ -1,6 +1,6 @@
 """Folders and patterns in object stores, as streams of objects in the order of their keys.
 
-A key's parts between slashes count as folders and a name; the rules are those of the local ``Listing``.
+A key's parts between slashes count as folders and a name; the rules are those of the local ``LocalListing``.
 """
 
 import fnmatch
@@ -22,7 +22,7 @@ Kind = Literal["object", "folder", "pattern"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ListedObject:
     """An object below a folder, and who it is: the listing itself says so."""
 
     uri: str
@@ -52,12 +52,12 @@ class BucketListing:
         except BucketRefused as error:
             raise UsageError(str(error)) from None
 
-    def files(self, folder: str) -> Iterator[Found]:
+    def files(self, folder: str) -> Iterator[ListedObject]:
         """All objects below a folder's address, with or without a slash at its end."""
         bucket, key = Bucket.of(folder)
-        return self._found(bucket, key.rstrip("/"), ["**"])
+        return self._matching(bucket, key.rstrip("/"), ["**"])
 
-    def glob(self, pattern: str) -> Iterator[Found]:
+    def glob(self, pattern: str) -> Iterator[ListedObject]:
         """The objects that match an address with ``*``, ``?``, ``[...]`` and ``**``, or lie below a folder that does.
 
         Where a folder's name is a pattern and more follows, its neighbours alone are listed; from the last pattern or
@@ -86,33 +86,33 @@ class BucketListing:
             raise UsageError(f"no such input: {uri} matches no file")
         return "pattern"
 
-    def _match(self, bucket: Bucket, base: str, parts: Sequence[str]) -> Iterator[Found]:
+    def _match(self, bucket: Bucket, base: str, parts: Sequence[str]) -> Iterator[ListedObject]:
         literal = list(itertools.takewhile(lambda part: not has_magic(part), parts))
         base, parts = "/".join([*filter(None, [base]), *literal]), parts[len(literal) :]
         if not parts:
-            yield from self._named(bucket, base)
+            yield from self._object_or_folder(bucket, base)
         elif len(parts) > 1 and parts[0] != "**":
             for folder in bucket.folders(base, retry=self._retry):
                 if _is_wanted(folder.rpartition("/")[2], parts[0]):
                     yield from self._match(bucket, folder, parts[1:])
         else:
-            yield from self._found(bucket, base, parts)
+            yield from self._matching(bucket, base, parts)
 
-    def _named(self, bucket: Bucket, key: str) -> Iterator[Found]:
+    def _object_or_folder(self, bucket: Bucket, key: str) -> Iterator[ListedObject]:
         """The object of this key, or where it is a folder, those below."""
         try:
-            yield Found(uri=bucket.uri_of(key), identity=bucket.head(key, retry=self._retry))
+            yield ListedObject(uri=bucket.uri_of(key), identity=bucket.head(key, retry=self._retry))
         except Gone:
-            yield from self._found(bucket, key, ["**"])
+            yield from self._matching(bucket, key, ["**"])
 
-    def _found(self, bucket: Bucket, base: str, parts: Sequence[str]) -> Iterator[Found]:
+    def _matching(self, bucket: Bucket, base: str, parts: Sequence[str]) -> Iterator[ListedObject]:
         skipped = len(base) + 1 if base else 0
         own = self._own_folder_in(bucket)
         for listed in bucket.objects(base, retry=self._retry):
             if own is not None and f"{listed.key}/".startswith(own):
                 continue
             if _matches(listed.key[skipped:].split("/"), parts) and not self._is_marker(bucket, listed):
-                yield Found(uri=bucket.uri_of(listed.key), identity=listed.identity)
+                yield ListedObject(uri=bucket.uri_of(listed.key), identity=listed.identity)
 
     def _own_folder_in(self, bucket: Bucket) -> str | None:
         """What the keys of the dataset's own objects begin with, if it is in this bucket; empty: all are its own."""
