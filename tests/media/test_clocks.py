@@ -35,6 +35,7 @@ def test_time_that_repeats_at_the_head_loses_nothing(kind: str, head: list[int])
     assert seconds(data) == seconds(data, segment_s=1) == ONE_A_SECOND
     decoded = extract(data, "all", segment_s=1)
     assert len({(mark.epoch, mark.pts) for mark in decoded.marks}) == 60
+    assert plan(data).facts.duration_s == pytest.approx(15.7, abs=0.3)
     assert decoded.failures == []
 
 
