@@ -79,6 +79,41 @@ def flv_retimed(data: bytes, *, pts_ms: Callable[[int], int]) -> bytes:
     return data[:_FLV_HEADER_BYTES] + b"".join(tags)
 
 
+def matroska_retimed(data: bytes, *, pts_ms: Callable[[int], int], num_pictures: int) -> bytes:
+    """A Matroska, the first pictures of whose first cluster are overwritten with other times (simple blocks alone)."""
+    changed = bytearray(data)
+    at = changed.index(bytes.fromhex("1f43b675")) + 12
+    for index in range(num_pictures):
+        at = _next_simple_block(changed, at)
+        length_bytes = 9 - changed[at + 1].bit_length()
+        track_at = at + 1 + length_bytes
+        changed[track_at + 1 : track_at + 3] = pts_ms(index).to_bytes(2, "big", signed=True)
+        content_bytes = int.from_bytes(changed[at + 1 : track_at], "big") & (1 << 7 * length_bytes) - 1
+        at = track_at + content_bytes
+    return bytes(changed)
+
+
+def _next_simple_block(data: bytearray, at: int) -> int:
+    while True:
+        at = data.index(b"\xa3", at)
+        if data[at + 1] and data[at + 1 + 9 - data[at + 1].bit_length()] == 0x81:  # of track 1
+            return at
+        at += 1
+
+
+def transport_retimed(data: bytes, *, pts_ms: Callable[[int], int]) -> bytes:
+    """An MPEG-TS whose pictures' pts are overwritten; they bring no dts of their own."""
+    changed = bytearray(data)
+    starts = [at for at in range(0, len(data), 188) if data[at + 1] & 0x40 and b"\0\0\1\xe0" in data[at : at + 188]]
+    for index, start in enumerate(starts):
+        at = data.index(b"\0\0\1\xe0", start) + 9
+        ticks = 90 * pts_ms(index) + 126_000
+        high, middle, low = ticks >> 30 & 7, ticks >> 15 & 0x7FFF, ticks & 0x7FFF
+        packed = (0x20 | high << 1 | 1) << 32 | (middle << 1 | 1) << 16 | low << 1 | 1
+        changed[at : at + 5] = packed.to_bytes(5, "big")
+    return bytes(changed)
+
+
 def flv_joined(first: bytes, second: bytes) -> bytes:
     """The second video behind the first: its sequence header comes once, between pictures."""
     tags = [bytearray(tag) for tag in _flv_tags(first) if not (tag[0] == 9 and tag[12] == 2)]

@@ -94,14 +94,13 @@ def _facts(container: InputContainer, stream: VideoStream, head: Head, index: Pa
     name = container.format.name
     rate = _frame_rate_hz(stream, index, container=name)
     first = head.frames[0]
-    is_trusted = head.is_ordered and index.is_one_clock(time_base=time_base, container=name)
-    is_trusted = is_trusted and index.has_distinct_pts()
-    if is_trusted:
+    is_one_clock = head.is_ordered and index.is_one_clock(time_base=time_base, container=name)
+    if is_one_clock:
         end = _end_of(index, origin_pts=first.pts or 0, rate=rate, time_base=time_base, container=name)
     else:
         end = index.span(time_base=time_base, container=name) * time_base + 1 / rate
     is_sane = end < _LONGEST_S
-    is_trusted = is_trusted and is_sane
+    is_trusted = is_one_clock and index.has_distinct_pts() and is_sane
     is_counted = not is_trusted and not (head.has_pts and is_sane)
     if is_counted:
         end = max(1, index.num_frames) / rate
