@@ -7,13 +7,12 @@ import pyarrow as pa
 
 from pipeline.extract.request import RunOptions
 from pipeline.inputs.input_words import Inputs
-from pipeline.inputs.sources import listed_video
+from pipeline.inputs.sources import Source, id_of, listed_video
 from pipeline.lake.ids import Ids
 from pipeline.lake.planned import plan_schema
 from pipeline.records.documents import Document
 from pipeline.records.rows import table_of
 from pipeline.records.schemas import PLAN, SOURCES
-from pipeline.records.videos import ListedVideo
 
 # A driver holds no more than this of what is to be planned, however large the archive.
 _VIDEOS_AT_ONCE = 20_000
@@ -27,12 +26,12 @@ class Chosen:
         self.num_videos = 0  # counted here, for asking ``ids`` for its length sorts it
         self.locators: dict[str, str] = {}
 
-    def add(self, video: ListedVideo) -> None:
-        """Add a video."""
-        self.num_videos += video.video_id not in self.ids
-        self.ids.add(video.video_id)
-        if video.locator != video.uri:
-            self.locators[video.video_id] = video.locator
+    def add(self, video_id: str, source: Source) -> None:
+        """Add the video of a source."""
+        self.num_videos += video_id not in self.ids
+        self.ids.add(video_id)
+        if source.locator != source.uri:
+            self.locators[video_id] = source.locator
 
 
 class Listing:
@@ -62,14 +61,14 @@ class Listing:
     def _new_rows(self) -> Iterator[Document]:
         shard, limit = self._options.shard, self._options.limit
         for source in self._inputs:
-            video = listed_video(source, attempts=1)
-            if not shard.holds(video.video_id):
+            video_id = id_of(source)
+            if not shard.holds(video_id):
                 continue
-            self.videos.add(video.video_id)
+            self.videos.add(video_id)
             if limit is None or self.chosen.num_videos < limit:
-                self.chosen.add(video)
-                if video.video_id not in self._planned:
-                    yield video.to_row()
+                self.chosen.add(video_id, source)
+                if video_id not in self._planned:
+                    yield listed_video(source, id_=video_id, attempts=1).to_row()
 
 
 def listed_schema(schema: pa.Schema) -> pa.Schema:

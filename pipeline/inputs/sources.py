@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from pipeline.records.schemas import PLAN, SOURCES
-from pipeline.records.segments import Quarantined, TimeRange
+from pipeline.records.segments import WHOLE_VIDEO, Quarantined, TimeRange
 from pipeline.records.tables import VIDEOS
 from pipeline.records.videos import ListedVideo
 from pipeline.storage.addresses import has_secret, name_of
@@ -38,25 +38,30 @@ RESERVED_COLUMNS = (frozenset(VIDEOS.schema.names) | frozenset(PLAN.names) | fro
 """What a manifest's further columns may not be called."""
 
 
-def listed_video(source: Source, *, attempts: int) -> ListedVideo:
-    """The video that a source names, with its id; with a ``failure`` where it is absent."""
+def id_of(source: Source) -> str:
+    """The id of the video that a source names. A range of a video has its own, so that clips of one file differ."""
+    name = name_of(source.locator)
+    if source.start_s is None and source.end_s is None:
+        return video_id(name, source.identity)
+    start, end = ("" if at is None else str(at) for at in (source.start_s, source.end_s))
+    return video_id(f"{name}#t={start},{end}", source.identity)
+
+
+def listed_video(source: Source, *, id_: str, attempts: int) -> ListedVideo:
+    """The video that a source names, whose id ``id_of`` gives; with a ``failure`` where it is absent."""
     failure = None
     if source.failure is not None:
         reason, detail = source.failure
         failure = Quarantined(segment=None, missing_start_s=None, missing_end_s=None, reason=reason, detail=detail)
-    time_range = TimeRange(start=source.start_s, end=source.end_s)
-    start, end = (None if at is None else str(at) for at in (time_range.start, time_range.end))
-    # A range of a video is a video of its own: two clips of one file must not share an id.
-    named = name_of(source.locator)
-    named = named if start is None and end is None else f"{named}#t={start or ''},{end or ''}"
+    is_whole = source.start_s is None and source.end_s is None
     return ListedVideo(
-        video_id=video_id(named, source.identity),
+        video_id=id_,
         uri=source.uri,
         locator=source.locator,
         size_bytes=source.identity.size_bytes,
         etag=source.identity.etag,
         mtime_ns=source.identity.mtime_ns,
-        time_range=time_range,
+        time_range=WHOLE_VIDEO if is_whole else TimeRange(start=source.start_s, end=source.end_s),
         attempts=attempts,
         further=source.columns,
         is_signed=has_secret(source.locator),

@@ -64,6 +64,10 @@ class TimeRange:
         return not is_before and (self.end is None or start < self.end)
 
 
+WHOLE_VIDEO = TimeRange()
+"""A range that is open at both ends."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """A stretch of one video between two keyframes: the unit of failure and of commit.

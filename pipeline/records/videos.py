@@ -33,7 +33,7 @@ class ListedVideo:
 
     def to_row(self) -> Document:
         """A row of ``SOURCES``, which ``from_row`` reads back, with the ``reason`` and ``detail`` of its failure."""
-        start, end = (None if at is None else str(at) for at in (self.time_range.start, self.time_range.end))
+        start, end, failure = self.time_range.start, self.time_range.end, self.failure
         return {
             **self.further,
             "video_id": self.video_id,
@@ -42,12 +42,12 @@ class ListedVideo:
             "size_bytes": self.size_bytes,
             "etag": self.etag,
             "mtime_ns": self.mtime_ns,
-            "range_start": start,
-            "range_end": end,
+            "range_start": None if start is None else str(start),
+            "range_end": None if end is None else str(end),
             "attempts": self.attempts,
             "is_signed": self.is_signed,
-            "reason": None if self.failure is None else self.failure.reason,
-            "detail": None if self.failure is None else self.failure.detail,
+            "reason": None if failure is None else failure.reason,
+            "detail": None if failure is None else failure.detail,
         }
 
     @classmethod

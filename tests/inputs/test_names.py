@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.inputs.input_words import Inputs
-from pipeline.inputs.sources import Source, listed_video
+from pipeline.inputs.sources import id_of
 from pipeline.lake.dataset import Dataset
 from pipeline.storage.retry import RetryPolicy
 from pipeline.storage.schemes import open_reader
@@ -49,10 +49,6 @@ def contents(words: Sequence[str]) -> set[bytes]:
     return found
 
 
-def id_of(source: Source) -> str:
-    return listed_video(source, attempts=1).video_id
-
-
 def test_a_file_of_any_name_is_listed_and_opened(oddities: Path) -> None:
     assert contents([str(oddities)]) == set(ODD_NAMES)
     assert contents([f"{oddities}/*"]) == set(ODD_NAMES)
@@ -65,10 +61,8 @@ def test_bytes_that_are_no_text_are_shown_and_can_be_given_back(oddities: Path) 
     [source] = Inputs([f"{oddities}/caf*"])
     assert source.uri == f"{oddities.parent}/c\\xe2m\\xe9ra/caf\\xe9.mp4"
     assert contents([source.uri]) == contents([source.locator]) == {LATIN}
-    ids = {
-        listed_video(again, attempts=1).video_id for word in (source.uri, source.locator) for again in Inputs([word])
-    }
-    assert ids == {listed_video(source, attempts=1).video_id}
+    ids = {id_of(again) for word in (source.uri, source.locator) for again in Inputs([word])}
+    assert ids == {id_of(source)}
 
 
 def test_a_name_that_looks_like_a_shown_one_is_another_video(tmp_path: Path) -> None:
