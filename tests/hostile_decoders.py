@@ -1,4 +1,4 @@
-"""Decoders that misbehave, run in place of the real one; each signature is that of ``media.process.child.serve``."""
+"""Decoders that misbehave, run in place of the real one; each is a ``Work`` of ``media.process.child``."""
 
 import ctypes
 import json
@@ -6,6 +6,7 @@ import mmap
 import os
 import signal
 import struct
+import threading
 import time
 
 from pipeline.media.process.wire import Channel, HungUp
@@ -75,6 +76,14 @@ def balloon_in_c(control: Channel, source: Channel, shared: mmap.mmap) -> None:
     control.receive()
     while True:
         LIBC.memset(LIBC.malloc(8 << 20), 1, 8 << 20)
+
+
+def start_threads_without_end(control: Channel, source: Channel, shared: mmap.mmap) -> None:
+    control.receive()
+    threading.stack_size(64 << 10)
+    while True:
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+        time.sleep(0.001)
 
 
 def balloon_slowly(control: Channel, source: Channel, shared: mmap.mmap) -> None:

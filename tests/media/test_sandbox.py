@@ -62,6 +62,7 @@ def open_fds() -> int:
         pytest.param("balloon_in_python", OutOfMemory, "", id="balloons-in-python"),
         pytest.param("balloon_in_c", OutOfMemory, "", id="balloons-in-c"),
         pytest.param("balloon_slowly", OutOfMemory, "", id="balloons-slowly"),
+        pytest.param("start_threads_without_end", Crashed, "threads", id="starts-threads-without-end"),
         pytest.param("say_garbage", Crashed, "nonsense", id="says-garbage"),
         pytest.param("say_list", Crashed, "nonsense", id="says-a-list"),
         pytest.param("say_unknown_event", Crashed, "nonsense", id="says-an-unknown-event"),

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from videos import X265, sequential, video_bytes
 from pipeline.errors import Corrupt
 from pipeline.media.process.decoder_process import DecoderProcess
 from pipeline.media.process.sandbox import Sandbox
-from pipeline.media.process.system_calls import NUMBERS, own_architecture
+from pipeline.media.process.system_calls import AUDIT_ARCHES, NUMBERS, Architecture, filter_program, own_architecture
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import Sizing
 
@@ -165,6 +166,43 @@ def test_no_call_outside_the_list_is_made(attacker: DecoderProcess) -> None:
     probes = [335, 336] if is_x86 else []  # no filter sees them; they kill whoever is not being traced by the kernel
 
     assert ask(attacker, "every other call", [number for number in listed if number is not None] + probes) == REFUSED
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_list_says_the_same_on_each_architecture(architecture: Architecture) -> None:
+    """Read as the kernel would: not every machine that the tests run on is of both kinds."""
+    column = 0 if architecture == "x86_64" else 1
+    program = filter_program(architecture=architecture, pid=77)
+    thread = 0x3D0F00
+    for name, arguments, verdict in [
+        *[("read", [], "allowed"), ("seccomp", [], "EPERM"), ("clone3", [], "ENOSYS")],
+        *[("kill", [77, 9], "allowed"), ("kill", [78, 9], "EPERM"), ("tgkill", [77, 1, 6], "allowed")],
+        *[("clone", [thread], "allowed"), ("clone", [17], "EPERM"), ("clone", [thread | 0x20000], "EPERM")],
+        *[("mmap", [0, 4096, 3], "allowed"), ("mmap", [0, 4096, 5], "EPERM"), ("mprotect", [0, 0, 4], "EPERM")],
+        *[("prlimit64", [0, 7, 0], "allowed"), ("prlimit64", [0, 7, 1 << 40], "EPERM")],
+        *[("prlimit64", [5, 7, 0], "EPERM"), ("madvise", [0, 0, 4], "allowed"), ("madvise", [0, 0, 100], "EPERM")],
+    ]:
+        data = struct.pack(
+            "=IIQ6Q", NUMBERS[name][column] or 0, AUDIT_ARCHES[architecture], 0, *arguments, *[0] * (6 - len(arguments))
+        )
+        assert interpreted(program, data) == verdict, (name, arguments)
+    other = AUDIT_ARCHES["aarch64" if architecture == "x86_64" else "x86_64"]
+    assert interpreted(program, struct.pack("=IIQ6Q", NUMBERS["read"][column] or 0, other, *[0] * 7)) == "EPERM"
+
+
+def interpreted(program: bytes, data: bytes) -> str:
+    """What a filter says to a call (``struct seccomp_data``)."""
+    instructions = list(struct.iter_unpack("=HBBI", program))
+    place = value = 0
+    while True:
+        code, if_true, if_false, operand = instructions[place]
+        place += 1
+        if code == 0x06:
+            return "allowed" if operand == 0x7FFF0000 else errno.errorcode[operand & 0xFFFF]
+        if code == 0x20:
+            [value] = struct.unpack_from("=I", data, operand)
+        else:
+            place += if_true if (value == operand if code == 0x15 else value & operand) else if_false
 
 
 def test_decoder_that_closes_its_lifeline_dies_with_its_parent() -> None:

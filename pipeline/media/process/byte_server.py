@@ -1,4 +1,4 @@
-"""The parent's side of a decoder's file: reads the store for it (runs in the parent)."""
+"""The parent reads the store for its decoder, which opens nothing itself."""
 
 import threading
 import time
@@ -34,7 +34,7 @@ class ByteServer:
         return self._busy_s + (0.0 if since is None else time.monotonic() - since)
 
     def stop(self) -> None:
-        """Called when the child is gone."""
+        """Wait for the thread, which ends once the child is gone."""
         self._thread.join()
 
     def _run(self) -> None:

@@ -23,6 +23,7 @@ from pipeline.records.resources import DecodeLimits
 _POLL_S = 0.1
 _START_S = 120.0
 _DYING_S = 5.0
+_MAX_THREADS = 256
 # malloc asks for more than it uses: the hard limit lies above the one that is watched.
 _HEADROOM_BYTES = 256 << 20
 _SIGNALS = {int(each): each.name for each in signal.Signals}  # most real-time signals have no name
@@ -65,7 +66,7 @@ class DecoderProcess:
 
     @property
     def pid(self) -> int:
-        """Of the child."""
+        """The child's process id."""
         return self._popen.pid
 
     def kill(self) -> None:
@@ -114,8 +115,7 @@ class DecoderProcess:
                 raise TimedOut(uri, f"the decoder did not come back within {timeout_s:g} s")
             if began - self._memory_seen_at > _POLL_S:
                 self._memory_seen_at = began
-                if self._used_bytes() > self._limits.memory_bytes:
-                    raise self._out_of_memory(uri)
+                self._check_usage(uri)
             if message is not None:
                 return message
 
@@ -153,7 +153,7 @@ class DecoderProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _wants_to_run(self) -> bool:
-        """Whether the child computes, which its CPU time tells of, or would if it had a core."""
+        """Whether the child computes, which its CPU time counts, or waits for a core."""
         return self._status().get("State", "").split()[:1] == ["R"]
 
     def _cpu_s(self) -> float:
@@ -162,11 +162,16 @@ class DecoderProcess:
         except OSError:
             return 0.0
 
-    def _used_bytes(self) -> int:
-        return int(self._status().get("VmData", "0 kB").split()[0]) * 1024
+    def _check_usage(self, uri: str) -> None:
+        status = self._status()
+        if int(status.get("VmData", "0 kB").split()[0]) * 1024 > self._limits.memory_bytes:
+            raise self._out_of_memory(uri)
+        num_threads = int(status.get("Threads", "0"))
+        if num_threads > _MAX_THREADS:  # they are few bytes each, but count among the processes that a user may have
+            raise Crashed(uri, f"the decoder started {num_threads} threads")
 
     def _status(self) -> dict[str, str]:
-        """What the kernel tells of the child, by its names; nothing of one that is gone."""
+        """The fields of ``/proc/PID/status``; none where the child is gone."""
         try:
             with open(f"/proc/{self.pid}/status") as status:
                 return dict(line.split(":", 1) for line in status)
@@ -178,14 +183,14 @@ class DecoderProcess:
         self._end_group()
         _, status, usage = os.wait4(self.pid, 0)
         self._popen.returncode = code = os.waitstatus_to_exitcode(status)
-        # Many a decoder does not look at what malloc gives it. On Linux its peak begins with that of who forked it.
+        # A decoder that does not check what malloc returns dies of it. On Linux a peak begins with that of the forker.
         peak_bytes = usage.ru_maxrss * 1024
         is_bloated = peak_bytes > max(self._limits.memory_bytes, self._forker_peak_bytes)
         if not has_died:
             return Crashed(uri, "the decoder hung up")
         if code == wire.EXIT_OUT_OF_MEMORY or (code < 0 and is_bloated):
             return self._out_of_memory(uri)
-        if code == -signal.SIGKILL:  # what we kill ourselves, we do not ask for the cause of
+        if code == -signal.SIGKILL:  # not by this process, which does not ask for the cause of what it kills
             return Killed(uri, "the decoder was killed by SIGKILL, from outside")
         if code < 0:
             return Crashed(uri, f"the decoder was killed by {_SIGNALS.get(-code, f'signal {-code}')}")

@@ -123,7 +123,7 @@ Event = Painted | Dropped | Ended | Planned | Done | Drawn | Failed | StorageFai
 
 
 def written(message: Request | Event) -> bytes:
-    """The bytes of a message."""
+    """A message as JSON."""
     return _ENCODER.encode(message)
 
 

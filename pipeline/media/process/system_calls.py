@@ -16,7 +16,8 @@ from typing import Literal
 
 Architecture = Literal["x86_64", "aarch64"]
 
-_AUDIT_ARCHES: dict[Architecture, int] = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+AUDIT_ARCHES: dict[Architecture, int] = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+"""By which the kernel tells a filter what kind of call it looks at."""
 
 NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "brk": (12, 214),
@@ -154,7 +155,7 @@ def filter_program(*, architecture: Architecture, pid: int) -> bytes:
     }
     program: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
-        (_EQUALS, 1, 0, _AUDIT_ARCHES[architecture]),
+        (_EQUALS, 1, 0, AUDIT_ARCHES[architecture]),
         _DENY,
         (_LOAD, 0, 0, _NUMBER_AT),
     ]

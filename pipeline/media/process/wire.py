@@ -27,7 +27,7 @@ _MAX_READ_BYTES = 8 << 20
 
 
 class HungUp(Exception):
-    """The other side is gone."""
+    """The other side has closed its end."""
 
 
 class Nonsense(Exception):
@@ -35,7 +35,7 @@ class Nonsense(Exception):
 
 
 class Channel:
-    """Whole messages over a socket; one that stalls half-way keeps nobody waiting for longer than it wants."""
+    """Whole messages over a socket; a sender that stalls within one keeps no receiver beyond its time-out."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
@@ -98,17 +98,18 @@ class Channel:
 
 
 def ask_for_bytes(source: Channel, *, offset: int, length: int) -> bytes | None:
-    """Called by the child: the bytes there, perhaps fewer; ``None``: the store failed."""
+    """The child asks its parent for bytes, of which fewer may come; ``None``: the store failed."""
     source.send(_READ_REQUEST.pack(offset, min(length, _MAX_READ_BYTES)))
     answer = source.receive() or b""
     return answer[1:] if answer[:1] == b"+" else None
 
 
 def requested_bytes(source: Channel) -> tuple[int, int]:
-    """Called by the parent: the next (offset, length).
+    """The (offset, length) that the child asks its parent for next.
 
     Raises:
-        HungUp, Nonsense: there is none.
+        HungUp: the child is gone.
+        Nonsense: it sent something else.
     """
     message = source.receive() or b""
     if len(message) != _READ_REQUEST.size:
@@ -118,5 +119,5 @@ def requested_bytes(source: Channel) -> tuple[int, int]:
 
 
 def answer_with_bytes(source: Channel, data: bytes | None) -> None:
-    """Called by the parent: the answer; ``None``: the store failed."""
+    """The parent answers; ``None``: the store failed."""
     source.send(b"-" if data is None else b"+" + data)
