@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import psutil
 import ray
@@ -27,6 +27,13 @@ _RAYS_ADVICE = "Failed to apply UDF transform"
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _INIT_PID = 1
 _RAYS_PROGRAMS = str(Path(ray.__file__).parent)
+
+
+class _Node(TypedDict):
+    """Of what Ray tells of a node, what is asked for here."""
+
+    Alive: bool
+    Resources: dict[str, float]
 
 
 class Starting:
@@ -60,7 +67,7 @@ class Starting:
         total = _resources()
         if not total.get("CPU"):
             say("the cluster has no CPU yet, and the run is sized for one: --min-cpus N has it grow first")
-        nodes: list[dict[str, Any]] = cast(Any, ray).nodes()
+        nodes: list[_Node] = cast(Any, ray).nodes()
         with_cpus = [node for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
         return Hardware(
             num_cpus=max(1, int(total.get("CPU", 1))),

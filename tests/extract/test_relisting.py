@@ -11,7 +11,7 @@ from web import object_server
 
 from pipeline.extract.relisting import Relisting
 from pipeline.inputs.input_words import Inputs
-from pipeline.inputs.sources import listed_video
+from pipeline.inputs.sources import id_of, listed_video
 from pipeline.lake.ids import Ids
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import num_signed_failures, pending_tasks
@@ -23,7 +23,7 @@ def rows_of(words: Sequence[object]) -> list[dict[str, Any]]:
     """The rows of ``PLAN`` that ``extract`` writes for what is not there, or is no video."""
     found = []
     for source in Inputs([str(word) for word in words]):
-        video = listed_video(source, attempts=1)
+        video = listed_video(source, id_=id_of(source), attempts=1)
         row = planned("any", reason="not_video") | dict(video.to_row())
         found.append(row | {"reason": row["reason"] or "not_video", "detail": row["detail"] or "why"})
         found[-1].pop("locator")
@@ -32,7 +32,7 @@ def rows_of(words: Sequence[object]) -> list[dict[str, Any]]:
 
 def id_now(path: Path) -> str:
     [source] = Inputs([str(path)])
-    return listed_video(source, attempts=1).video_id
+    return id_of(source)
 
 
 def test_a_file_that_came_back_gets_the_id_that_extract_gives_it(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.errors import RunError, UsageError
+from pipeline.records.documents import Document
 from pipeline.records.shards import WHOLE, Shard
 
 LEASES = "_vidlake/leases"
@@ -59,7 +60,7 @@ class Holder:
             raise ValueError("no holder of a lease") from None
         return holder
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Plain values."""
         return asdict(self)
 
