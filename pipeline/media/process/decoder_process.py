@@ -24,6 +24,7 @@ _POLL_S = 0.1
 _START_S = 120.0
 _DYING_S = 5.0
 _MAX_THREADS = 256
+_PEAK_ERROR_BYTES = 8 << 20
 # malloc asks for more than it uses: the hard limit lies above the one that is watched.
 _HEADROOM_BYTES = 256 << 20
 _SIGNALS = {int(each): each.name for each in signal.Signals}  # most real-time signals have no name
@@ -50,10 +51,11 @@ class DecoderProcess:
         self._shared = mmap.mmap(frames_fd, os.fstat(frames_fd).st_size)
         self._last_words = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
         fds = (child_control.fileno(), child_source.fileno(), frames_fd, lifeline)
-        self._forker_peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         self._popen = launched(
             entry, memory_bytes=limits.memory_bytes + _HEADROOM_BYTES, fds=fds, last_words=self._last_words
         )
+        # After the start: what this process used until then is in the child's own peak, give or take the kernel's error.
+        self._forker_peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + _PEAK_ERROR_BYTES
         for end in (child_control, child_source):
             end.close()
         for fd in (lifeline, frames_fd):
