@@ -54,7 +54,7 @@ class DecoderProcess:
         self._popen = launched(
             entry, memory_bytes=limits.memory_bytes + _HEADROOM_BYTES, fds=fds, last_words=self._last_words
         )
-        # After the start: what this process used until then is in the child's own peak, give or take the kernel's error.
+        # After the start: what this process used until then is in the child's own peak, but for the kernel's error.
         self._forker_peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + _PEAK_ERROR_BYTES
         for end in (child_control, child_source):
             end.close()
