@@ -35,6 +35,7 @@ _STARTING_RAY = frozenset(
         "test_compact.py",
         "test_extract.py",
         "test_growth.py",
+        "test_kills.py",
         "test_on_ray.py",
         "test_plan.py",
         "test_several_models.py",
@@ -42,6 +43,7 @@ _STARTING_RAY = frozenset(
         "test_start.py",
         "test_submit.py",
         "test_wheel.py",
+        "test_whole_archives.py",
         "test_working_folder.py",
     }
 )

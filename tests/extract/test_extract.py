@@ -1,6 +1,5 @@
 """The batch job, end to end on a real Ray: each promise of the design has its test here."""
 
-import contextlib
 import json
 import os
 import random
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pytest
 import ray
 from conftest import ClipFactory
-from lakes import MODEL, assert_same, features, kill, started, statuses, table, vidlake
+from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
 
 pytestmark = pytest.mark.slow
 
@@ -171,24 +170,6 @@ def test_storage_error_is_not_a_bad_video(archive: Path, tmp_path: Path, cluster
 def states(out: Path) -> list[str]:
     """Of the reports that runs have left."""
     return sorted(json.loads(path.read_text())["state"] for path in (out / "_vidlake" / "runs").iterdir())
-
-
-@pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "the driver alone"])
-def test_killed_run_resumes_without_duplicates(archive: Path, tmp_path: Path, whole: bool) -> None:
-    words = ["extract", archive, *MODEL, "--sample", "all", "--segment-seconds", "1", "--rows-per-file", "50"]
-    out = tmp_path / "killed"
-    vidlake(*words, "--out", tmp_path / "calm")
-    run = started(*words, "--out", out)
-    while run.poll() is None and not (out / "features").exists():
-        time.sleep(0.05)
-    assert run.poll() is None, "nothing was interrupted"
-    kill(run, whole=whole)
-    assert states(out) == ["running"], "what was done until then is told"
-    vidlake(*words, "--out", out)
-    assert states(out) == ["finished", "running"]
-    assert_same(features(out), features(tmp_path / "calm"))
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(run.pid, signal.SIGKILL)
 
 
 def test_interrupted_run_says_how_to_resume_and_holds_off_a_second_one(archive: Path, tmp_path: Path) -> None:

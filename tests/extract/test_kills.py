@@ -1,0 +1,135 @@
+"""A run that is killed, whatever of it and whenever, is gone on with: every sample is there once."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from conftest import ClipFactory
+from lakes import MODEL, assert_same, features, kill, started, vidlake
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+HOW = [*MODEL, "--sample", "all", "--segment-seconds", "1", "--rows-per-file", "50"]
+NUM_ROWS = 6 * 100
+ENDS_WITHIN_S = 240
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, clips: ClipFactory) -> Path:
+    """Six videos of 4 s."""
+    folder = tmp_path_factory.mktemp("archive")
+    for index in range(6):
+        os.link(clips(num_frames=100, gop=25, seed=index), folder / f"{index}.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """What a run makes of it that nothing happens to, and how many seconds that takes."""
+    out, began = tmp_path_factory.mktemp("calm") / "lake", time.monotonic()
+    vidlake("extract", archive, "--out", out, *HOW)
+    return out, time.monotonic() - began
+
+
+def num_rows(out: Path) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in (out / "features").glob("*.parquet"))
+
+
+def has(out: Path, pattern: str) -> bool:
+    return any(out.glob(pattern))
+
+
+PHASES: dict[str, Callable[[Path], bool]] = {
+    "planning": lambda out: has(out, "_vidlake/leases/*.json") and not has(out, "_vidlake/plan/*"),
+    "decoding": lambda out: has(out, "_vidlake/plan/*") and not has(out, "features/*"),
+    "committing": lambda out: 0 < num_rows(out) < NUM_ROWS,
+    "deriving": lambda out: num_rows(out) == NUM_ROWS,
+}
+ROWS_AT_THE_KILL = {
+    "planning": range(1),
+    "decoding": range(NUM_ROWS),
+    "committing": range(1, NUM_ROWS + 1),
+    "deriving": range(NUM_ROWS, NUM_ROWS + 1),
+}
+"""A decoder or a commit that is under way may end between the look and the kill."""
+
+
+def of_ray(driver: int, title: str) -> psutil.Process | None:
+    """The first process below the driver with these words in its command line."""
+    for process in psutil.Process(driver).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if title in " ".join(process.cmdline()):
+                return process
+    return None
+
+
+@pytest.mark.parametrize(
+    ("phase", "victim"),
+    [
+        ("planning", "the whole job"),
+        ("decoding", "the driver alone"),
+        ("committing", "the whole job"),
+        ("committing", "a worker"),
+        ("committing", "the raylet"),
+        ("deriving", "the driver alone"),
+    ],
+)
+def test_killed_run_resumes_without_duplicates(
+    archive: Path, calm: tuple[Path, float], tmp_path: Path, phase: str, victim: str
+) -> None:
+    out = tmp_path / "lake"
+    run = started("extract", archive, "--out", out, *HOW)
+    with gone_at_the_end(run.pid):
+        while run.poll() is None and not PHASES[phase](out):
+            time.sleep(0.01)
+        assert run.poll() is None, "nothing was interrupted"
+        if victim in ("the whole job", "the driver alone"):
+            kill(run, whole=victim == "the whole job")
+            [report] = [json.loads(path.read_text()) for path in (out / "_vidlake" / "runs").iterdir()]
+            assert report["state"] == "running", "what was done until then is told"
+        else:
+            title = "ray::MapBatches(decode_block)" if victim == "a worker" else "raylet/raylet"
+            process = of_ray(run.pid, title) or of_ray(run.pid, "ray::IDLE")
+            assert process is not None
+            process.kill()
+        assert num_rows(out) in ROWS_AT_THE_KILL[phase]
+        if victim == "a worker":
+            assert run.wait(timeout=ENDS_WITHIN_S) == 0, "a worker is replaced"
+        elif victim == "the raylet":
+            assert run.wait(timeout=ENDS_WITHIN_S) != 0, "without its node the run fails"
+        vidlake("extract", archive, "--out", out, *HOW)
+        assert_same(features(out), features(calm[0]))
+
+
+def test_run_killed_at_any_moments_ends_like_one_that_was_not(
+    archive: Path, calm: tuple[Path, float], tmp_path: Path
+) -> None:
+    seed = time.time_ns()
+    rng, out = random.Random(seed), tmp_path / "lake"
+    lake, calm_s = calm
+    for whole in (True, False):
+        run = started("extract", archive, "--out", out, *HOW)
+        with gone_at_the_end(run.pid):
+            time.sleep(rng.uniform(0.1, 0.95) * calm_s)
+            kill(run, whole=whole)
+    vidlake("extract", archive, "--out", out, *HOW)
+    assert features(out).keys() == features(lake).keys(), f"seed {seed}"
+    assert_same(features(out), features(lake))
+
+
+@contextlib.contextmanager
+def gone_at_the_end(group: int) -> Iterator[None]:
+    """What a killed driver left of its run is ended, whatever the test comes to."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)

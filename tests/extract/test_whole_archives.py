@@ -1,0 +1,117 @@
+"""Archives as people have them, whole through the job: long files beside short ones, damaged ones, ones in buckets."""
+
+import io
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from conftest import ClipFactory
+from lakes import MODEL, assert_same, features, statuses, table, vidlake
+from stores import ObjectStore
+from videos import X264, video_bytes
+
+from pipeline.lake.publishing.backends import backend_at
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+NUM_SHORT = 100
+LONG_S = 1800
+# Of what a task takes to begin, and of the commit behind the last segment.
+IDLE_AT_THE_END_S = 5.0
+MORE_MEMORY_BYTES = 80e6
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+def report(out: Path) -> dict[str, dict[str, dict[str, float | list[list[float]]]]]:
+    """The workers of decoding and of the model, from the run's report."""
+    [path] = (out / "_vidlake" / "runs").iterdir()
+    stages = json.loads(path.read_text())["stages"]
+    return {name: stages[name]["workers"] for name in ("decode", "embed")}
+
+
+def test_long_video_keeps_all_workers_busy_beside_short_ones_in_flat_memory(tmp_path: Path, cluster: str) -> None:
+    few, many = tmp_path / "few", tmp_path / "many"
+    for folder in (few, many):
+        folder.mkdir()
+    short = video_bytes(num_frames=50)
+    for index in range(NUM_SHORT):
+        (many / f"{index:03}.mp4").write_bytes(short)
+    (few / "short.mp4").write_bytes(short)
+    (many / "long.mp4").write_bytes(video_bytes(options={**X264, "g": "250"}, num_frames=25 * LONG_S, size=(64, 48)))
+    for name, folder in (("one", few), ("all", many)):
+        vidlake("extract", folder, "--out", tmp_path / name, *MODEL, "--address", cluster)
+
+    rows = features(tmp_path / "all")
+    assert len(rows) == NUM_SHORT * 2 + LONG_S
+    decoders = report(tmp_path / "all")["decode"].values()
+    assert len(decoders) == 2
+    ends = [max(end for _, end in worker["stretches"]) for worker in decoders]  # type: ignore[union-attr]
+    assert max(ends) - min(ends) < IDLE_AT_THE_END_S
+    before, after = (
+        max(float(worker["private_bytes"]) for worker in report(tmp_path / name)["decode"].values())  # type: ignore[arg-type]
+        for name in ("one", "all")
+    )
+    assert after - before < MORE_MEMORY_BYTES
+
+
+def test_two_hundred_damaged_videos_cost_themselves_alone(tmp_path: Path, cluster: str, clips: ClipFactory) -> None:
+    rng, folder = random.Random(5), tmp_path / "in"
+    folder.mkdir()
+    sources = [clips(num_frames=50), clips(num_frames=50, container="mkv"), clips(num_frames=50, container="ts")]
+    for index in range(200):
+        source = rng.choice(sources)
+        (folder / f"{index:03}{source.suffix}").write_bytes(damaged(source.read_bytes(), rng))
+    for index, source in enumerate(sources):
+        os.link(source, folder / f"sound-{index}{source.suffix}")
+
+    vidlake("extract", folder, "--out", tmp_path / "lake", *MODEL, "--address", cluster)
+
+    status = statuses(tmp_path / "lake")
+    assert len(status) == 203
+    assert {status[name] for name in status if name.startswith("sound")} == {"ok"}
+    assert set(status.values()) == {"ok", "partial", "failed"}
+    reasons = table(tmp_path / "lake", "quarantine")["reason"].to_pylist()
+    assert set(reasons) <= {"corrupt", "truncated", "not_video", "no_video_stream", "unsupported_codec", "too_large"}
+    sound = {key for key in features(tmp_path / "lake") if key[0].startswith("sound")}
+    assert len(sound) == 3 * 2
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Cut short, with a stretch of noise, or with bytes lost."""
+    place = rng.randrange(len(data))
+    length = rng.randrange(1, len(data) // 5)
+    match rng.randrange(3):
+        case 0:
+            return data[:place]
+        case 1:
+            return data[:place] + rng.randbytes(length) + data[place + length :]
+        case _:
+            return data[:place] + data[place + length :]
+
+
+def test_archive_in_a_bucket_becomes_the_lake_that_it_becomes_from_a_folder(
+    store: ObjectStore, bucket: str, tmp_path: Path, cluster: str, clips: ClipFactory
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    objects = backend_at(f"{bucket}/in").store
+    for index in range(4):
+        data = clips(num_frames=75, seed=index).read_bytes() if index else io.BytesIO(b"no video").getvalue()
+        (folder / f"{index}.mp4").write_bytes(data)
+        objects.publish(f"cam/{index}.mp4", data)
+    words = [*MODEL, "--sample", "fps:5", "--address", cluster]
+    vidlake("extract", folder, "--out", tmp_path / "near", *words)
+    vidlake("extract", f"{bucket}/in/cam", "--out", tmp_path / "far", *words)
+    assert statuses(tmp_path / "far") == statuses(tmp_path / "near")
+    assert_same(features(tmp_path / "far"), features(tmp_path / "near"))
+    assert len(features(tmp_path / "far")) == 3 * 15
