@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import Unreadable
-from pipeline.storage.buckets.credentials import Address, connect, environment
+from pipeline.storage.buckets.address import Address
+from pipeline.storage.buckets.credentials import connect, environment
 from pipeline.storage.buckets.errors import CredentialsRefused, is_no_bucket, is_without_words, verdict
 from pipeline.storage.reader import Identity
 from pipeline.storage.retry import DEFAULT_RETRY, OddAnswer, RetryPolicy, Transient, persistently

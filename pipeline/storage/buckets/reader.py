@@ -10,7 +10,10 @@ from pipeline.storage.retry import RetryPolicy
 
 
 class BucketReader(BlockReader):
-    """Every request for a range names the etag that is meant: a replaced object is ``Changed`` at its next block."""
+    """Every request for a range names the etag that is meant: a replaced object is ``Changed`` at its next block.
+
+    Where a listing has already given its size and etag, opening it asks the store for nothing.
+    """
 
     def __init__(self, locator: str, *, expected: Identity | None, retry: RetryPolicy) -> None:
         super().__init__()
