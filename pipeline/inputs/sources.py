@@ -13,7 +13,7 @@ from pipeline.storage.reader import Identity, video_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A video as it was named, and who it is now.
+    """A video as it was named, and its identity now.
 
     ``uri`` is canonical and safe to store; ``locator`` opens it and may hold a signature. ``failure`` is the reason
     code and detail of a video that is not there; its identity is empty. ``columns`` are its manifest's further ones.

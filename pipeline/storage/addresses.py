@@ -172,5 +172,5 @@ def _public_query(query: str) -> str:
 
 
 def _without_values(error: ValueError) -> str:
-    """What ``urlsplit`` complains of; it quotes the address, password included, after a colon or a quote."""
+    """The complaint of ``urlsplit`` without the address, password included, that it quotes."""
     return re.split(r"[:'\"]", str(error), maxsplit=1)[0].strip()

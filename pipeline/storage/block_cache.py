@@ -7,7 +7,8 @@ from typing_extensions import override
 
 from pipeline.storage.reader import Reader
 
-# A jump costs a block, a keyframe or so; going straight on soon takes 4 MiB a request, which outweighs its delay.
+# After a jump, one block is fetched: about a keyframe. Each further request straight on asks for twice as much, up to
+# 4 MiB, which take longer to arrive than a request's delay.
 BLOCK_BYTES = 1 << 18
 _MAX_RUN_BLOCKS = 16
 _CACHED_BLOCKS = 32
@@ -16,7 +17,7 @@ _CACHED_BLOCKS = 32
 class BlockReader(Reader):
     """Keeps the last blocks that were read, and asks for more of them at a time while reading goes straight on.
 
-    So a header and a segment somewhere in the middle cost their own bytes and little more, each about once.
+    A header and a segment in the middle of a video cost little more than their own bytes.
     """
 
     def __init__(self) -> None:

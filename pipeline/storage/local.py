@@ -23,10 +23,10 @@ class LocalReader(Reader):
         self._retry = retry
         self._fd = persistently(lambda: _open_file(self._path), uri=self.uri, retry=retry)
         try:
-            found = _file_identity(os.fstat(self._fd))
-            self._expected = found if expected is None else expected
-            self._compare(found)
-            self.size_bytes = found.size_bytes or 0
+            identity = _file_identity(os.fstat(self._fd))
+            self._expected = identity if expected is None else expected
+            self._compare(identity)
+            self.size_bytes = identity.size_bytes or 0
             if self.size_bytes == 0:
                 raise Unreadable(self.uri, "empty")
         except BaseException:
@@ -53,6 +53,7 @@ class LocalReader(Reader):
             os.close(self._fd)
         self._fd = -1
 
+    @override
     def _identities(self) -> list[Identity]:
         by_name = persistently(lambda: stat_file(self._path), uri=self.uri, retry=self._retry)
         return [by_name, _file_identity(os.fstat(self._fd))]
@@ -126,24 +127,24 @@ def _open_file(path: str) -> int:
 def stat_file(path: str) -> Identity:
     """Who the file is, without reading it; raises what ``verdict`` makes of an error."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError as error:
         raise verdict(error, uri=shown(path)) from None
     except ValueError:
         raise Unreadable(shown(path), "not a valid path") from None
-    _require_regular(found, path)
-    return _file_identity(found)
+    _require_regular(status, path)
+    return _file_identity(status)
 
 
-def _require_regular(found: os.stat_result, path: str) -> None:
-    if file_mode.S_ISDIR(found.st_mode):
+def _require_regular(status: os.stat_result, path: str) -> None:
+    if file_mode.S_ISDIR(status.st_mode):
         raise Unreadable(shown(path), "is a folder")
-    if not file_mode.S_ISREG(found.st_mode):
+    if not file_mode.S_ISREG(status.st_mode):
         raise Unreadable(shown(path), "not a regular file")
 
 
-def _file_identity(found: os.stat_result) -> Identity:
-    return Identity(size_bytes=found.st_size, mtime_ns=found.st_mtime_ns)
+def _file_identity(status: os.stat_result) -> Identity:
+    return Identity(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 def verdict(error: OSError, *, uri: str) -> Unreadable | Transient:

@@ -122,11 +122,11 @@ class LocalListing:
         def scan() -> list[_FolderEntry]:
             try:
                 with os.scandir(folder) as entries:
-                    found = [_looked_at(entry) for entry in entries]
+                    listed = [_looked_at(entry) for entry in entries]
             except OSError as error:
                 raise verdict(error, uri=shown(folder)) from None
             # A folder's name stands for all that is below it, so that whole paths come out sorted.
-            return sorted(found, key=lambda entry: entry.name + "/" * entry.is_folder)
+            return sorted(listed, key=lambda entry: entry.name + "/" * entry.is_folder)
 
         try:
             return persistently(scan, uri=shown(folder), retry=self._retry)
@@ -154,7 +154,7 @@ def _looked_at(entry: "os.DirEntry[str]") -> _FolderEntry:
 
 def _key(folder: str) -> tuple[int, int] | str:
     try:
-        found = os.stat(folder)
+        status = os.stat(folder)
     except OSError:
         return folder  # listing it says what is wrong
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

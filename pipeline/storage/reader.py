@@ -130,10 +130,10 @@ class Reader(ABC):
             StorageError: the store failed, after retries.
         """
         try:
-            found = self._identities()
+            identities = self._identities()
         except Gone:
             raise Changed(self.uri, "removed while it was read") from None
-        for identity in found:
+        for identity in identities:
             self._compare(identity)
 
     def _compare(self, identity: Identity) -> None:

@@ -8,7 +8,8 @@ from stores import ObjectStore, only_variables
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.inputs.input_words import Inputs
-from pipeline.storage.buckets.credentials import Address, azure_settings
+from pipeline.storage.buckets.address import Address
+from pipeline.storage.buckets.credentials import azure_settings
 from pipeline.storage.retry import RetryPolicy
 
 QUICK = RetryPolicy(attempts=2, patience_s=0.0, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)

@@ -174,7 +174,7 @@ def check(store: BucketStore, *, shard: Shard) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Register:
-    """Who holds which slot, and which version of the object says so; damaged: nobody that could be told."""
+    """Who holds which slot, and which version of the object says so; one that is damaged names nobody."""
 
     version: str | None
     holders: dict[str, Holder]
@@ -185,7 +185,7 @@ class _Register:
         return holder is not None and holder.token == token
 
     def entered(self, store: BucketStore, holder: Holder, *, shard: Shard, now_s: float) -> dict[str, Holder]:
-        if self.holds(holder.token):  # the answer was lost, and another run has changed the register since
+        if self.holds(holder.token):  # the answer to our write was lost, and another run has changed the register since
             return self.holders
         self.refuse_living(store, shard=shard, now_s=now_s, is_sure=True)
         rivals = _rivals(self.holders, shard)
@@ -223,10 +223,10 @@ def _rivals(slots: Iterable[str], shard: Shard) -> list[str]:
 
 
 def _read(store: BucketStore) -> _Register:
-    found = store.fetch(REGISTER)
-    if found is None:
+    content = store.fetch(REGISTER)
+    if content is None:
         return _Register(version=None, holders={})
-    data, version = found
+    data, version = content
     try:
         document = json.loads(data)
         holders = {str(slot): Holder.from_json(holder) for slot, holder in document["holders"].items()}

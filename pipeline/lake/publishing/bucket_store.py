@@ -20,7 +20,7 @@ from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 
 Result = TypeVar("Result")
 
-# Of a file that is read here and there, such as a footer: no more than this is fetched for one read of less.
+# A file is read here and there, at its footer for one: a read of less than this fetches this much.
 _AHEAD_BYTES = 1 << 20
 
 
@@ -46,8 +46,8 @@ class BucketStore(Store):
     def versions(self, folder: str) -> dict[str, str]:
         bucket, key = self._place(folder)
         begin = len(key) - len(folder)
-        found = self._answer(folder, lambda: list(bucket.objects(key, retry=self._retry)))
-        own = [(listed.key[begin:], listed.identity.etag or "") for listed in found]
+        objects = self._answer(folder, lambda: list(bucket.objects(key, retry=self._retry)))
+        own = [(listed.key[begin:], listed.identity.etag or "") for listed in objects]
         return {name: version for name, version in own if "/" not in name[len(folder) + 1 :]}
 
     @override
@@ -77,8 +77,9 @@ class BucketStore(Store):
         except MissingFile:
             return None
 
+    @override
     def open_input(self, name: str) -> pa.NativeFile:
-        """See ``Store``; reads by range."""
+        """As ``Store.open_input``; reads by range."""
         bucket, key = self._place(name)
         identity = self._answer(name, lambda: bucket.head(key, retry=self._retry))
 
@@ -110,8 +111,9 @@ class BucketStore(Store):
         bucket, key = self._place(name)
         self._answer(name, lambda: bucket.delete(key, retry=self._retry))
 
+    @override
     def ensure_writable(self) -> None:
-        """See ``Store``: also that the store heeds the conditions which keep two writers apart."""
+        """As ``Store.ensure_writable``; also that the store heeds the conditions which keep two writers apart."""
         bucket, key = self._place(f"{TEMPORARIES}/probe.{uuid.uuid4().hex}")
         try:
             bucket.put(key, b"vidlake", if_absent=True, retry=self._retry)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import StorageError, UsageError
 
-# Who was stopped while holding a lock holds it for as long as it is stopped.
+# A process that is stopped keeps its locks for as long as it is stopped.
 _WAIT_S = 120.0
 _POLL_S = 0.05
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
@@ -25,7 +25,7 @@ def locked(path: Path, operation: int, *, root: str, who: str) -> Iterator[None]
         path: of the lock file, in a folder that exists.
         operation: ``fcntl.LOCK_EX`` or ``LOCK_SH``.
         root: the dataset that it is part of, for messages.
-        who: may be holding it, for messages.
+        who: is likely to hold it, for messages.
 
     Raises:
         UsageError: the file system lets none be made, or has no locks.
@@ -43,7 +43,7 @@ def locked(path: Path, operation: int, *, root: str, who: str) -> Iterator[None]
 
 
 def refused(error: OSError, *, path: Path) -> UsageError | StorageError:
-    """What it means that a file system lets ``path`` not be made."""
+    """What a file system's refusal to make ``path`` counts as."""
     kind = UsageError if error.errno in _NOT_WRITABLE else StorageError
     return kind(f"cannot write to {path}: {error.strerror}")
 

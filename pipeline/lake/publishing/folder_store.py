@@ -72,8 +72,8 @@ class FolderStore(Store):
 
     @override
     def versions(self, folder: str) -> dict[str, str]:
-        found = ((name, self.version(name)) for name in self.list(folder))
-        return {name: version for name, version in found if version is not None}
+        versions = ((name, self.version(name)) for name in self.list(folder))
+        return {name: version for name, version in versions if version is not None}
 
     @override
     def version(self, name: str) -> str | None:
@@ -102,8 +102,9 @@ class FolderStore(Store):
     def remove(self, name: str) -> None:
         self._persistently(partial(self._path(name).unlink, missing_ok=True), name=name)
 
+    @override
     def ensure_writable(self) -> None:
-        """See ``Store``: makes the folder."""
+        """As ``Store.ensure_writable``; makes the folder."""
         made: list[Path] = []
         probe = self._temporaries / f"probe.{uuid.uuid4().hex}"
         try:
@@ -147,7 +148,7 @@ class FolderStore(Store):
 
 
 def _judged(error: OSError, *, uri: str) -> StorageError | Transient:
-    """What no waiting will mend, or what may pass."""
+    """What an error counts as: final, or one that may pass."""
     if error.errno == errno.ENOENT:
         return MissingFile(f"{uri}: not in the dataset")
     advice = _WHAT_TO_DO.get(error.errno or 0)
@@ -212,10 +213,10 @@ def _is_folder(path: Path) -> bool:
 
 def _version(path: Path) -> str | None:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return None
-    return f"{found.st_mtime_ns}-{found.st_ino}-{found.st_size}"
+    return f"{status.st_mtime_ns}-{status.st_ino}-{status.st_size}"
 
 
 def _file_names(folder: Path) -> Iterator[str]:

@@ -1,14 +1,14 @@
-"""Who holds a lease, whether that run still lives, and what is said to those who come second."""
+"""Who holds a lease, whether that run still lives, and the messages for a run that comes second."""
 
 import os
 import socket
 import uuid
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pipeline.errors import RunError, UsageError
-from pipeline.records.documents import Document
+from pipeline.records.documents import Document, document_of, text, whole
 from pipeline.records.shards import WHOLE, Shard
 
 LEASES = "_vidlake/leases"
@@ -46,17 +46,24 @@ class Holder:
         )
 
     @classmethod
-    def from_json(cls, document: Any) -> Self:
+    def from_json(cls, document: object) -> Self:
         """The inverse of ``to_json``.
 
         Raises:
             ValueError: it is damaged.
         """
         try:
-            values = {field.name: document[field.name] for field in fields(cls)}
-            holder = cls(**{**values, **{name: int(values[name]) for name in ("pid", "start_ticks")}})
+            values = document_of(document, name="holder")
+            holder = cls(
+                token=text(values, "token"),
+                host=text(values, "host"),
+                boot_id=text(values, "boot_id"),
+                pid_namespace=text(values, "pid_namespace"),
+                pid=whole(values, "pid"),
+                start_ticks=whole(values, "start_ticks"),
+            )
             shard_of(holder.token)
-        except (KeyError, TypeError, AttributeError, UsageError):
+        except (KeyError, TypeError, UsageError):
             raise ValueError("no holder of a lease") from None
         return holder
 
@@ -119,8 +126,8 @@ def lost(uri: str) -> LeaseLost:
 def _state_of(pid: int) -> tuple[str, int]:
     """A process's state letter and when it started, in clock ticks since boot."""
     # The name, in parentheses, may hold spaces and parentheses itself.
-    words = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    return words[0], int(words[19])
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return fields[0], int(fields[19])
 
 
 def _exists(pid: int) -> bool:

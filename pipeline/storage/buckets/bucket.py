@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import Unreadable
-from pipeline.storage.buckets.credentials import Address, connect, environment
+from pipeline.storage.buckets.address import Address
+from pipeline.storage.buckets.credentials import connect, environment
 from pipeline.storage.buckets.errors import CredentialsRefused, is_no_bucket, is_without_words, verdict
 from pipeline.storage.reader import Identity
 from pipeline.storage.retry import DEFAULT_RETRY, OddAnswer, RetryPolicy, Transient, persistently
@@ -28,7 +29,7 @@ _WRITE_S = 900.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """An object as a listing tells of it."""
+    """An object as a listing describes it."""
 
     key: str
     identity: Identity
@@ -89,8 +90,8 @@ class Bucket:
         """When an object was last written, in seconds since the Unix epoch, by the store's clock."""
         import obstore
 
-        found = self._ask(lambda: obstore.head(self._reads, key), key=key, retry=retry)
-        return found["last_modified"].timestamp()
+        meta = self._ask(lambda: obstore.head(self._reads, key), key=key, retry=retry)
+        return meta["last_modified"].timestamp()
 
     def read(
         self, key: str, *, start: int, end: int, etag: str | None = None, retry: RetryPolicy = DEFAULT_RETRY
@@ -161,9 +162,9 @@ class Bucket:
                 raise
 
         while (page := self._ask(next_page, key=prefix, retry=retry, is_listing=True)) is not None:
-            for found in page:
-                last = found.key
-                yield found
+            for listed in page:
+                last = listed.key
+                yield listed
 
     def folders(self, prefix: str, *, retry: RetryPolicy = DEFAULT_RETRY) -> list[str]:
         """The sorted keys, without a slash at their ends, of the folders right below a folder."""
@@ -226,21 +227,22 @@ class Bucket:
         self._ask(ask, key=key, retry=retry)
 
     def _condition(self, key: str, etag: str) -> "UpdateVersion":
-        """What a write is conditional on. Google's store compares generations, and not etags."""
+        """The condition that the object is still the one of this etag. Google's store compares generations instead."""
         import obstore
 
         if self._family != "gcs":
             return {"e_tag": f'"{etag}"'}
-        found = obstore.head(self._reads, key)
-        is_meant = _bare(found["e_tag"]) == etag
-        return {"e_tag": found["e_tag"], "version": found["version"] if is_meant else "1"}
+        meta = obstore.head(self._reads, key)
+        is_meant = _bare(meta["e_tag"]) == etag
+        return {"e_tag": meta["e_tag"], "version": meta["version"] if is_meant else "1"}
 
     def _etag_if_equal(self, key: str, data: bytes) -> str | None:
         import obstore
 
         try:
-            found = obstore.get(self._reads, key)
-            return _identity(found.meta).etag if found.meta["size"] == len(data) and found.bytes() == data else None
+            answer = obstore.get(self._reads, key)
+            is_equal = answer.meta["size"] == len(data) and answer.bytes() == data
+            return _identity(answer.meta).etag if is_equal else None
         except FileNotFoundError:
             return None
 

@@ -1,4 +1,4 @@
-"""Object stores by their address: which bucket is meant, and a client for it with the credentials of the usual places.
+"""A client for the bucket of an address, with the credentials of the usual places.
 
 Nothing here is an option of ours: the environment and the files that each vendor's own tools read say who we are.
 """
@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from pipeline.errors import UsageError
-from pipeline.storage.addresses import BUCKET_FAMILIES, canonical_uri, scheme_of
+from pipeline.storage.addresses import BUCKET_FAMILIES
+from pipeline.storage.buckets.address import Address
 
 if TYPE_CHECKING:
     from obstore.auth.google import GoogleCredentialProvider
@@ -36,49 +37,6 @@ WHAT_TO_SET = {
     " (GOOGLE_SKIP_SIGNATURE=true for a public bucket)",
 }
 """Of each family: where it looks for credentials, in words for a person."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where an object lies, or what has its name as a folder.
-
-    ``host`` is what stands behind Azure's ``container@``: an account, or its host name; else empty. ``key`` is as
-    written, never percent-decoded, and empty for a whole bucket.
-    """
-
-    scheme: str
-    container: str
-    host: str
-    key: str
-
-    @classmethod
-    def parse(cls, uri: str) -> "Address":
-        """Read ``s3://BUCKET/KEY``, ``gs://BUCKET/KEY``, ``az://CONTAINER/KEY`` or ``abfss://CONTAINER@HOST/KEY``.
-
-        Raises:
-            UsageError: it names no bucket.
-        """
-        scheme = scheme_of(uri)
-        place, _, key = canonical_uri(uri).partition("://")[2].partition("/")
-        container, _, host = place.partition("@")
-        if not container:
-            raise UsageError(f"{scheme}:// without a bucket's name: write {scheme}://BUCKET/...")
-        return cls(scheme=scheme, container=container, host=host, key=key)
-
-    def is_in(self, bucket: "Address") -> bool:
-        """Whether it lies in the bucket of another address; where one names no Azure host, hosts are not compared."""
-        is_same_host = not (self.host and bucket.host) or self.host == bucket.host
-        return is_same_host and (self.family, self.container) == (bucket.family, bucket.container)
-
-    @property
-    def family(self) -> str:
-        """``s3``, ``azure`` or ``gcs``: also the name of the extra that installs its driver."""
-        return BUCKET_FAMILIES[self.scheme]
-
-    @property
-    def bucket_uri(self) -> str:
-        """The canonical URI of the bucket alone."""
-        return f"{self.scheme}://{self.container}" + (f"@{self.host}" if self.host else "")
 
 
 def require_driver(scheme: str) -> None:

@@ -1,7 +1,7 @@
 """What an object store's error counts as: about one object, about a whole bucket or who asks, or about the moment.
 
-What the driver says may hold an address with its signature, or what the store answered: none of it comes out of here,
-only our own words for the error's class, its HTTP status and the store's code for it.
+The driver's messages may quote a signed address or the store's answer. None of that leaves this module: messages are
+made of the error's class, its HTTP status and the store's code for it.
 """
 
 import http.client
@@ -61,7 +61,7 @@ class BucketRefused(StorageError):
 
 
 class CredentialsRefused(BucketRefused):
-    """It does not know us, or no longer."""
+    """The store does not accept the credentials, or no longer."""
 
 
 def is_without_words(error: Exception) -> bool:

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pipeline.errors import Unreadable, UsageError
 from pipeline.storage.addresses import canonical_uri
+from pipeline.storage.buckets.address import Address
 from pipeline.storage.buckets.bucket import Bucket, Listed
-from pipeline.storage.buckets.credentials import Address
 from pipeline.storage.buckets.errors import BucketRefused
 from pipeline.storage.reader import Gone, Identity
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
