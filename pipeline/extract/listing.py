@@ -68,7 +68,7 @@ class Listing:
             if limit is None or self.chosen.num_videos < limit:
                 self.chosen.add(video_id, source)
                 if video_id not in self._planned:
-                    yield listed_video(source, id_=video_id, attempts=1).to_row()
+                    yield listed_video(source, attempts=1, known_id=video_id).to_row()
 
 
 def listed_schema(schema: pa.Schema) -> pa.Schema:

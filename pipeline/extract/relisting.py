@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline.extract.listing import listed_schema
 from pipeline.inputs.identify import identified
 from pipeline.inputs.manifests import Entry
-from pipeline.inputs.sources import id_of, listed_video
+from pipeline.inputs.sources import listed_video
 from pipeline.lake.ids import Ids
 from pipeline.lake.pending import failed_plans
 from pipeline.lake.planned import Planned
@@ -50,7 +50,7 @@ class Relisting:
     def _again(self, videos: Iterable[ListedVideo]) -> Iterator[ListedVideo]:
         before = list(videos)
         for failed, source in zip(before, identified(map(_entry, before), retry=DEFAULT_RETRY), strict=True):
-            video = listed_video(source, id_=id_of(source), attempts=1)
+            video = listed_video(source, attempts=1)
             if video.video_id == failed.video_id:
                 yield replace(video, attempts=failed.attempts + 1)
                 continue

@@ -47,15 +47,15 @@ def id_of(source: Source) -> str:
     return video_id(f"{name}#t={start},{end}", source.identity)
 
 
-def listed_video(source: Source, *, id_: str, attempts: int) -> ListedVideo:
-    """The video that a source names, whose id ``id_of`` gives; with a ``failure`` where it is absent."""
+def listed_video(source: Source, *, attempts: int, known_id: str | None = None) -> ListedVideo:
+    """The video that a source names, with its id unless that is known; with a ``failure`` where it is absent."""
     failure = None
     if source.failure is not None:
         reason, detail = source.failure
         failure = Quarantined(segment=None, missing_start_s=None, missing_end_s=None, reason=reason, detail=detail)
     is_whole = source.start_s is None and source.end_s is None
     return ListedVideo(
-        video_id=id_,
+        video_id=known_id or id_of(source),
         uri=source.uri,
         locator=source.locator,
         size_bytes=source.identity.size_bytes,

@@ -66,10 +66,11 @@ class Appended:
             ForeignFile: what lies in the folder is not ours, or damaged; a reader would stumble over it too.
         """
         names = self.names()
-        with ThreadPoolExecutor(_FOOTER_THREADS, thread_name_prefix="footer") as pool:
-            for at in range(0, len(names), _FOOTERS_AT_ONCE):  # not all: the driver's memory is bounded
-                some = names[at : at + _FOOTERS_AT_ONCE]
-                yield from zip(some, pool.map(self._footer, some), strict=True)
+        for at in range(0, len(names), _FOOTERS_AT_ONCE):  # not all: the driver's memory is bounded
+            some = names[at : at + _FOOTERS_AT_ONCE]
+            with ThreadPoolExecutor(_FOOTER_THREADS, thread_name_prefix="footer") as pool:
+                footers = list(pool.map(self._footer, some))
+            yield from zip(some, footers, strict=True)  # no thread is left where the caller stops reading early
 
     def rows(self, name: str, spans: Sequence[tuple[int, int]], *, schema: pa.Schema) -> list[pa.Table]:
         """The rows of each span, its first row and how many, of a file. Raises as ``footers``."""

@@ -71,9 +71,9 @@ class DatasetConfig:
         }
 
 
-def _one_of(document: Document, name: str, words: tuple[Word, ...]) -> Word:
+def _one_of(document: Document, name: str, allowed: tuple[Word, ...]) -> Word:
     value = text(document, name)
-    for word in words:
+    for word in allowed:
         if word == value:
             return word
-    raise ValueError(f"{name} is {value!r}, not one of {', '.join(words)}")
+    raise ValueError(f"{name} is {value!r}, not one of {', '.join(allowed)}")

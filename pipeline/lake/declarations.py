@@ -50,13 +50,13 @@ class Declaration:
 
 
 def declare(files: DatasetFiles, table: Table, *, token: str) -> None:
-    """Make a table one of the dataset's, which it is from then on. Raises as ``declare_as`` does."""
+    """Declare a table, unless every dataset has it. Raises as ``declare_as`` does."""
     if table.name not in OWN_TABLES:
         declare_as(files, Declaration.of(table), token=token)
 
 
 def declare_as(files: DatasetFiles, mine: Declaration, *, token: str) -> None:
-    """Make a side table one of the dataset's.
+    """Write the declaration of a side table, where there is none yet.
 
     Raises:
         UsageError: the dataset has a table of this name that was made in another way.

@@ -47,7 +47,7 @@ class Derived:
             self._replace(part, rows)
 
     def close(self, *, schema: pa.Schema | None = None) -> None:
-        """See to it that a reader's glob finds a file, be there rows or not, and remove what is left over.
+        """Leave a file for a reader's glob, even where there are no rows, and remove the files that are left over.
 
         ``schema`` is of an empty file, where it has further columns.
         """

@@ -90,8 +90,8 @@ def _distinct(parts: Iterable[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:
 
 def repeated(parts: Iterable[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:
     """The ids that stand there more than once, sorted."""
-    found, counts = np.unique(np.concatenate([np.empty(0, f"S{ID_BYTES}"), *parts]), return_counts=True)
-    return found[counts > 1]
+    ids, counts = np.unique(np.concatenate([np.empty(0, f"S{ID_BYTES}"), *parts]), return_counts=True)
+    return ids[counts > 1]
 
 
 def find_places(among: NDArray[np.bytes_], keys: NDArray[np.bytes_]) -> NDArray[np.int64]:

@@ -42,7 +42,7 @@ class PlanFiles:
         self._files = files
 
     def names(self) -> list[str]:
-        """The files, without a look inside."""
+        """The names of the files."""
         return self._files.tables(PLAN_FOLDER)
 
     def schema_of(self, name: str) -> pa.Schema:

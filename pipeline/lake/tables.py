@@ -49,9 +49,9 @@ def derive(dataset: Dataset, *, shard: Shard, token: str) -> Totals:
         videos, quarantine = (
             Derived(dataset.files, table, is_alone=shard.count == 1, token=token) for table in (VIDEOS, QUARANTINE)
         )
-        found, schema = Totals(), VIDEOS.schema
+        sums, schema = Totals(), VIDEOS.schema
         for derived in _derived(dataset):
-            _count(found, derived)
+            _count(sums, derived)
             schema = derived.videos.schema
             if in_shard(id_bytes(derived.videos["video_id"]), shard).any():
                 videos.put(derived.part, derived.videos)
@@ -59,15 +59,15 @@ def derive(dataset: Dataset, *, shard: Shard, token: str) -> Totals:
         videos.close(schema=schema)
         quarantine.close()
         if videos.is_current and quarantine.is_current:
-            return found
+            return sums
 
 
 def totals(dataset: Dataset) -> Totals:
     """The totals, with nothing written."""
-    found = Totals()
+    sums = Totals()
     for derived in _derived(dataset):
-        _count(found, derived)
-    return found
+        _count(sums, derived)
+    return sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,16 +144,16 @@ def _quarantine(part: pa.Table, ledger: Ledger, *, at: NDArray[np.int64], owner:
     return pa.concat_tables([table.select(names).cast(QUARANTINE.schema) for table in (lost, failed)])
 
 
-def _count(found: Totals, derived: _Derived) -> None:
+def _count(sums: Totals, derived: _Derived) -> None:
     videos = derived.videos
-    for counts, column in ((found.videos, videos["status"]), (found.reasons, derived.quarantine["reason"])):
+    for counts, column in ((sums.videos, videos["status"]), (sums.reasons, derived.quarantine["reason"])):
         for entry in pc.value_counts(column).to_pylist():
             counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
     num_segments = pc.sum(videos["num_segments"]).as_py() or 0
-    found.num_samples += pc.sum(videos["num_samples"]).as_py() or 0
-    found.num_segments += num_segments
-    found.num_pending += num_segments - derived.num_settled
-    found.hours += (pc.sum(videos["duration_s"]).as_py() or 0.0) / 3600
+    sums.num_samples += pc.sum(videos["num_samples"]).as_py() or 0
+    sums.num_segments += num_segments
+    sums.num_pending += num_segments - derived.num_settled
+    sums.hours += (pc.sum(videos["duration_s"]).as_py() or 0.0) / 3600
 
 
 def _numbers(texts: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -1,4 +1,4 @@
-"""What of a dataset's own words is acted upon: a dataset is data, and whoever made it does not choose what runs here.
+"""Which model a dataset may name by itself: a dataset is data, and whoever made it does not choose what runs here.
 
 A model's name is looked up, and weights are read, when a dataset is served, retried or searched. Names of vidlake's own
 registry, and weights that come with a library or out of a seed, can do no harm. A factory in a module is code, and a
@@ -31,7 +31,7 @@ def trusted(info: DatasetInfo, *, uri: str, model: str | None, weights: str | No
         digest is compared when they are loaded.
 
     Raises:
-        UsageError: the words that are missing are named, or ``--model`` is another model than the dataset's.
+        UsageError: it names the options that are missing; or ``--model`` is another model than the dataset's.
     """
     name = info.config.model.name
     if model not in (None, name):

@@ -23,7 +23,7 @@ def rows_of(words: Sequence[object]) -> list[dict[str, Any]]:
     """The rows of ``PLAN`` that ``extract`` writes for what is not there, or is no video."""
     found = []
     for source in Inputs([str(word) for word in words]):
-        video = listed_video(source, id_=id_of(source), attempts=1)
+        video = listed_video(source, attempts=1)
         row = planned("any", reason="not_video") | dict(video.to_row())
         found.append(row | {"reason": row["reason"] or "not_video", "detail": row["detail"] or "why"})
         found[-1].pop("locator")

@@ -21,7 +21,7 @@ from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.inputs.input_words import Inputs
-from pipeline.inputs.sources import Source, id_of, listed_video
+from pipeline.inputs.sources import Source, listed_video
 from pipeline.media.process.sandbox import Sandbox
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.media.sampling.rules import parse_rule
@@ -250,7 +250,7 @@ def test_weights_that_are_not_there_are_a_usage_error(bucket: str) -> None:
 def decoded(uri: str, *, rule: SamplingRule) -> tuple[pa.Table, list[Any]]:
     """Plan and decode the video at an address; its rows, and the pictures of each."""
     [source] = Inputs([uri])
-    rows = table_of([listed_video(source, id_=id_of(source), attempts=1).to_row()], SOURCES)
+    rows = table_of([listed_video(source, attempts=1).to_row()], SOURCES)
     with Sandbox(DecodeLimits()) as sandbox:
         sizing = Sizing(max_samples=10, duration_s=0.4)
         [planned] = plan_sources(rows, sandbox=sandbox, rule=rule, sizing=sizing)
@@ -282,7 +282,7 @@ def test_a_segment_in_the_middle_costs_its_own_bytes(s3_store: ObjectStore, clip
         place = s3_store.new_bucket()
         s3_store.put(f"{place}/long.mp4", path.read_bytes())
         [source] = Inputs([f"{place}/long.mp4"])
-        rows = table_of([listed_video(source, id_=id_of(source), attempts=1).to_row()], SOURCES)
+        rows = table_of([listed_video(source, attempts=1).to_row()], SOURCES)
         rule = parse_rule("fps:1")
         with Sandbox(DecodeLimits()) as sandbox:
             proxy.passed.clear()

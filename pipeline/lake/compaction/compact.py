@@ -71,7 +71,7 @@ def compact(
     file_bytes: int = FILE_BYTES,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Compacted:
-    """Bring into ``target``, whose lease is held, what of ``source`` is not there yet.
+    """Write into ``target``, whose lease is held, what it lacks of ``source``.
 
     Raises:
         UsageError: ``target`` has gone its own way.
@@ -130,7 +130,7 @@ def _begin(source: Dataset, target: Dataset, *, token: str) -> None:
 
 
 def _adopt_derived(source: Dataset, target: Dataset, *, token: str) -> None:
-    """Take over the files of derived side tables as they are: what they follow from is known to who made them alone."""
+    """Copy the files of derived side tables as they are: only the program that made them knows how to derive them."""
     for declaration in declared(source.files):
         if declaration.growth == "derived":
             names = source.store.list(declaration.name)

@@ -1,8 +1,13 @@
-"""The rows of many segments, brought together from the files that they are spread over, in bounded memory.
+"""The rows of many segments, gathered from the files that they are spread over, in bounded memory.
 
-Where each part of the output has a little in every file, reading files anew for each part would read the dataset many
-times over. Then it is read once, in runs that fit in memory, and written down sorted: what belongs to the same part of
-the output is one piece of each run. That is a merge sort; its runs lie in the new dataset's folder for a while.
+Each file of the output may need a few rows of every file there is. To read all files again for each of them would read
+the dataset many times over. So it is read once, in runs that fit in memory, and each run is written down in the order
+of the output: what belongs to one part of the output is one piece of each run. This is a merge sort; its runs lie in
+the new dataset's folder while it goes on.
+
+DuckDB's ``COPY (SELECT ... ORDER BY ...)`` is no shorter way. For 0.5 GB of features it takes 5.9 s of CPU where this
+takes 6.5, but 820 MB of memory where this takes 560: at a limit of 400 MB it ends with an out-of-memory error, for it
+sorts whole rows. Footers, names, the lease and what a kill leaves behind would still be to be done here.
 """
 
 from collections.abc import Iterator
@@ -12,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pipeline.lake.appended import Appended
 from pipeline.lake.compaction.row_places import Catalogue
@@ -59,7 +65,7 @@ class Layout:
             yield self.places[inside][is_wanted[inside]]
 
 
-class Direct:
+class Direct(Gather):
     """Reads the rows where they are."""
 
     def __init__(self, source: Appended, catalogue: Catalogue, *, schema: pa.Schema) -> None:
@@ -68,10 +74,10 @@ class Direct:
         self._catalogue = catalogue
         self._schema = schema
 
+    @override
     def rows(self, part: int, places: NDArray[np.int64]) -> list[pa.Table]:
-        """See ``Gather``."""
         catalogue = self._catalogue
-        found = [self._schema.empty_table()] * len(places)
+        tables_of_places = [self._schema.empty_table()] * len(places)
         counts, firsts, files = catalogue.num_rows(places), catalogue.first[places], catalogue.file[places]
         order = np.lexsort((firsts, files))
         for file, group in groupby(order[counts[order] > 0].tolist(), key=files.__getitem__):
@@ -79,11 +85,11 @@ class Direct:
             spans = [(int(firsts[at]), int(counts[at])) for at in wanted]
             tables = self._source.rows(catalogue.names[file], spans, schema=self._schema)
             for at, table in zip(wanted, tables, strict=True):
-                found[at] = table
-        return found
+                tables_of_places[at] = table
+        return tables_of_places
 
 
-class Sorted:
+class Sorted(Gather):
     """Reads the rows once, and from then on from sorted runs."""
 
     def __init__(
@@ -104,9 +110,9 @@ class Sorted:
         for number in range(int(self._run_of_file.max(initial=-1)) + 1):
             self._write(direct, layout, run == number, token=token)
 
+    @override
     def rows(self, part: int, places: NDArray[np.int64]) -> list[pa.Table]:
-        """See ``Gather``."""
-        found = [self._schema.empty_table()] * len(places)
+        tables_of_places = [self._schema.empty_table()] * len(places)
         counts = self._catalogue.num_rows(places).tolist()
         run = self._run_of_file[self._catalogue.file[places]]
         for number, (name, ends) in enumerate(zip(self._names, self._ends, strict=True)):
@@ -115,9 +121,9 @@ class Sorted:
                 piece = self._piece(name, int(ends[part]), int(ends[part + 1]))
                 first = 0
                 for at in wanted:
-                    found[at] = piece.slice(first, counts[at])
+                    tables_of_places[at] = piece.slice(first, counts[at])
                     first += counts[at]
-        return found
+        return tables_of_places
 
     def _piece(self, name: str, begin: int, end: int) -> pa.Table:
         piece = self._target.read(name, lambda file: file.read_at(end - begin, begin))

@@ -25,7 +25,7 @@ _WRITERS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewritten:
-    """What one table took."""
+    """What was written of one table."""
 
     num_files_before: int
     num_files: int
@@ -35,7 +35,7 @@ class Rewritten:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What of a table is to be brought over: ``is_held`` says of each segment of the catalogue that it is there."""
+    """A table to rewrite; ``is_held`` says for each segment of the catalogue whether the target has it already."""
 
     table: Table
     catalogue: Catalogue
@@ -79,7 +79,7 @@ def rewrite(
     file_bytes: int,
     memory_bytes: int,
 ) -> Rewritten:
-    """Bring what the target lacks of a table into it, in files of about ``file_bytes``.
+    """Write what the target lacks of a table, in files of about ``file_bytes``.
 
     Raises:
         ForeignFile: the source is damaged.
