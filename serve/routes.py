@@ -29,7 +29,7 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        service.close()
+        await service.close()
 
     app = FastAPIOffline(  # its pages load their scripts from this server
         title="vidlake",

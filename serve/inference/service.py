@@ -170,12 +170,12 @@ class FeatureService:
         probabilities = await self.probabilities(features)
         return await self._in_thread(partial(Ranking.best, probabilities, classes=self.classes, top=top))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the decoder processes, and the threads when they have finished."""
         self._stills.close()
-        self._videos.close()
+        await self._videos.close()
         self._lanes.close()
-        self._threads.shutdown(wait=False)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _embedded(self, prepare_picture: Callable[[], Pictures]) -> Features:
         try:

@@ -3,12 +3,12 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from queue import LifoQueue
+from queue import Empty, LifoQueue
 
 import numpy as np
 from typing_extensions import override
 
-from pipeline.errors import Killed
+from pipeline.errors import Killed, RunError
 from pipeline.media.process.still_sandbox import StillSandbox
 from pipeline.models.preprocess import prepare_part
 from pipeline.records.model_info import Preprocessing
@@ -38,6 +38,7 @@ class StillDecoders:
         )
         # The one that worked last is taken first: it is warm, and a server that is asked little has one.
         self._free: LifoQueue[StillSandbox] = LifoQueue()
+        self._is_closed = False
         for _ in os.sched_getaffinity(0):
             self._free.put(StillSandbox(decode_limits))
 
@@ -69,18 +70,28 @@ class StillDecoders:
         return prepared
 
     def close(self) -> None:
-        """End the processes of those decoders that are free."""
-        while not self._free.empty():
-            self._free.get_nowait().close()
+        """End the processes of the decoders that are free now, and of the others as soon as they are."""
+        self._is_closed = True
+        sandboxes = []
+        with contextlib.suppress(Empty):
+            while True:
+                sandboxes.append(self._free.get_nowait())
+        for sandbox in sandboxes:
+            sandbox.close()
+            self._free.put(sandbox)  # for a thread that had just passed the check: it closes it again
 
     @contextlib.contextmanager
     def _one(self) -> Iterator[StillSandbox]:
         """A decoder for this thread alone; waits where all are at work."""
+        if self._is_closed:
+            raise RunError("the server has stopped")
         sandbox = self._free.get()
         try:
             yield sandbox
         finally:
             self._free.put(sandbox)
+            if self._is_closed:
+                self.close()
 
 
 class _PostedBytes(Reader):

@@ -24,6 +24,7 @@ from serve.settings import Limits
 POSTED = "the posted video"
 # A segment's samples reach the model together. They are few, so that these are embedded while the next are decoded.
 _SIZING = Sizing(max_samples=32)
+_ENDING_S = 5.0
 
 Result = TypeVar("Result")
 
@@ -70,6 +71,7 @@ class VideoDecoders:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode", initializer=use_one_thread)
         self._free: asyncio.Queue[Sandbox] = asyncio.Queue()
         self._ending: set[asyncio.Task[None]] = set()
+        self._is_closed = False
         for _ in range(count):
             self._free.put_nowait(Sandbox(self._decode_limits()))
 
@@ -101,10 +103,13 @@ class VideoDecoders:
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
 
-    def close(self) -> None:
-        """End the processes of the decoders that are free."""
+    async def close(self) -> None:
+        """End all processes; one that is still decoding for a request that was given up has a moment to finish."""
+        self._is_closed = True
         while not self._free.empty():
             self._free.get_nowait().close()
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=_ENDING_S)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _samples(self, sandbox: Sandbox, reader: Reader, job: Job, plan: VideoPlan) -> Iterator[SegmentSamples]:
@@ -122,7 +127,10 @@ class VideoDecoders:
 
     async def _take_back(self, sandbox: Sandbox, calls: "_Calls") -> None:
         await calls.end()
-        self._free.put_nowait(sandbox)
+        if self._is_closed:
+            sandbox.close()
+        else:
+            self._free.put_nowait(sandbox)
 
 
 class _Calls:

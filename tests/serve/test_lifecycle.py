@@ -14,7 +14,9 @@ import pyarrow.dataset as pads
 import pytest
 from commanded import MODEL, refused, running
 from conftest import ClipFactory
-from serving import KEY
+from serving import KEY, serving
+
+from serve.settings import Limits
 
 
 @pytest.mark.slow
@@ -40,6 +42,20 @@ def test_stop_finishes_what_is_running_and_is_unready_meanwhile(clips: ClipFacto
         assert len(answers[0].json()["samples"]) == 900
         assert 503 in seen
         assert leaving.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("moment_s", [0.0, 0.1, 0.3])
+def test_server_that_stops_at_once_leaves_no_decoder_behind(clips: ClipFactory, moment_s: float) -> None:
+    """Whatever its decoders are doing: starting, or at a video whose client was told that time is up."""
+    me = psutil.Process()
+    before = set(me.children())
+    with serving(limits=Limits(max_seconds=0.05, decoders=1)) as live:
+        live.post("/v1/embed?sample=all", clips(num_frames=250).read_bytes(), "video/mp4")
+        time.sleep(moment_s)
+    deadline = time.monotonic() + 20
+    while (left := set(me.children()) - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
 
 
 @pytest.mark.slow
