@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from sandboxes import BytesReader, job
-from serving import encoded, noise
+from serving import encoded, noise, serving
 from videos import video_bytes
 
 from pipeline.errors import Corrupt, Crashed, Killed, OutOfMemory, TimedOut, TooLarge
@@ -142,6 +142,14 @@ def test_decoder_that_dies_costs_one_picture() -> None:
         with pytest.raises(Killed):
             sandbox.decode(BytesReader(data))
         assert np.array_equal(sandbox.decode(BytesReader(data)).pixels, noise())
+
+
+def test_picture_that_takes_too_much_memory_is_refused_and_the_next_is_answered() -> None:
+    with serving(limits=Limits(decode_memory_bytes=120 << 20)) as live:
+        refused = live.post("/v1/embed", encoded(noise(height=4000, width=4000), "BMP"), "image/bmp")
+        answered = live.post("/v1/embed", encoded(noise()))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "out_of_memory")
+    assert answered.status_code == 200
 
 
 @pytest.mark.parametrize(
