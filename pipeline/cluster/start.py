@@ -213,15 +213,16 @@ def cause_of(error: BaseException) -> PipelineError:
     while seen is not None:
         # Ray's own error for it is of the same class as well, and its text a traceback.
         if isinstance(seen, PipelineError) and not isinstance(seen, RayTaskError):
-            seen.args = tuple(_without_advice(arg) for arg in seen.args)
+            seen.args = tuple(_without_advice(arg) if isinstance(arg, str) else arg for arg in seen.args)
             return seen
         seen = getattr(seen, "cause", None) or seen.__cause__ or seen.__context__
     # A task's error is a traceback, which ends with what happened; Ray's own begin with it.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = lines[-1] if isinstance(error, RayTaskError) else lines[0]
-    return RunError(f"the run failed in Ray: {told}; run the same command again to resume")
+    text = _without_advice(str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    cause = lines[-1] if isinstance(error, RayTaskError) else lines[0]
+    return RunError(f"the run failed in Ray: {cause}; run the same command again to resume")
 
 
-def _without_advice(arg: object) -> object:
+def _without_advice(message: str) -> str:
     # Ray Data 2.60 appends to a message how often it tried, and how to have it try more often.
-    return arg.partition(_RAYS_ADVICE)[0].rstrip() if isinstance(arg, str) else arg
+    return message.partition(_RAYS_ADVICE)[0].rstrip()

@@ -1,6 +1,5 @@
 """Archives as people have them, whole through the job: long files beside short ones, damaged ones, ones in buckets."""
 
-import io
 import json
 import os
 import random
@@ -11,7 +10,6 @@ import pytest
 import ray
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, statuses, table, vidlake
-from stores import ObjectStore
 from videos import X264, video_bytes
 
 from pipeline.lake.publishing.backends import backend_at
@@ -100,16 +98,16 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 
 
 def test_archive_in_a_bucket_becomes_the_lake_that_it_becomes_from_a_folder(
-    store: ObjectStore, bucket: str, tmp_path: Path, cluster: str, clips: ClipFactory
+    bucket: str, tmp_path: Path, clips: ClipFactory
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     objects = backend_at(f"{bucket}/in").store
     for index in range(4):
-        data = clips(num_frames=75, seed=index).read_bytes() if index else io.BytesIO(b"no video").getvalue()
+        data = clips(num_frames=75, seed=index).read_bytes() if index else b"no video"
         (folder / f"{index}.mp4").write_bytes(data)
         objects.publish(f"cam/{index}.mp4", data)
-    words = [*MODEL, "--sample", "fps:5", "--address", cluster]
+    words = [*MODEL, "--sample", "fps:5"]
     vidlake("extract", folder, "--out", tmp_path / "near", *words)
     vidlake("extract", f"{bucket}/in/cam", "--out", tmp_path / "far", *words)
     assert statuses(tmp_path / "far") == statuses(tmp_path / "near")
