@@ -19,7 +19,7 @@ from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import Sizing, TimeRange
 from pipeline.storage.schemes import open_reader
 
-CLIPS = Path("/work/shared/media/clips")
+CLIPS = Path(__file__).resolve().parents[3] / "shared" / "media" / "clips"
 FAST = {"movflags": "frag_keyframe+empty_moov"}
 
 
