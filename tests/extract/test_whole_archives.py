@@ -68,10 +68,10 @@ def test_long_video_keeps_all_workers_busy_beside_short_ones_in_flat_memory(tmp_
 def repeat(video: bytes, *, times: int, into: Path) -> None:
     """Write the same pictures again and again, one after the other."""
     with av.open(str(into), "w") as out:
-        template = av.open(io.BytesIO(video))
+        template = av.open(io.BytesIO(video), "r")
         stream = out.add_stream_from_template(template.streams.video[0])
         for turn in range(times):
-            with av.open(io.BytesIO(video)) as source:
+            with av.open(io.BytesIO(video), "r") as source:
                 inside = source.streams.video[0]
                 assert inside.duration is not None
                 for packet in source.demux(inside):
