@@ -139,6 +139,7 @@ def pictures(num_frames: int, *, width: int, height: int, seed: int = 0) -> Iter
         yield picture
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests share a process where several run side by side, and who begins.
 
