@@ -24,7 +24,7 @@ sync = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip con
 
 # Tests wait as much as they compute, for stores that fail and decoders that hang: one process more than there are cores.
 # Groups begin in the order that tests/conftest.py gives them, the longest first, and not in that of their numbers of tests.
-SIDE_BY_SIDE = --numprocesses $$(($$(nproc) + 1)) --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE = --numprocesses $$(($$(nproc) + 1)) --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := setup
 .PHONY: setup demo test check lint types soak bench lock clean

@@ -20,6 +20,8 @@ from av.video.stream import VideoStream
 from clusters import LocalCluster, local_cluster
 from numpy.typing import NDArray
 from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
+from typing_extensions import override
+from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.lake.publishing.heartbeat import Heartbeat
 
@@ -32,10 +34,11 @@ _CLUSTERS = "clusters"
 _STARTING_RAY = frozenset(
     {
         "test_cluster_faults.py",
-        "test_compact.py",
         "test_extract.py",
         "test_growth.py",
         "test_kills.py",
+        "test_lifecycle.py",
+        "test_odd_names.py",
         "test_on_ray.py",
         "test_plan.py",
         "test_several_models.py",
@@ -47,7 +50,7 @@ _STARTING_RAY = frozenset(
         "test_working_folder.py",
     }
 )
-"""Files whose slow tests start a Ray cluster, or run a command that does."""
+"""Files that start Ray clusters, or run commands that do."""
 _LONGEST_GROUPS = (_CLUSTERS, "test_bucket_lease.py", "test_sandbox.py", "test_bucket_inputs.py", "test_compact.py")
 
 
@@ -139,22 +142,31 @@ def pictures(num_frames: int, *, width: int, height: int, seed: int = 0) -> Iter
         yield picture
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests share a process where several run side by side, and who begins.
+class _FileByFile(LoadScopeScheduling):  # type: ignore[misc]  xdist has no types
+    """Which tests share a process where several run side by side.
 
-    A file's tests share its fixtures. Those that start a Ray cluster share one process: two clusters at once take more
-    time on two cores than one after the other. What takes longest begins first.
+    A file's tests share its fixtures. The files that start Ray clusters share one process: two clusters at once take
+    more time on two cores than one after the other.
     """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        return _group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return _FileByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first."""
     turns = {group: turn for turn, group in enumerate(_LONGEST_GROUPS)}
-    items.sort(key=lambda item: turns.get(_group_of(item), len(turns)))
+    items.sort(key=lambda item: turns.get(_group_of(item.nodeid), len(turns)))
 
 
-def _group_of(item: pytest.Item) -> str:
-    is_long = any(item.get_closest_marker(name) for name in ("slow", "soak"))
-    return _CLUSTERS if is_long and item.path.name in _STARTING_RAY else item.path.name
+def _group_of(nodeid: str) -> str:
+    file = nodeid.partition("::")[0].rpartition("/")[2]
+    return _CLUSTERS if file in _STARTING_RAY else file
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
