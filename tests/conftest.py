@@ -142,7 +142,7 @@ def pictures(num_frames: int, *, width: int, height: int, seed: int = 0) -> Iter
         yield picture
 
 
-class _FileByFile(LoadScopeScheduling):  # type: ignore[misc]  xdist has no types
+class _FileByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Which tests share a process where several run side by side.
 
     A file's tests share its fixtures. The files that start Ray clusters share one process: two clusters at once take
