@@ -21,6 +21,7 @@ from clusters import LocalCluster, local_cluster
 from numpy.typing import NDArray
 from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
 from typing_extensions import override
+from videos import as_ordinary_as_before
 from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.lake.publishing.heartbeat import Heartbeat
@@ -116,6 +117,7 @@ class ClipFactory:
                 frame.pts = index if times is None else times[index]
                 out.mux(stream.encode(frame))
             out.mux(stream.encode())
+        as_ordinary_as_before()
         return path
 
 

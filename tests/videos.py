@@ -1,6 +1,7 @@
 """Small videos for the tests, synthesised; every frame differs from every other."""
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,14 @@ def pixels(index: int, *, width: int, height: int) -> NDArray[np.uint8]:
     green = (y * 4 + index * 2 + np.roll(texture, index * 2, axis=1)) % 256
     blue = np.where((x - index * 3) % max(2, width) < max(1, width // 6), 230, texture)
     return np.stack([red, green, blue], axis=2).astype(np.uint8)
+
+
+def as_ordinary_as_before() -> None:
+    """Undo what SVT-AV1's encoder does to the thread that calls it, where root does: it runs in real time from then on.
+
+    Such a thread, and every process that it starts, leaves the cores to nobody.
+    """
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def video_bytes(
@@ -60,6 +69,7 @@ def video_bytes(
             frame.pts, frame.time_base = index if pts_ms is None else pts_ms(index), time_base
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
+    as_ordinary_as_before()
     return file.getvalue()
 
 
