@@ -14,8 +14,8 @@ SCRIPT = """
 import json, os, sys, threading
 import numpy as np
 import pyarrow as pa
-from pipeline.memory import give_back_what_is_freed
-from pipeline.report import private_bytes
+from pipeline.extract.memory import give_back_what_is_freed
+from pipeline.extract.tally import private_bytes
 
 def footers():
     for _ in range(10):
@@ -54,7 +54,7 @@ def test_what_is_freed_is_given_back() -> None:
 COMPUTING = """
 import resource, sys, threading
 import numpy as np
-from pipeline.memory import keep_what_is_freed
+from pipeline.extract.memory import keep_what_is_freed
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
