@@ -6,11 +6,12 @@ from typing import Any
 import litserve as ls
 import numpy as np
 from fastapi import Request, Response
+from numpy.typing import NDArray
 
+from pipeline.media.still_picture import StillPicture, paint
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocess import prepare
 from pipeline.models.registry import load_model
-from serve.inference.stills import decode_still
 from serve.web.replies import to_json
 
 
@@ -32,9 +33,7 @@ class Features(ls.LitAPI):  # type: ignore[misc]  # it ships no types
 
     def batch(self, inputs: list[bytes]) -> Any:
         preprocessing = self._embedder.info.preprocessing
-        return np.stack(
-            [prepare(decode_still(body, uri="", max_pixels=10**9), preprocessing=preprocessing) for body in inputs]
-        )
+        return np.stack([prepare(_decoded(body), preprocessing=preprocessing) for body in inputs])
 
     def predict(self, x: Any) -> Any:
         return self._embedder.embed([x])
@@ -44,6 +43,13 @@ class Features(ls.LitAPI):  # type: ignore[misc]  # it ships no types
 
     def encode_response(self, output: Any) -> Response:
         return Response(to_json({"feature": output}), media_type="application/json")
+
+
+def _decoded(body: bytes) -> NDArray[np.uint8]:
+    still = StillPicture(body, uri="", max_pixels=10**9)
+    pixels = np.empty((*still.size_px, 3), np.uint8)
+    paint(still.part_of(()), into=pixels)
+    return pixels
 
 
 if __name__ == "__main__":
