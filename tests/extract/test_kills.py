@@ -93,8 +93,10 @@ def test_killed_run_resumes_without_duplicates(
         assert run.poll() is None, "nothing was interrupted"
         if victim in ("the whole job", "the driver alone"):
             kill(run, whole=victim == "the whole job")
-            [report] = [json.loads(path.read_text()) for path in (out / "_vidlake" / "runs").iterdir()]
-            assert report["state"] == "running", "what was done until then is told"
+            reports = [json.loads(path.read_text()) for path in (out / "_vidlake" / "runs").glob("*.json")]
+            assert [report["state"] for report in reports] == ["running"] or phase == "planning", (
+                "it says what was done"
+            )
         else:
             title = "ray::MapBatches(decode_block)" if victim == "a worker" else "raylet/raylet"
             process = of_ray(run.pid, title) or of_ray(run.pid, "ray::IDLE")

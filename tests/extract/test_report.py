@@ -40,7 +40,7 @@ def document(folder: Path) -> dict[str, Any]:
 def wait_until_counted(folder: Path, num_samples: int) -> dict[str, Any]:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        if (folder / "_vidlake" / "runs").exists():
+        if list((folder / "_vidlake" / "runs").glob("*.json")):
             found = document(folder)
             if found["stages"].get("decode", {}).get("num_samples") == num_samples:
                 return found

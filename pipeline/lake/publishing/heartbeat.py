@@ -4,12 +4,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from pipeline.errors import RunError, StorageError, UsageError
 from pipeline.lake.publishing.holders import RENEWED_EVERY_S, LeaseLost
 
 _STOPPED_WITHIN_S = 0.1
+# Not SIGINT, which a shell has its background jobs ignore.
+_WAKE = signal.SIGUSR2
 
 
 class Heartbeat:
@@ -21,6 +23,7 @@ class Heartbeat:
 
     def __init__(self, beat: Callable[[], None]) -> None:
         self._failure: BaseException | None = None
+        self._is_guarding = False
         self._beat = beat
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
@@ -43,7 +46,14 @@ class Heartbeat:
         Raises:
             RunError: there will be no further beat, for a reason that nobody has foreseen.
         """
+        if threading.current_thread() is not threading.main_thread():  # only that one can be woken
+            yield
+            return
+        before = signal.signal(_WAKE, _interrupt)
+        self._is_guarding = True
         try:
+            if self._failure is not None:
+                raise KeyboardInterrupt
             yield
         except KeyboardInterrupt:
             if self._failure is None:
@@ -52,6 +62,9 @@ class Heartbeat:
             raise RunError(
                 f"the lease of {uri} could not be renewed ({what}); run the same command again to resume"
             ) from self._failure
+        finally:
+            self._is_guarding = False
+            signal.signal(_WAKE, before)
 
     def _run(self) -> None:
         with _Unforeseen(self._fail):
@@ -68,7 +81,12 @@ class Heartbeat:
             return
         self._failure = error
         # A signal, because it also wakes a main thread that waits in the system.
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        if self._is_guarding:
+            signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class _Unforeseen:
