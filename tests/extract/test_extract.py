@@ -204,7 +204,7 @@ def test_a_file_that_came_back_is_stored_once(archive: Path, tmp_path: Path, clu
 
 def test_signed_videos_cannot_be_retried_and_that_is_one_line(archive: Path, tmp_path: Path, cluster: str) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Failing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     url, out = f"http://127.0.0.1:{server.server_port}/0.mp4?X-Amz-Signature=s3cr3t", tmp_path / "lake"
     vidlake("extract", url, "--out", out, *MODEL, "--address", cluster)
     before = table(out, "quarantine").to_pylist()
