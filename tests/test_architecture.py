@@ -23,6 +23,7 @@ WINGS = (
     "stages",
     "cluster",
     "extract",
+    "training",
     "cli",
     "__main__",
 )
@@ -37,17 +38,21 @@ HOMES = {
     "obstore": ("pipeline.storage.buckets.",),
     "httpx": ("pipeline.storage.http_object",),
     "av": ("pipeline.media.",),
-    "torch": ("pipeline.models.",),
+    "torch": ("pipeline.models.", "pipeline.training."),
     "torchvision": ("pipeline.models.",),
     "timm": ("pipeline.models.",),
-    "safetensors": ("pipeline.models.",),
+    "safetensors": ("pipeline.models.", "pipeline.training."),
+    "sklearn": ("pipeline.training.",),
+    "matplotlib": ("pipeline.training.",),
     "ray": (
         "pipeline.extract.dataflow",
         "pipeline.extract.sinks",
         "pipeline.extract.shared_tally",
         "pipeline.cluster.",
+        "pipeline.training.finetune.",
         "serve.",
     ),
+    "ray.train": ("pipeline.training.finetune.",),
     "ray.data": ("pipeline.extract.dataflow", "pipeline.extract.sinks"),
     "ray.serve": ("serve.",),
     "fastapi": ("serve.",),
@@ -58,7 +63,13 @@ HOMES = {
 }
 
 # What serves a model has no use for what runs bulk jobs.
-NOT_FOR_SERVE = ("pipeline.extract", "pipeline.lake.compaction", "pipeline.cli", "pipeline.__main__")
+NOT_FOR_SERVE = (
+    "pipeline.extract",
+    "pipeline.training",
+    "pipeline.lake.compaction",
+    "pipeline.cli",
+    "pipeline.__main__",
+)
 
 MOST_ENTRIES = 18
 """Of ``pipeline/`` itself: what one look takes in."""

@@ -19,6 +19,11 @@ def text_or_none(document: Document, name: str) -> str | None:
     return None if document[name] is None else text(document, name)
 
 
+def texts(document: Document, name: str) -> tuple[str, ...]:
+    """A list of strings."""
+    return tuple(_checked(value, str, name=name) for value in _listed(document[name], name=name))
+
+
 def flag(document: Document, name: str) -> bool:
     """True or false."""
     return _checked(document[name], bool, name=name)
