@@ -1,7 +1,6 @@
 """What is known of a model without holding it: plain values, free of torch."""
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
@@ -114,6 +113,8 @@ class ModelInfo:
 
 def feature_fingerprint(model: ModelInfo, precision: Precision) -> str:
     """16 hexadecimal digits that features made in one way share, whether batch or live, whatever was sampled."""
+    import hashlib  # takes 3 ms, which the decoder's child, started after every crash, need not pay
+
     document = {"model": model.to_json(), "precision": precision}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
