@@ -33,6 +33,7 @@ from pipeline.records.segments import Sizing
 
 HANDS = "hostile_decoders"
 BUSY = "while True: pass"
+_TURNS = 20
 VIDEO = video_bytes(num_frames=60)
 
 
@@ -156,13 +157,18 @@ def test_core_that_other_work_holds_does_not_count() -> None:
                 os.sched_setaffinity(pid, {core})
                 os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
             os.setpriority(os.PRIO_PROCESS, sandbox.pid, 19)
-            began = time.monotonic()
-            outcome = extract(sandbox, BytesReader(VIDEO))
-            took_s = time.monotonic() - began
+            slowest_s, failures = 0.0, []
+            for _ in range(_TURNS):  # how long the scheduler lets the other one work differs from turn to turn
+                began = time.monotonic()
+                outcome = extract(sandbox, BytesReader(VIDEO))
+                slowest_s = max(slowest_s, time.monotonic() - began)
+                failures += [ended.failure for ended in outcome.ended if ended.failure is not None]
+                if slowest_s > 0.5:
+                    break
         finally:
             busy.kill()
-    assert took_s > 0.5, "the decoder was not held up, and nothing was tested"
-    assert all(ended.failure is None for ended in outcome.ended)
+    assert slowest_s > 0.5, "the decoder was not held up, and nothing was tested"
+    assert not failures
 
 
 def test_listener_slower_than_the_timeout_does_not_count() -> None:
