@@ -1,9 +1,8 @@
-"""The command line: words in, exit status out. The one place that turns errors into messages."""
+"""The command line: words in, exit status out."""
 
 import os
 import signal
 import sys
-from collections.abc import Callable
 from importlib.metadata import entry_points
 from types import FrameType
 
@@ -12,49 +11,24 @@ import stamina
 
 from pipeline import __version__
 from pipeline.cli.dataset_commands import compact, models, status
-from pipeline.cli.exit_status import FAILED, INTERRUPTED, TERMINATED, complain, complain_of_unforeseen
+from pipeline.cli.exit_status import Terminated, exit_status_of
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
-from pipeline.errors import RunError, UsageError
 
 _PLUGINS = "vidlake.commands"
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: stop as for Ctrl-C."""
 
 
 def main() -> None:
     """Run ``vidlake`` and leave with its exit status."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     stamina.instrumentation.set_on_retry_hooks([])  # it would log each attempt to stderr
-    status = _exit_status_of(lambda: cli(standalone_mode=False)) or _exit_status_of(sys.stdout.flush)
+    status = exit_status_of(lambda: cli(standalone_mode=False)) or exit_status_of(sys.stdout.flush)
     sys.stderr.flush()
     # What is to be given back has been given back; Ray's own leave-taking at exit may take longer than a user waits.
     os._exit(status)
 
 
-def _exit_status_of(call: Callable[[], int | None]) -> int:
-    """What ``call`` returns, or the exit status of what it raises, once that is said in one line."""
-    try:
-        return call() or 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        return complain(error.format_message(), UsageError.exit_status)
-    except RunError as error:
-        return complain(str(error), error.exit_status)
-    except _Terminated:
-        return complain("terminated; run the same command again to resume", TERMINATED)
-    except (KeyboardInterrupt, click.Abort):
-        return complain("interrupted; run the same command again to resume", INTERRUPTED)
-    except BrokenPipeError:
-        return FAILED  # the reader of our output has gone
-    except Exception as error:  # noqa: BLE001  a user sees one line, whatever escapes
-        return complain_of_unforeseen(error)
-
-
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+    raise Terminated
 
 
 class _Commands(click.Group):
