@@ -77,6 +77,9 @@ MOST_ENTRIES = 18
 # What the decoder's child process must never load: it is started for every worker, and again after every crash.
 TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "httpx", "obstore")
 
+FOR_TRAINING = ("ray", "sklearn", "scipy", "matplotlib", "pipeline.lake", "pipeline.training")
+"""A server answers by heads without them."""
+
 
 def module_name(path: Path) -> str:
     """``pipeline/media/clock.py`` is ``pipeline.media.clock``; a package goes by its ``__init__``."""
@@ -284,6 +287,14 @@ def test_workers_that_plan_or_commit_do_not_wait_for_torch() -> None:
 
     assert {"ray.data", "pipeline.stages.plan", "pipeline.lake.dataset"} <= loaded
     assert "torch" not in loaded
+
+
+def test_a_server_of_heads_loads_nothing_that_trains_them() -> None:
+    heads = [name for name in PIPELINE if name.startswith("pipeline.models.heads.") and "__init__" not in name]
+    loaded = loaded_with(", ".join(heads))
+
+    assert {"torch", "pipeline.models.heads.registry"} <= loaded
+    assert loaded.isdisjoint(FOR_TRAINING)
 
 
 def test_a_backward_arrow_is_found(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Feature steps and pooling: the numbers that scikit-learn and plain loops give."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -57,7 +60,7 @@ def test_steps_that_cannot_be_are_refused_before_memory_is_taken() -> None:
 
 
 UNITS = [(0, 12), (0, 1), (3, 7), (4, 12), (11, 12), (2, 3), (5, 9)]
-WAYS = {"mean": np.mean, "std": np.std, "max": np.max}
+WAYS: dict[str, Callable[..., Any]] = {"mean": np.mean, "std": np.std, "max": np.max}
 
 
 @pytest.mark.parametrize("units", [UNITS, UNITS[1:2], [(4, 12), (4, 12)]], ids=["overlapping", "a-frame", "twice"])

@@ -6,7 +6,7 @@ import json
 from pipeline.errors import UsageError
 from pipeline.models.heads.arrays import Arrays, from_bytes, to_bytes
 from pipeline.models.heads.files import HEAD_JSON, MAX_WEIGHTS_BYTES, WEIGHTS, HeadFiles, joined, one_line, read_bounded
-from pipeline.models.heads.head import Head
+from pipeline.models.heads.head import Head, check_info
 from pipeline.records.documents import Document, document_of
 from pipeline.records.heads import HeadInfo
 
@@ -70,11 +70,13 @@ def read_document(files: HeadFiles, name: str) -> Document:
 def _info(head_json: bytes, *, uri: str) -> HeadInfo:
     document = _document(head_json, uri=uri)
     try:
-        return HeadInfo.from_json(document)
+        info = HeadInfo.from_json(document)
+        check_info(info)
     except KeyError as error:
         raise UsageError(f"{uri}: is no head's document: lacks {str(error)[:60]}; train it anew") from None
     except (TypeError, ValueError, OverflowError, UsageError) as error:
         raise UsageError(f"{uri}: is no head's document: {one_line(error)}; train it anew") from None
+    return info
 
 
 def _document(data: bytes, *, uri: str) -> Document:

@@ -63,4 +63,4 @@ def read_bounded(files: HeadFiles, name: str, *, max_bytes: int = MAX_DOCUMENT_B
 def one_line(error: BaseException) -> str:
     """What an error says, short enough for a message of one line."""
     words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words}"[:200] if words else type(error).__name__
+    return words[:200] or type(error).__name__

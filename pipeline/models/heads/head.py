@@ -14,7 +14,7 @@ from pipeline.models.heads.pooling import pool
 from pipeline.models.heads.probabilities import Labelled, labelled
 from pipeline.models.heads.scorers import scorer_of, scorer_shapes
 from pipeline.models.heads.sequences import SequenceScorer
-from pipeline.models.heads.steps import apply_steps, shapes_of, steps_of
+from pipeline.models.heads.steps import Runs, apply_steps, shapes_of, steps_of
 from pipeline.records.heads import HeadInfo
 from pipeline.records.units import Units, VideoSamples
 
@@ -73,17 +73,15 @@ class Head:
             return Answers(units=units, probabilities=self.frames(features))
         return Answers(units=units, probabilities=self.of_units(features, units, runs=samples.epochs))
 
-    def of_units(
-        self, features: Features, units: Units, *, runs: NDArray[np.int64] | NDArray[np.int32]
-    ) -> NDArray[np.float32]:
+    def of_units(self, features: Features, units: Units, *, runs: Runs) -> NDArray[np.float32]:
         """The probabilities ``float32[U, C]`` of units that the caller chose, such as the last seconds of a stream.
 
         Args:
             features: ``float32[T, D]``, in the order of time.
             units: which ranges of these rows they are.
-            runs: ``int64[T]``, as the feature steps take them: the epoch of each sample.
+            runs: the epoch of each sample, as the feature steps take them.
         """
-        x = apply_steps(self._steps, self._stored(features), runs=runs.astype(np.int64))
+        x = apply_steps(self._steps, self._stored(features), runs=runs)
         parts = [
             self._score(x, units.begin[start : start + _ROWS], units.end[start : start + _ROWS])
             for start in range(0, len(units), _ROWS)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.models.heads.arrays import Arrays, Shape, prefixed
 
 Features = NDArray[np.float32]
+Runs = NDArray[np.int64] | NDArray[np.int32]
 
 MAX_DIM = 1 << 22
 """No head takes longer vectors: each ``delta`` doubles them."""
@@ -18,12 +19,12 @@ MAX_DIM = 1 << 22
 class Step(Protocol):
     """One step. Each row is computed by itself, but for ``delta``."""
 
-    def apply(self, x: Features, *, runs: NDArray[np.int64]) -> Features:
+    def apply(self, x: Features, *, runs: Runs) -> Features:
         """Map ``float32[T, D]`` to ``float32[T, D']``.
 
         Args:
             x: the features of samples in the order of time.
-            runs: ``int64[T]``: samples beside each other with equal numbers are of one run; a run looks not back into
+            runs: of ``T`` numbers: samples beside each other with equal numbers are of one run; a run looks not back into
                 the one before it.
         """
 
@@ -34,7 +35,7 @@ class Step(Protocol):
 class L2(Step):
     """Vectors of length 1; one of zeros stays one."""
 
-    def apply(self, x: Features, *, runs: NDArray[np.int64]) -> Features:
+    def apply(self, x: Features, *, runs: Runs) -> Features:
         """As ``Step.apply``."""
         squares: Features = np.einsum("td,td->t", x, x)
         squares[squares == 0] = 1
@@ -53,7 +54,7 @@ class Standardize(Step):
     mean: Features
     scale: Features
 
-    def apply(self, x: Features, *, runs: NDArray[np.int64]) -> Features:
+    def apply(self, x: Features, *, runs: Runs) -> Features:
         """As ``Step.apply``."""
         scaled: Features = (x - self.mean) / self.scale
         return scaled
@@ -71,7 +72,7 @@ class Pca(Step):
     components: Features
     """``float32[K, D]``."""
 
-    def apply(self, x: Features, *, runs: NDArray[np.int64]) -> Features:
+    def apply(self, x: Features, *, runs: Runs) -> Features:
         """As ``Step.apply``."""
         projected: Features = np.matmul(x - self.mean, self.components.T, dtype=np.float32)
         return projected
@@ -84,7 +85,7 @@ class Pca(Step):
 class Delta(Step):
     """The difference to the previous sample of the run, zero for the first, appended to the vector."""
 
-    def apply(self, x: Features, *, runs: NDArray[np.int64]) -> Features:
+    def apply(self, x: Features, *, runs: Runs) -> Features:
         """As ``Step.apply``."""
         num, dim = x.shape
         joined = np.zeros((num, 2 * dim), np.float32)
@@ -99,7 +100,7 @@ class Delta(Step):
         return {}
 
 
-def apply_steps(steps: Sequence[Step], x: Features, *, runs: NDArray[np.int64]) -> Features:
+def apply_steps(steps: Sequence[Step], x: Features, *, runs: Runs) -> Features:
     """All steps in their order."""
     for step in steps:
         x = step.apply(x, runs=runs)
