@@ -58,7 +58,9 @@ class Head:
         self.info = info
         self.digest = digest
         self._steps = steps_of(info.steps, arrays)
-        self._scorer = scorer_of(info, arrays, dim=dim)
+        self._scorer = scorer_of(
+            info.kind, arrays, dim=dim, num_labels=len(info.labels), is_multi_label=info.is_multi_label
+        )
         self._rounded_columns = _rounded_columns(info)
 
     def answer(self, features: Features, samples: VideoSamples) -> Answers:
@@ -165,7 +167,8 @@ def _shapes(info: HeadInfo) -> tuple[dict[str, Shape], int]:
     shapes, dim = shapes_of(info.steps, dim=info.dim)
     if not info.kind.takes_sequences:
         dim *= len(info.pool)
-    return {**shapes, **scorer_shapes(info, dim=dim)}, dim
+    behind = scorer_shapes(info.kind, dim=dim, num_labels=len(info.labels), is_multi_label=info.is_multi_label)
+    return {**shapes, **behind}, dim
 
 
 def _rounded_columns(info: HeadInfo) -> tuple[slice, ...]:

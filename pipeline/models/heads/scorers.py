@@ -14,7 +14,7 @@ from pipeline.models.heads.networks import network_from, network_shapes
 from pipeline.models.heads.probabilities import logits_of, of_logits
 from pipeline.models.heads.sequences import SequenceScorer
 from pipeline.models.heads.trees import Trees, averaged, summed, tree_shapes, trees_from
-from pipeline.records.heads import TREE_KINDS, HeadInfo
+from pipeline.records.heads import TREE_KINDS, HeadKind
 
 Features = NDArray[np.float32]
 
@@ -86,38 +86,39 @@ class BoostingScorer(VectorScorer):
         return of_logits(self.logits(vectors), is_multi_label=False, temperature=temperature)
 
 
-def scorer_shapes(info: HeadInfo, *, dim: int) -> Mapping[str, Shape]:
+def scorer_shapes(kind: HeadKind, *, dim: int, num_labels: int, is_multi_label: bool) -> Mapping[str, Shape]:
     """The arrays that the part of a head behind its steps has, for vectors of ``dim`` values.
 
     Raises:
         ValueError: its kind has no such part.
     """
-    num_labels = len(info.labels)
-    if info.kind.name not in TREE_KINDS:
-        shapes = network_shapes(info.kind, dim=dim, num_labels=num_labels)
+    if kind.name not in TREE_KINDS:
+        shapes = network_shapes(kind, dim=dim, num_labels=num_labels)
         return {f"{NETWORK}{name}": shape for name, shape in shapes.items()}
-    if info.kind.name != "boosting":
+    if kind.name != "boosting":
         return {f"{TREES}{name}": shape for name, shape in tree_shapes(num_columns=num_labels).items()}
-    if info.is_multi_label or num_labels < 2:
+    if is_multi_label or num_labels < 2:
         raise ValueError("boosting has one label a unit, of two or more")
     shapes = {f"{TREES}{name}": shape for name, shape in tree_shapes(num_columns=1).items()}
     return {**shapes, BASELINE: Shape(dtype="float64", sizes=(1 if num_labels == 2 else num_labels,))}
 
 
-def scorer_of(info: HeadInfo, arrays: Arrays, *, dim: int) -> VectorScorer | SequenceScorer:
+def scorer_of(
+    kind: HeadKind, arrays: Arrays, *, dim: int, num_labels: int, is_multi_label: bool
+) -> VectorScorer | SequenceScorer:
     """The part of a head behind its steps, over arrays that ``scorer_shapes`` describes.
 
     Raises:
         ValueError: they are no trees.
     """
-    if info.kind.name not in TREE_KINDS:
+    if kind.name not in TREE_KINDS:
         numbers = prefixed(arrays, NETWORK)
-        network = network_from(info.kind, numbers, dim=dim, num_labels=len(info.labels))
-        scorer = SequenceScorer if info.kind.takes_sequences else NetworkScorer
-        return scorer(network, is_multi_label=info.is_multi_label)
+        network = network_from(kind, numbers, dim=dim, num_labels=num_labels)
+        scorer = SequenceScorer if kind.takes_sequences else NetworkScorer
+        return scorer(network, is_multi_label=is_multi_label)
     trees = trees_from(prefixed(arrays, TREES), dim=dim)
-    if info.kind.name != "boosting":
-        return TreeScorer(trees, is_multi_label=info.is_multi_label)
+    if kind.name != "boosting":
+        return TreeScorer(trees, is_multi_label=is_multi_label)
     baseline = arrays[BASELINE]
     if len(trees.roots) % len(baseline):
         raise ValueError(f"{len(trees.roots)} trees for {len(baseline)} columns")

@@ -24,8 +24,8 @@ class Step(Protocol):
 
         Args:
             x: the features of samples in the order of time.
-            runs: of ``T`` numbers: samples beside each other with equal numbers are of one run; a run looks not back into
-                the one before it.
+            runs: a number for each sample; neighbours of equal numbers are one run, which does not look back into the
+                run before it.
         """
 
     def arrays(self) -> Arrays:
