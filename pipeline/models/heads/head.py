@@ -3,6 +3,7 @@
 Batch and live hold the same one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,8 @@ from pipeline.models.heads.probabilities import Labelled, labelled
 from pipeline.models.heads.scorers import scorer_of, scorer_shapes
 from pipeline.models.heads.sequences import SequenceScorer
 from pipeline.models.heads.steps import Runs, apply_steps, shapes_of, steps_of
-from pipeline.records.heads import HeadInfo
-from pipeline.records.units import Units, VideoSamples
+from pipeline.records.heads import HeadInfo, HeadKind
+from pipeline.records.units import Unit, Units, VideoSamples
 
 Features = NDArray[np.float32]
 
@@ -154,12 +155,21 @@ def check_info(info: HeadInfo) -> None:
         raise ValueError(f"a temperature is a finite number, not {temperature}")
     if not all(0 <= threshold <= 1 for threshold in info.thresholds):
         raise ValueError("a threshold is a probability")
-    if info.unit.kind == "window" and info.unit.step_s < _LEAST_STEP_S:
-        raise ValueError(f"windows are at least {_LEAST_STEP_S:g} s apart, not {info.unit.step_s:g}")
-    if len(info.steps) > _MOST_STEPS:
-        raise ValueError(f"a head has at most {_MOST_STEPS} feature steps, not {len(info.steps)}")
-    if len(set(info.pool)) != len(info.pool) or not (info.pool or info.kind.takes_sequences):
-        raise ValueError(f"a head pools in one way or in several different ones, not in {list(info.pool)}")
+    check_recipe(info.kind, unit=info.unit, steps=info.steps, pool_ways=info.pool)
+
+
+def check_recipe(kind: HeadKind, *, unit: Unit, steps: Sequence[str], pool_ways: Sequence[str]) -> None:
+    """Make sure that a head can be made so.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if unit.kind == "window" and unit.step_s < _LEAST_STEP_S:
+        raise ValueError(f"windows are at least {_LEAST_STEP_S:g} s apart, not {unit.step_s:g}")
+    if len(steps) > _MOST_STEPS:
+        raise ValueError(f"a head has at most {_MOST_STEPS} feature steps, not {len(steps)}")
+    if len(set(pool_ways)) != len(pool_ways) or not (pool_ways or kind.takes_sequences):
+        raise ValueError(f"a head pools in one way or in several different ones, not in {list(pool_ways)}")
 
 
 def _shapes(info: HeadInfo) -> tuple[dict[str, Shape], int]:

@@ -16,38 +16,48 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def tree_arrays(model: "DecisionTreeClassifier | RandomForestClassifier", *, num_labels: int) -> Mapping[str, Array]:
+def tree_arrays(
+    model: "DecisionTreeClassifier | RandomForestClassifier", *, num_labels: int, is_multi_label: bool = False
+) -> Mapping[str, Array]:
     """The arrays of a tree or a forest, whose classes are places among the labels.
 
-    Of one that was fitted to several outputs, which are 0 or 1 each, leaves keep how probable the 1 of each is.
+    Where several labels may hold, it was fitted to an output a label, each 0 or 1; leaves keep how probable each 1 is.
     """
     trees = list(model.estimators_) if hasattr(model, "estimators_") else [model]
     # The trees of a forest know its classes by their places among them.
-    return _joined([_of_tree(tree, classes=model.classes_, num_labels=num_labels) for tree in trees])
+    if is_multi_label:
+        classes = model.classes_ if num_labels > 1 else [model.classes_]
+        return _joined([_of_tree(tree.tree_, _ones(tree.tree_, classes=classes)) for tree in trees])
+    return _joined([_of_tree(tree.tree_, _labels(tree.tree_, model.classes_, num_labels)) for tree in trees])
 
 
-def boosting_arrays(model: "HistGradientBoostingClassifier", *, num_labels: int) -> Mapping[str, Array]:
+def boosting_arrays(model: "HistGradientBoostingClassifier") -> Mapping[str, Array]:
     """The arrays of boosted trees, a column of scores for each label; for two labels one column for the second."""
     trees = [_of_predictor(predictor.nodes) for turn in model._predictors for predictor in turn]
     return {**_joined(trees), BASELINE: np.asarray(model._baseline_prediction, np.float64).reshape(-1)}
 
 
-def _of_tree(model: "DecisionTreeClassifier", *, classes: Any, num_labels: int) -> Mapping[str, Array]:
-    tree = model.tree_
+def _of_tree(tree: Any, values: NDArray[np.float64]) -> Mapping[str, Array]:
     is_leaf = tree.children_left == NONE
-    if tree.n_outputs > 1:
-        columns = [_probability_of_one(tree.value[is_leaf, at], classes=own) for at, own in enumerate(classes)]
-        values = np.stack(columns, axis=1)
-    else:
-        values = np.zeros((int(is_leaf.sum()), num_labels))
-        values[:, np.asarray(classes, np.int64)] = _shares(tree.value[is_leaf, 0])
     return {
         "left": np.asarray(tree.children_left, np.int64),
         "right": np.asarray(tree.children_right, np.int64),
         "feature": np.where(is_leaf, 0, tree.feature).astype(np.int64),
         "threshold": np.where(is_leaf, 0.0, tree.threshold),
-        "values": values,
+        "values": values[is_leaf],
     }
+
+
+def _labels(tree: Any, classes: Array, num_labels: int) -> NDArray[np.float64]:
+    """How probable each label is at each node; labels that the trees have not seen are not."""
+    values = np.zeros((tree.node_count, num_labels))
+    values[:, np.asarray(classes, np.int64)] = _shares(tree.value[:, 0])
+    return values
+
+
+def _ones(tree: Any, *, classes: Sequence[Array]) -> NDArray[np.float64]:
+    """How probable it is at each node that each label holds."""
+    return np.stack([_probability_of_one(tree.value[:, at], classes=own) for at, own in enumerate(classes)], axis=1)
 
 
 def _of_predictor(nodes: Array) -> Mapping[str, Array]:
