@@ -4,7 +4,7 @@ A row group is read, what is wanted of it is copied, and it is let go: so a vide
 thousand files takes no more memory than one that lies in a single file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -61,15 +61,41 @@ class ReadRows:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one row group holds of a span."""
+
+    span: int
+    """The number of the span."""
+    source: slice
+    """Where in the row group."""
+    target: slice
+    """Where among all rows that are wanted."""
+    is_first: bool
+    """Whether the span begins here."""
+
+
+Take = Callable[[pa.Table, list[Piece]], None]
+
+
 def read_placed(files: DatasetFiles, placed: PlacedRows, *, dim: int) -> ReadRows:
-    """Read rows; ``dim`` is the length of their features, 0 where those are not wanted.
+    """Read rows; ``dim`` is the length of their features, 0 where those are not wanted. Raises as ``read_groups``."""
+    rows = ReadRows.empty(placed, dim=dim)
+    uris = [""] * len(placed.count)
+    columns = ["uri", *_KEYS, *(["feature"] if dim else [])]
+    read_groups(files, placed, columns=columns, take=partial(_copy, rows=rows, uris=uris))
+    return ReadRows(epochs=rows.epochs, pts=rows.pts, times_s=rows.times_s, features=rows.features, uris=tuple(uris))
+
+
+def read_groups(files: DatasetFiles, placed: PlacedRows, *, columns: Sequence[str], take: Take) -> None:
+    """Hand each row group with a row that is wanted to ``take``, file by file; ``uri`` as a dictionary.
+
+    A file that the store fails on in the middle is read again from its beginning.
 
     Raises:
         ForeignFile: a file is damaged.
         StorageError: the store failed.
     """
-    rows = ReadRows.empty(placed, dim=dim)
-    uris = [""] * len(placed.count)
     at = np.cumsum(placed.count) - placed.count
     order = np.lexsort((placed.first, placed.file))
     order = order[placed.count[order] > 0]
@@ -77,8 +103,7 @@ def read_placed(files: DatasetFiles, placed: PlacedRows, *, dim: int) -> ReadRow
     for spans in np.split(order, edges) if len(order) else []:
         name = placed.names[placed.file[spans[0]]]
         source = _Spans(first=placed.first[spans], count=placed.count[spans], at=at[spans], number=spans)
-        files.read(name, partial(_copy, spans=source, rows=rows, uris=uris, uri=files.uri(name)))
-    return ReadRows(epochs=rows.epochs, pts=rows.pts, times_s=rows.times_s, features=rows.features, uris=tuple(uris))
+        files.read(name, partial(_read, spans=source, columns=columns, take=take, uri=files.uri(name)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,33 +115,33 @@ class _Spans:
     at: NDArray[np.int64]
     number: NDArray[np.int64]
 
-    def pieces(self, begin: int, end: int) -> Iterator[tuple[int, slice, slice, bool]]:
-        """What the rows from ``begin`` to ``end - 1`` of the file hold of them.
-
-        Each the number of the span, where it lies among these rows, where it goes, and whether it begins here.
-        """
+    def pieces(self, begin: int, end: int) -> Iterator[Piece]:
+        """What the rows from ``begin`` to ``end - 1`` of the file hold of them."""
         low = int(np.searchsorted(self.first + self.count, begin, side="right"))
         high = int(np.searchsorted(self.first, end))
         for span in range(low, high):
             first, count, at = int(self.first[span]), int(self.count[span]), int(self.at[span])
             left, right = max(first, begin), min(first + count, end)
-            target = slice(at + left - first, at + right - first)
-            yield int(self.number[span]), slice(left - begin, right - begin), target, left == first
+            yield Piece(
+                span=int(self.number[span]),
+                source=slice(left - begin, right - begin),
+                target=slice(at + left - first, at + right - first),
+                is_first=left == first,
+            )
 
 
-def _copy(file: pa.NativeFile, spans: _Spans, rows: ReadRows, uris: list[str], *, uri: str) -> None:
+def _read(file: pa.NativeFile, *, spans: _Spans, columns: Sequence[str], take: Take, uri: str) -> None:
     try:
         parquet = pq.ParquetFile(file, read_dictionary=["uri"])
-        columns = ["uri", *_KEYS, *(["feature"] if rows.features.shape[1] else [])]
         end = 0
-        for group in range(parquet.metadata.num_row_groups):
-            begin, end = end, end + parquet.metadata.row_group(group).num_rows
+        for number in range(parquet.metadata.num_row_groups):
+            begin, end = end, end + parquet.metadata.row_group(number).num_rows
             pieces = list(spans.pieces(begin, end))
             if pieces:
-                _take(parquet.read_row_group(group, columns), pieces, rows, uris)
+                take(parquet.read_row_group(number, columns), pieces)
         if end < spans.first[-1] + spans.count[-1]:
-            raise ValueError("it is too short")
-    except (pa.ArrowException, ValueError, IndexError, KeyError):
+            raise foreign_file(uri, "its rows are damaged")
+    except (pa.ArrowException, KeyError):
         raise foreign_file(uri, "its rows are damaged") from None
     except OSError as error:
         if error.errno is not None:
@@ -124,15 +149,17 @@ def _copy(file: pa.NativeFile, spans: _Spans, rows: ReadRows, uris: list[str], *
         raise foreign_file(uri, "its rows are damaged") from None
 
 
-def _take(group: pa.Table, pieces: list[tuple[int, slice, slice, bool]], rows: ReadRows, uris: list[str]) -> None:
+def _copy(group: pa.Table, pieces: list[Piece], *, rows: ReadRows, uris: list[str]) -> None:
     keys = [group[name].to_numpy() for name in _KEYS]
     features = feature_matrix(group["feature"]) if rows.features.shape[1] else None
-    for span, source, target, is_first in pieces:
-        rows.epochs[target], rows.pts[target], rows.times_s[target] = (values[source] for values in keys)
+    for piece in pieces:
+        rows.epochs[piece.target], rows.pts[piece.target], rows.times_s[piece.target] = (
+            values[piece.source] for values in keys
+        )
         if features is not None:
-            rows.features[target] = features[source]
-        if is_first:
-            uris[span] = group["uri"][source.start].as_py()
+            rows.features[piece.target] = features[piece.source]
+        if piece.is_first:
+            uris[piece.span] = group["uri"][piece.source.start].as_py()
 
 
 def feature_matrix(column: pa.ChunkedArray) -> NDArray[np.float32 | np.float16]:

@@ -1,12 +1,13 @@
 """The features of a lake, video by video: what heads are trained on, and what they predict from.
 
-What is there is told by the footers when this is made, and stays so however the lake grows meanwhile. It takes some
-eighty bytes a segment; rows are read in groups of videos of about ``GROUP_BYTES``, each in one go.
+What is there is told by the footers when it is first asked for, and stays so however the lake grows meanwhile. It takes
+some eighty bytes a segment; rows are read in groups of videos of about ``GROUP_BYTES``, each in one go.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -35,22 +36,12 @@ class LakeFeatures:
         uri: of the dataset, or of the folder.
         datasets: one, or those of the folder in the order of their names.
         infos: how each of them was made.
-        ids: of the videos that are current and have a sample in each dataset, as ``ids.id_bytes`` gives them, in the
-            order in which their rows lie in the files; that is the order of reading.
     """
 
     def __init__(self, uri: str, datasets: tuple[Dataset, ...], infos: tuple[DatasetInfo, ...]) -> None:
         self.uri = uri
         self.datasets = datasets
         self.infos = infos
-        self._videos = tuple(VideosOfDataset.of(dataset) for dataset in datasets)
-        first, *others = self._videos
-        ids = first.in_order()
-        for other in others:
-            ids = ids[other.num_samples(ids) > 0]
-        for videos in self._videos:
-            ids = ids[videos.known.are_current(ids)]
-        self.ids: NDArray[np.bytes_] = ids
 
     @classmethod
     def at(cls, uri: str) -> Self:
@@ -72,6 +63,25 @@ class LakeFeatures:
             dataset.existing()
         datasets, infos = zip(*found, strict=True)
         return cls(dataset.store.uri, datasets, infos)
+
+    @cached_property
+    def videos(self) -> tuple["VideosOfDataset", ...]:
+        """What each dataset holds, by its footers when this is first asked for."""
+        return tuple(VideosOfDataset.of(dataset) for dataset in self.datasets)
+
+    @cached_property
+    def ids(self) -> NDArray[np.bytes_]:
+        """The videos that are current and have a sample in each dataset, as ``ids.id_bytes`` gives them.
+
+        They come in the order in which their rows lie in the files: that is the order of reading.
+        """
+        first, *others = self.videos
+        ids = first.in_order()
+        for other in others:
+            ids = ids[other.num_samples(ids) > 0]
+        for videos in self.videos:
+            ids = ids[videos.known.are_current(ids)]
+        return ids
 
     @property
     def backbones(self) -> tuple[Backbone, ...]:
@@ -99,20 +109,20 @@ class LakeFeatures:
     def digest(self) -> str:
         """What tells the settled segments of the current videos, however they are spread over files."""
         digest = hashlib.sha256()
-        for info, videos in zip(self.infos, self._videos, strict=True):
+        for info, videos in zip(self.infos, self.videos, strict=True):
             digest.update(info.config.fingerprint.encode())
             videos.add_to(digest, np.sort(self.ids))
         return digest.hexdigest()
 
     def num_samples(self, ids: NDArray[np.bytes_]) -> NDArray[np.int64]:
         """How many samples each of these videos has, or with several datasets may have at most."""
-        counts: NDArray[np.int64] = np.minimum.reduce([videos.num_samples(ids) for videos in self._videos])
+        counts: NDArray[np.int64] = np.minimum.reduce([videos.num_samples(ids) for videos in self.videos])
         return counts
 
     def are_settled(self, ids: NDArray[np.bytes_]) -> NDArray[np.bool_]:
         """Whether all segments that the plan has of these videos are settled; without a plan, what is there is all."""
         is_settled = np.ones(len(ids), np.bool_)
-        for dataset, videos in zip(self.datasets, self._videos, strict=True):
+        for dataset, videos in zip(self.datasets, self.videos, strict=True):
             is_settled &= find_places(_unsettled(dataset, videos.ledger), ids) < 0
         return is_settled
 
@@ -148,13 +158,13 @@ class LakeFeatures:
             yield from group.read(files, dims=dims)
 
     def _group(self, ids: NDArray[np.bytes_]) -> VideoGroup:
-        known = [videos.known for videos in self._videos]
+        known = [videos.known for videos in self.videos]
         return VideoGroup(
             video_ids=tuple(ids.astype(f"U{ID_BYTES}").tolist()),
             end_s=np.fmin.reduce([each.ends_of(ids) for each in known]),
             recorded_s=np.fmin.reduce([each.recorded_of(ids) for each in known]),
-            states=tuple(".".join(states) for states in zip(*(v.states(ids) for v in self._videos), strict=True)),
-            placed=tuple(videos.placed(ids) for videos in self._videos),
+            states=tuple(".".join(states) for states in zip(*(v.states(ids) for v in self.videos), strict=True)),
+            placed=tuple(videos.placed(ids) for videos in self.videos),
         )
 
 
