@@ -51,6 +51,11 @@ class Footer:
 
 def file_of(rows: pa.Table, entries: Sequence[Settled]) -> pa.Buffer:
     """The bytes of a file: rows under their schema's metadata, and the entries that they belong to, in their order."""
+    return file_with(rows, _SETTLED_KEY, [entry.to_json() for entry in entries])
+
+
+def file_with(rows: pa.Table, key: bytes, document: object) -> pa.Buffer:
+    """The bytes of a file with rows under their schema's metadata, and a JSON document in its footer."""
     sink = pa.BufferOutputStream()
     fields = list(rows.schema)
     with pq.ParquetWriter(
@@ -64,7 +69,7 @@ def file_of(rows: pa.Table, entries: Sequence[Settled]) -> pa.Buffer:
     ) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         # Beside the schema and not in it: Parquet keeps what is in the schema twice.
-        writer.add_key_value_metadata({_SETTLED_KEY: json.dumps([entry.to_json() for entry in entries])})
+        writer.add_key_value_metadata({key: json.dumps(document)})
     return sink.getvalue()
 
 
@@ -88,6 +93,11 @@ def read_description(file: pa.NativeFile, *, uri: str) -> Document:
     """The document that says how a file's rows were made. Raises as ``read_footer`` does."""
     value = _value(_metadata(file, uri=uri), METADATA_KEY, uri=uri)
     return document_of(_parsed(value, uri=uri), name="the configuration")
+
+
+def read_document(file: pa.NativeFile, key: bytes, *, uri: str) -> object:
+    """The JSON document in a file's footer, as ``file_with`` wrote it. Raises as ``read_footer`` does."""
+    return _parsed(_value(_metadata(file, uri=uri), key, uri=uri), uri=uri)
 
 
 def read_rows(file: pa.NativeFile, spans: Sequence[tuple[int, int]], *, schema: pa.Schema, uri: str) -> list[pa.Table]:

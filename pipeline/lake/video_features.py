@@ -108,6 +108,16 @@ class LakeFeatures:
             videos.add_to(digest, np.sort(self.ids))
         return digest.hexdigest()
 
+    def recorded_of(self, ids: NDArray[np.bytes_]) -> NDArray[np.float64]:
+        """When the first frames of these videos were recorded, in seconds since the Unix epoch; NaN: not known."""
+        recorded_s: NDArray[np.float64] = np.fmin.reduce([videos.known.recorded_of(ids) for videos in self.videos])
+        return recorded_s
+
+    def ends_of(self, ids: NDArray[np.bytes_]) -> NDArray[np.float64]:
+        """Where these videos end, on the axis of ``time_s``; NaN: not known."""
+        end_s: NDArray[np.float64] = np.fmin.reduce([videos.known.ends_of(ids) for videos in self.videos])
+        return end_s
+
     def num_samples(self, ids: NDArray[np.bytes_]) -> NDArray[np.int64]:
         """How many samples each of these videos has, or with several datasets may have at most."""
         counts: NDArray[np.int64] = np.minimum.reduce([videos.num_samples(ids) for videos in self.videos])
@@ -120,6 +130,10 @@ class LakeFeatures:
             unsettled = np.unique(ids_of_keys(UnsettledSegments.of(dataset, videos.ledger).keys))
             is_settled &= find_places(unsettled, ids) < 0
         return is_settled
+
+    def states(self, ids: NDArray[np.bytes_]) -> list[str]:
+        """What tells the settled segments of each of these videos from those that it has after a retry."""
+        return [".".join(states) for states in zip(*(videos.states(ids) for videos in self.videos), strict=True)]
 
     def groups(
         self, ids: NDArray[np.bytes_] | None = None, *, with_features: bool = True, group_bytes: int = GROUP_BYTES
@@ -153,12 +167,11 @@ class LakeFeatures:
             yield from group.read(files, dims=dims)
 
     def _group(self, ids: NDArray[np.bytes_]) -> VideoGroup:
-        known = [videos.known for videos in self.videos]
         return VideoGroup(
             video_ids=tuple(ids.astype(f"U{ID_BYTES}").tolist()),
-            end_s=np.fmin.reduce([each.ends_of(ids) for each in known]),
-            recorded_s=np.fmin.reduce([each.recorded_of(ids) for each in known]),
-            states=tuple(".".join(states) for states in zip(*(v.states(ids) for v in self.videos), strict=True)),
+            end_s=self.ends_of(ids),
+            recorded_s=self.recorded_of(ids),
+            states=tuple(self.states(ids)),
             placed=tuple(videos.placed(ids) for videos in self.videos),
         )
 
