@@ -64,6 +64,11 @@ class VideoWork:
     groups: tuple[VideoGroup, ...]
     replaced: Replaced | None
 
+    @property
+    def num_samples(self) -> int:
+        """That they have, in the first of the datasets."""
+        return sum(len(group.placed[0].rows) for group in self.groups)
+
 
 class PendingVideos:
     """The videos of a lake that a head has still to be asked about.
