@@ -1,5 +1,6 @@
 """Heads on disk for tests of predictions, and predicting with them in this process, without Ray."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ ALWAYS = Period()
 KEY = ["video_id", "epoch", "time_s", "pts"]
 
 
-def head_for(lake: Path, kind: str = "linear", *, unit: str = "frame", **how: object) -> HeadInfo:
+def head_for(lake: Path | str, kind: str = "linear", *, unit: str = "frame", **how: object) -> HeadInfo:
     """A head for the features of a lake."""
     features = LakeFeatures.at(str(lake))
     return head_info(kind, unit=unit, backbones=features.backbones, **how)  # type: ignore[arg-type]
@@ -46,17 +47,26 @@ def write_head(folder: Path, info: HeadInfo, *, version: int = 1, seed: int = 0)
 class Here:
     """Predicts for a lake in this process, by the head in a folder."""
 
-    def __init__(self, lake: Path | str, out: Path | str, heads: Path, info: HeadInfo) -> None:
+    def __init__(
+        self, lake: Path | str, out: Path | str, heads: Path, info: HeadInfo, *, version: int = 1, digest: str = "d"
+    ) -> None:
         self.head = write_head(heads / "h", info) if not (heads / "h").exists() else None
         folder = heads / "h" / "1"
         content = tuple((name, (folder / name).read_bytes()) for name in (HEAD_JSON, WEIGHTS))
         self._bytes = HeadBytes(uri=str(folder), content=content)
-        self._predictor = Predictor(name="h", version=1, digest="d", info=info, sample="fps:1")
+        self._predictor = Predictor(name="h", version=version, digest=digest, info=info, sample="fps:1")
         self._lake = str(lake)
         self.target = Dataset.at(str(out))
 
-    def run(self, *, period: Period = ALWAYS, limit: int | None = None, piece_rows: int = 1000) -> list[PredictedPart]:
-        """What a run does; ``limit``: it is killed after so many parts."""
+    def run(
+        self,
+        *,
+        period: Period = ALWAYS,
+        limit: int | None = None,
+        piece_rows: int = 1000,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> list[PredictedPart]:
+        """What a run does; it is killed after ``limit`` parts, and ``meanwhile`` happens before the first of them."""
         lake = LakeFeatures.at(self._lake)
         is_by_file = self._predictor.info.is_each_sample_alone and len(lake.datasets) == 1
         table = predictions_table(self._predictor, growth="appended" if is_by_file else "derived")
@@ -79,6 +89,7 @@ class Here:
             else:
                 work = list(PendingVideos(lake, self.target.files, period=period).work())
             blocks = work_blocks(work)[:limit]
+            meanwhile()
             return [part for block in blocks for part in parts_of(predict_block(block, predicting=predicting))]
 
 
