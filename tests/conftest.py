@@ -42,6 +42,7 @@ _STARTING_RAY = frozenset(
         "test_odd_names.py",
         "test_on_ray.py",
         "test_plan.py",
+        "test_predict.py",
         "test_several_models.py",
         "test_shards.py",
         "test_start.py",

@@ -46,6 +46,7 @@ HOMES = {
     "matplotlib": ("pipeline.training.",),
     "ray": (
         "pipeline.extract.dataflow",
+        "pipeline.extract.predict_flow",
         "pipeline.extract.sinks",
         "pipeline.extract.shared_tally",
         "pipeline.cluster.",
@@ -53,7 +54,7 @@ HOMES = {
         "serve.",
     ),
     "ray.train": ("pipeline.training.finetune.",),
-    "ray.data": ("pipeline.extract.dataflow", "pipeline.extract.sinks"),
+    "ray.data": ("pipeline.extract.dataflow", "pipeline.extract.predict_flow", "pipeline.extract.sinks"),
     "ray.serve": ("serve.",),
     "fastapi": ("serve.",),
     "starlette": ("serve.",),

@@ -29,6 +29,7 @@ from pipeline.cli.options import (
     request_of,
     run_options_of,
 )
+from pipeline.cli.predict_command import predict
 from pipeline.cli.submitted_words import check_words
 from pipeline.cluster.terminal import own_terminal
 from pipeline.extract.progress import Display
@@ -120,7 +121,7 @@ def retry(*, uri: str, model: str | None, weights: str | None, is_json: bool, **
     return 3 if run.strict and outcome.totals.reasons else 0
 
 
-COMMANDS = {"extract": extract, "retry": retry}
+COMMANDS = {"extract": extract, "retry": retry, "predict": predict}
 """What ``submit`` runs on a cluster."""
 
 
@@ -128,9 +129,9 @@ COMMANDS = {"extract": extract, "retry": retry}
 @click.option("--address", required=True, metavar="URL", help="The cluster's job server: http://HEAD:8265.")
 @click.option("--working-dir", default=".", show_default=True, type=click.Path(exists=True, file_okay=False))
 @click.option("--detach", is_flag=True, help="Print the job's id and leave it running.")
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="extract|retry WORDS...")
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="extract|retry|predict WORDS...")
 def submit(*, address: str, working_dir: str, detach: bool, words: tuple[str, ...]) -> int:
-    """Run `extract` or `retry` as a job of a Ray cluster, and leave with its exit status.
+    """Run `extract`, `retry` or `predict` as a job of a Ray cluster, and leave with its exit status.
 
     Uploads the working dir, which is where the job runs, but for what .gitignore and .rayignore name, and follows the
     job's log. The same again resumes it. Ctrl-C leaves it running. Environment variables are not sent along.

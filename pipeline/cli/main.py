@@ -13,6 +13,7 @@ from pipeline import __version__
 from pipeline.cli.dataset_commands import compact, models, status
 from pipeline.cli.exit_status import Terminated, exit_status_of
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
+from pipeline.cli.predict_command import predict
 
 _PLUGINS = "vidlake.commands"
 
@@ -55,5 +56,5 @@ def cli() -> None:
     """Video archives become a Parquet lake of CNN features."""
 
 
-for command in (extract, plan, bench, retry, submit, status, compact, models):
+for command in (extract, plan, bench, retry, submit, status, compact, models, predict):
     cli.add_command(command)

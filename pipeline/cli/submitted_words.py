@@ -1,18 +1,16 @@
 """The words of a job, checked before they travel, by the parser that will read them on the cluster."""
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 import click
 
 from pipeline.cli.options import ClusterWords, ExtractWords, request_of, run_options_of
+from pipeline.cli.predict_command import PredictWords, predict_request_of
 from pipeline.errors import UsageError
 from pipeline.inputs.manifests import is_manifest
 from pipeline.storage.addresses import has_secret, scheme_of
-
-NAMES = ("extract", "retry")
-"""The commands that make sense as a job of a cluster."""
 
 
 def check_words(command: click.Command | None, words: Sequence[str]) -> bool:
@@ -26,20 +24,55 @@ def check_words(command: click.Command | None, words: Sequence[str]) -> bool:
     Raises:
         UsageError, click.ClickException: they do not fit.
     """
-    if command is None or command.name not in NAMES:
-        raise UsageError(f"submit runs {' or '.join(NAMES)}: vidlake submit --address URL extract INPUT... --out URI")
+    check = None if command is None else _CHECKS.get(command.name or "")
+    if command is None or check is None:
+        *names, last = _CHECKS
+        known = f"{', '.join(names)} or {last}"
+        raise UsageError(f"submit runs {known}: vidlake submit --address URL extract INPUT... --out URI")
     with command.make_context(command.name, list(words)) as context:
         values = {**context.params, "address": "auto"}
         if context.params["address"] is not None:
             raise UsageError("the job joins its own cluster: give --address before the command alone")
-    if command.name == "extract":
-        request = request_of(cast(ExtractWords, values))
-        _check_inputs(request.inputs)
-        _check_output(request.out)
-    else:
-        run_options_of(cast(ClusterWords, values))
-        _check_output(values["uri"])
+    check(values)
     return bool(values["is_json"])
+
+
+def _check_extract(values: dict[str, Any]) -> None:
+    request = request_of(cast(ExtractWords, values))
+    _check_inputs(request.inputs)
+    _check_output(request.out)
+
+
+def _check_retry(values: dict[str, Any]) -> None:
+    run_options_of(cast(ClusterWords, values))
+    _check_output(values["uri"])
+
+
+def _check_predict(values: dict[str, Any]) -> None:
+    request = predict_request_of(cast(PredictWords, values))
+    _check_output(request.lake)
+    _check_head(request.head)
+    _check_output(request.out)
+
+
+_CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "extract": _check_extract,
+    "retry": _check_retry,
+    "predict": _check_predict,
+}
+"""Of the commands that make sense as a job of a cluster."""
+
+
+def _check_head(word: str) -> None:
+    """The job reads the head and hands it to its workers, so that it may come along in the working dir."""
+    _refuse_secret(word, instead="let the nodes have the right to read there")
+    folder = word.rstrip("/")
+    name = folder.rpartition("/")[2]
+    if _is_relative(word) and not os.path.isdir(folder[: len(folder) - len(name)] + name.partition("@")[0]):
+        raise UsageError(
+            f"no such head: {word} is not in the working dir; give that folder, an address, or the absolute path of a "
+            "folder that all nodes share"
+        )
 
 
 def _check_inputs(inputs: Iterable[str]) -> None:

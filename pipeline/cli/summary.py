@@ -1,8 +1,10 @@
 """What a finished command says, in words."""
 
-from pipeline.extract.results import Forecast, Measured, Outcome
+from pipeline.extract.results import Forecast, Measured, Outcome, Predicted
 from pipeline.lake.compaction.compact import Compacted
 from pipeline.lake.tables import Status, Totals
+
+_MOST_LABELS = 10
 
 
 def describe_outcome(outcome: Outcome) -> str:
@@ -43,6 +45,26 @@ def describe_compacted(done: Compacted) -> str:
             *_quarantined(done.totals),
         ]
     )
+
+
+def describe_predicted(done: Predicted) -> str:
+    """What a ``predict`` did."""
+    rate = f"{done.num_units / done.seconds:.0f}/s"
+    lines = [
+        f"{done.num_units} predictions of {done.head} for {done.num_videos} videos written to {done.out}/predictions",
+        f"{done.num_files} files, {_size(done.num_bytes)} in {_duration(done.seconds)} ({rate})",
+    ]
+    if done.num_units:
+        counts = sorted(done.labels.items(), key=lambda counted: -counted[1])
+        named = [f"{count} {label}" for label, count in counts[:_MOST_LABELS] if count]
+        lines.append(", ".join(named) + (" ..." if len(counts) > _MOST_LABELS else ""))
+    if done.num_waiting:
+        lines.append(
+            f"{done.num_waiting} videos wait until all of their segments are settled: extract goes on with them"
+        )
+    if done.num_undated:
+        lines.append(f"{done.num_undated} videos are left out: nobody knows when they were recorded")
+    return "\n".join(lines)
 
 
 def describe_forecast(found: Forecast) -> str:

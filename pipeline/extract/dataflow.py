@@ -38,7 +38,7 @@ def probe(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema)
 
 def run_extract(tasks: Sequence[pa.Table], *, context: RunContext) -> None:
     """Decode the segments of ``TASKS`` blocks, embed their samples, and commit them to the run's datasets."""
-    _quiet()
+    be_quiet()
     segments = ray.data.from_blocks(list(tasks))
     samples = segments.map_batches(
         cast(Any, decode_block), fn_kwargs={"context": context}, **_task_a_block(context.sizes, tasks)
@@ -58,7 +58,7 @@ def time_on_cluster(request: ExtractRequest, *, precision: Precision, sizes: Siz
 
 
 def _planned(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema) -> ray.data.Dataset:
-    _quiet()
+    be_quiet()
     videos = ray.data.from_blocks(list(sources))
     settings = {"planning": planning, "schema": schema}
     how = _task_a_block(planning.sizes, sources)
@@ -90,7 +90,7 @@ def _task_a_block(sizes: Sizes, blocks: Sequence[pa.Table]) -> _TaskABlock:
         "batch_format": "pyarrow",
         "compute": TaskPoolStrategy(min(sizes.decode_workers, len(blocks))),
         "num_cpus": sizes.decode_cpus,
-        "ray_remote_args_fn": _bounded_retries,
+        "ray_remote_args_fn": bounded_retries,
     }
 
 
@@ -114,12 +114,13 @@ def _memory_of_actors(sizes: Sizes) -> dict[str, dict[str, str]] | None:
     return None if sizes.actor_gpus else {"env_vars": KEEPING_WHAT_IS_FREED}
 
 
-def _bounded_retries() -> dict[str, int]:
-    # Deprecated in favour of named parameters, of which none is `max_retries`; `_quiet` keeps the warning to itself.
+def bounded_retries() -> dict[str, int]:
+    """How often a task whose worker dies is run again."""
+    # Deprecated in favour of named parameters, of which none is `max_retries`; `be_quiet` keeps the warning to itself.
     return {"max_retries": _RETRIES}
 
 
-def _quiet() -> None:
+def be_quiet() -> None:
     """Keep Ray Data's own logs and bars off the terminal."""
     settings = DataContext.get_current()
     settings.enable_progress_bars = False

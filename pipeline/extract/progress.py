@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -42,6 +42,30 @@ class Display:
             stop.set()
             if thread.is_alive():
                 thread.join(timeout=5)
+
+    @contextlib.contextmanager
+    def count(self, what: str, *, total: int) -> Iterator[Callable[[int], None]]:
+        """Show how many of ``total`` things are done, as the function that this gives is told, while it is open."""
+        num_done, began, said = 0, time.monotonic(), time.monotonic()
+        columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+        is_live = self._console.is_terminal and not self._is_quiet
+        with Progress(*columns, console=self._console, transient=True, disable=not is_live) as bar:
+            task = bar.add_task("starting", total=max(1, total))
+
+            def add(number: int) -> None:
+                nonlocal num_done, said
+                num_done += number
+                now = time.monotonic()
+                rate = num_done / max(1e-9, now - began)
+                text = (
+                    f"{num_done} of {total} {what}, {rate:.0f}/s, {_clock((total - num_done) / max(rate, 1e-9))} left"
+                )
+                bar.update(task, completed=num_done, description=text)
+                if not is_live and now - said >= _LINE_EVERY_S:
+                    said = now
+                    self.say(f"{100 * num_done / max(1, total):3.0f}%  {text}")
+
+            yield add
 
     def _show_bar(self, view: "_View", stop: threading.Event) -> None:
         columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))

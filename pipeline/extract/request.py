@@ -1,9 +1,10 @@
-"""What a run was asked to do: the options of one run, and one ``vidlake extract``."""
+"""What a run was asked to do: the options of one run, and one ``vidlake extract`` or ``predict``."""
 
 from dataclasses import dataclass
 
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.model_info import FeatureType, Precision
+from pipeline.records.periods import Period
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.shards import WHOLE, Shard
 
@@ -42,3 +43,15 @@ class ExtractRequest:
     dtype: FeatureType | None
     """``None``: the dataset's own, or ``float32``."""
     run: RunOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictRequest:
+    """One ``vidlake predict``, as it was parsed."""
+
+    lake: str
+    head: str
+    """As ``HEADS/NAME`` or ``HEADS/NAME@VERSION``."""
+    out: str
+    period: Period
+    address: str | None

@@ -87,3 +87,40 @@ class Outcome:
     num_bytes: int
     marks_s: dict[str, float]
     """Seconds from the command to: the model is known, Ray is up, the plan is made, all is committed, the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedPart:
+    """What one task of ``predict`` did."""
+
+    num_samples: int
+    num_units: int
+    num_bytes: int
+    """Of the file that it published; 0: it was there already."""
+    label_counts: tuple[int, ...]
+    """How many units each label is the most probable one of, in the order of the head's labels."""
+    is_refused: bool
+    """Whether another run has replaced the file meanwhile, so that it has to be looked at again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """What a finished ``predict`` did."""
+
+    out: str
+    head: str
+    """As ``NAME@VERSION``."""
+    digest: str
+    num_videos: int
+    """That got predictions, by this run like what follows."""
+    num_units: int
+    labels: dict[str, int]
+    """How many units each label is the most probable one of."""
+    num_files: int
+    num_bytes: int
+    num_waiting: int
+    """Videos with segments that are not settled yet."""
+    num_undated: int
+    """Videos that are left out, for nobody knows whether they lie between ``--since`` and ``--until``."""
+    seconds: float
+    marks_s: dict[str, float]

@@ -1,7 +1,6 @@
 """An appended table: its files stay, and what their footers list is settled."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pyarrow as pa
@@ -13,9 +12,6 @@ from pipeline.records.documents import Document
 from pipeline.records.rows import concat
 from pipeline.records.schemas import SETTLED
 from pipeline.records.settled import Settled
-
-_FOOTER_THREADS = 16
-_FOOTERS_AT_ONCE = 3 * _FOOTER_THREADS
 
 
 class Appended:
@@ -65,12 +61,7 @@ class Appended:
         Raises:
             ForeignFile: what lies in the folder is not ours, or damaged; a reader would stumble over it too.
         """
-        names = self.names()
-        for at in range(0, len(names), _FOOTERS_AT_ONCE):  # not all: the driver's memory is bounded
-            some = names[at : at + _FOOTERS_AT_ONCE]
-            with ThreadPoolExecutor(_FOOTER_THREADS, thread_name_prefix="footer") as pool:
-                footers = list(pool.map(self._footer, some))
-            yield from zip(some, footers, strict=True)  # no thread is left where the caller stops reading early
+        return self._files.read_each(self.names(), read_footer)
 
     def rows(self, name: str, spans: Sequence[tuple[int, int]], *, schema: pa.Schema) -> list[pa.Table]:
         """The rows of each span, its first row and how many, of a file. Raises as ``footers``."""
@@ -79,9 +70,6 @@ class Appended:
     def description(self, name: str) -> Document:
         """How the rows of a file were made. Raises as ``footers``."""
         return self._files.read(name, partial(read_description, uri=self._files.uri(name)))
-
-    def _footer(self, name: str) -> Footer:
-        return self._files.read(name, partial(read_footer, uri=self._files.uri(name)))
 
 
 def schema_of(files: DatasetFiles, name: str) -> pa.Schema:

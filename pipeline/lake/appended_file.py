@@ -43,14 +43,19 @@ class Footer:
         try:
             settled = table_of(earlier_versions.settled_entries(document), SETTLED)
         except (pa.ArrowException, TypeError, AttributeError, ValueError, KeyError, OverflowError):
-            raise _foreign(self.uri, "its list of segments is damaged") from None
+            raise foreign_file(self.uri, "its list of segments is damaged") from None
         if len(settled) and not _is_sound(settled):
-            raise _foreign(self.uri, "its list of segments is damaged")
+            raise foreign_file(self.uri, "its list of segments is damaged")
         return settled
 
 
 def file_of(rows: pa.Table, entries: Sequence[Settled]) -> pa.Buffer:
     """The bytes of a file: rows under their schema's metadata, and the entries that they belong to, in their order."""
+    return file_with(rows, _SETTLED_KEY, [entry.to_json() for entry in entries])
+
+
+def file_with(rows: pa.Table, key: bytes, document: object) -> pa.Buffer:
+    """The bytes of a file with rows under their schema's metadata, and a JSON document in its footer."""
     sink = pa.BufferOutputStream()
     fields = list(rows.schema)
     with pq.ParquetWriter(
@@ -64,7 +69,7 @@ def file_of(rows: pa.Table, entries: Sequence[Settled]) -> pa.Buffer:
     ) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         # Beside the schema and not in it: Parquet keeps what is in the schema twice.
-        writer.add_key_value_metadata({_SETTLED_KEY: json.dumps([entry.to_json() for entry in entries])})
+        writer.add_key_value_metadata({key: json.dumps(document)})
     return sink.getvalue()
 
 
@@ -90,6 +95,11 @@ def read_description(file: pa.NativeFile, *, uri: str) -> Document:
     return document_of(_parsed(value, uri=uri), name="the configuration")
 
 
+def read_document(file: pa.NativeFile, key: bytes, *, uri: str) -> object:
+    """The JSON document in a file's footer, as ``file_with`` wrote it. Raises as ``read_footer`` does."""
+    return _parsed(_value(_metadata(file, uri=uri), key, uri=uri), uri=uri)
+
+
 def read_rows(file: pa.NativeFile, spans: Sequence[tuple[int, int]], *, schema: pa.Schema, uri: str) -> list[pa.Table]:
     """The rows of each span, its first row and how many, of a file in the columns of ``schema``.
 
@@ -109,11 +119,11 @@ def read_rows(file: pa.NativeFile, spans: Sequence[tuple[int, int]], *, schema: 
         table = parquet.read_row_groups(np.flatnonzero(is_read).tolist())
         table = pa.Table.from_arrays(table.columns, schema=schema)
     except (pa.ArrowException, ValueError, IndexError):
-        raise _foreign(uri, "its rows are damaged") from None
+        raise foreign_file(uri, "its rows are damaged") from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _foreign(uri, "its rows are damaged") from None
+        raise foreign_file(uri, "its rows are damaged") from None
     num_left_out = np.cumsum(np.where(is_read, 0, sizes))
     return [
         table.slice(first - num_left_out[group], count)
@@ -125,18 +135,18 @@ def _metadata(file: pa.NativeFile, *, uri: str) -> pq.FileMetaData:
     try:
         return pq.read_metadata(file)
     except ValueError:  # pyarrow's errors are, but for those of the thrift inside
-        raise _foreign(uri, "it is damaged, or no Parquet file") from None
+        raise foreign_file(uri, "it is damaged, or no Parquet file") from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _foreign(uri, "it is damaged") from None
+        raise foreign_file(uri, "it is damaged") from None
 
 
 def _value(metadata: pq.FileMetaData, key: bytes, *, uri: str) -> bytes:
     try:
         value: bytes = (metadata.metadata or {})[key]
     except KeyError:
-        raise _foreign(uri, "it was not written by vidlake") from None
+        raise foreign_file(uri, "it was not written by vidlake") from None
     return value
 
 
@@ -144,7 +154,7 @@ def _parsed(document: bytes, *, uri: str) -> object:
     try:
         return json.loads(document)
     except (ValueError, RecursionError):
-        raise _foreign(uri, "it is damaged") from None
+        raise foreign_file(uri, "it is damaged") from None
 
 
 def _is_sound(settled: pa.Table) -> bool:
@@ -164,6 +174,7 @@ def _is_ordered(kind: pa.DataType) -> bool:
     return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _foreign(uri: str, what: str) -> ForeignFile:
+def foreign_file(uri: str, what: str) -> ForeignFile:
+    """What to say of a file that cannot be where it is, and why."""
     folder = uri.rpartition("/")[0].rpartition("/")[2]
     return ForeignFile(f"{uri} cannot be among the {folder}, for {what}: move it elsewhere and run the command again")

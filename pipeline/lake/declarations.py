@@ -9,6 +9,7 @@ from typing import Self
 
 from pipeline.errors import UsageError
 from pipeline.lake.files import DatasetFiles, ForeignFile
+from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.documents import Document, document_of, text
 from pipeline.records.tables import GROWTHS, METADATA_KEY, OWN_TABLES, Growth, Table, is_table_name
 
@@ -80,6 +81,14 @@ def declared(files: DatasetFiles) -> list[Declaration]:
         ForeignFile: a declaration is damaged.
     """
     return [_read(files, name) for name in files.store.list(_FOLDER) if name.endswith(".json")]
+
+
+def declaration_of(files: DatasetFiles, name: str) -> Declaration | None:
+    """That of a table; ``None``: the dataset has no such side table. Raises as ``declared`` does."""
+    try:
+        return _read(files, f"{_FOLDER}/{name}.json")
+    except MissingFile:
+        return None
 
 
 def _read(files: DatasetFiles, name: str) -> Declaration:

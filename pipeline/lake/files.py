@@ -1,7 +1,9 @@
 """The files of a dataset: listed, read with patience, and published under the token of a lease."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import pyarrow as pa
@@ -12,6 +14,9 @@ from pipeline.lake.publishing.lease import Backend, Fence
 from pipeline.storage.retry import DEFAULT_RETRY, Transient, persistently
 
 Result = TypeVar("Result")
+
+_THREADS = 16
+_AT_ONCE = 3 * _THREADS
 
 
 class ForeignFile(RunError):
@@ -49,6 +54,14 @@ class DatasetFiles:
                     raise Transient(error.strerror or str(error)) from None
 
         return persistently(attempt, uri=self.uri(name), retry=DEFAULT_RETRY)
+
+    def read_each(self, names: Sequence[str], how: Callable[..., Result]) -> Iterator[tuple[str, Result]]:
+        """Read something small of many files, such as their footers; ``how`` also gets the file's ``uri``."""
+        for at in range(0, len(names), _AT_ONCE):  # not all: the driver's memory is bounded
+            some = names[at : at + _AT_ONCE]
+            with ThreadPoolExecutor(_THREADS, thread_name_prefix="footer") as pool:
+                results = list(pool.map(lambda name: self.read(name, partial(how, uri=self.uri(name))), some))
+            yield from zip(some, results, strict=True)  # no thread is left where the caller stops reading early
 
     def read_ours(self, name: str, how: Callable[[pa.NativeFile], Result]) -> Result:
         """Read a file that can be made again.

@@ -51,12 +51,24 @@ def refusal(*words: object) -> str:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        pytest.param(["plan", "/a.mp4"], "extract or retry", id="a command that is no job"),
+        pytest.param(["plan", "/a.mp4"], "extract, retry or predict", id="a command that is no job"),
         pytest.param(["extract", "/a.mp4"], "--out", id="no out"),
         pytest.param(["extract", "/a.mp4", "--out", "/o", "--sample", "fps:0"], "fps:R", id="bad rule"),
         pytest.param(["extract", "/a.mp4", "--out", "/o", "--address", "auto"], "--address", id="two addresses"),
         pytest.param(["extract", "/a.mp4", "--out", "lake"], "lost with the job", id="a dataset inside the job"),
         pytest.param(["retry", "lake"], "lost with the job", id="a dataset inside the job, retried"),
+        pytest.param(
+            ["predict", "lake", "--head", "/h/x", "--out", "/o"], "lost with the job", id="a lake inside the job"
+        ),
+        pytest.param(
+            ["predict", "/l", "--head", "/h/x", "--out", "o"], "lost with the job", id="predictions inside the job"
+        ),
+        pytest.param(
+            ["predict", "/l", "--head", "heads/x@2", "--out", "/o"],
+            "no such head",
+            id="a head that does not come along",
+        ),
+        pytest.param(["predict", "/l", "--head", "/h/x", "--out", "/o", "--since", "now"], "--since", id="no time"),
         pytest.param(["extract", "videos/", "--out", "/o"], "path of this machine", id="videos of this machine"),
         pytest.param(["extract", "list.csv", "--out", "/o"], "working dir", id="a manifest that would not be there"),
         pytest.param(["extract", "https://h/a.mp4?sig=abc", "--out", "/o"], "signature", id="a signed address"),

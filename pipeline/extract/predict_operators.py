@@ -1,0 +1,106 @@
+"""What runs on Ray's workers for ``predict``: work in, how much was done out. Free of Ray itself."""
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.extract.results import PredictedPart
+from pipeline.lake.appended import Appended
+from pipeline.lake.files import DatasetFiles
+from pipeline.lake.pending_frames import FramePiece
+from pipeline.lake.predicted_videos import VideoWork, publish_videos
+from pipeline.models.heads.artifact import read_head
+from pipeline.models.heads.head import Head
+from pipeline.records.tables import Table
+from pipeline.stages.predict import predict_frames, predict_videos
+
+Work = Sequence[FramePiece] | Sequence[VideoWork]
+
+_PARTS = pa.schema(
+    [
+        ("num_samples", pa.int64()),
+        ("num_units", pa.int64()),
+        ("num_bytes", pa.int64()),
+        ("label_counts", pa.list_(pa.int64())),
+        ("is_refused", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadBytes:
+    """A head on its way to the workers, who need not see the folder that it lies in: its files by their names."""
+
+    uri: str
+    content: tuple[tuple[str, bytes], ...]
+
+    def folders(self, folder: str) -> list[str]:
+        """None: it is a single version."""
+        return []
+
+    def version(self, name: str) -> str | None:
+        """As ``HeadFiles.version``: the files never change."""
+        return "1" if name in dict(self.content) else None
+
+    def read(self, name: str) -> bytes:
+        """A file's content."""
+        return dict(self.content)[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicting:
+    """What every task is given: the head, where features are read, and where predictions go under which token."""
+
+    head: HeadBytes
+    features: tuple[DatasetFiles, ...]
+    target: DatasetFiles
+    table: Table
+    token: str
+
+
+def work_blocks(work: Work) -> list[pa.Table]:
+    """A block for each part of the work, as ``predict_block`` takes them."""
+    return [pa.table({"work": pa.array([pickle.dumps(part)], pa.large_binary())}) for part in work]
+
+
+def predict_block(block: pa.Table, *, predicting: Predicting) -> pa.Table:
+    """Predict and publish parts of the work; what was done comes back as rows that ``parts_of`` reads."""
+    head = _head(predicting.head)
+    done = [_predict(pickle.loads(part), head, predicting) for part in block["work"].to_pylist()]
+    return pa.Table.from_pylist([asdict(part) for part in done], schema=_PARTS)
+
+
+def parts_of(rows: pa.Table) -> list[PredictedPart]:
+    """What ``predict_block`` tells."""
+    return [PredictedPart(**{**row, "label_counts": tuple(row["label_counts"])}) for row in rows.to_pylist()]
+
+
+def _predict(work: FramePiece | VideoWork, head: Head, predicting: Predicting) -> PredictedPart:
+    table, target = predicting.table, predicting.target
+    written: int | None
+    if isinstance(work, FramePiece):
+        [files] = predicting.features
+        rows, num_samples = predict_frames(work, head, files=files, schema=table.schema), len(work)
+        written = Appended(target, table.name).publish(rows, work.entries(), token=predicting.token)
+    else:
+        states, num_samples = [state for group in work.groups for state in group.states], work.num_samples
+        rows, videos = predict_videos(work.groups, states, head, files=predicting.features, schema=table.schema)
+        written = publish_videos(target, table, rows, videos, replaced=work.replaced, token=predicting.token)
+    counts = {each["values"]: each["counts"] for each in pc.value_counts(rows["label"]).to_pylist()}
+    return PredictedPart(
+        num_samples=num_samples,
+        num_units=len(rows),
+        num_bytes=written or 0,
+        label_counts=tuple(counts.get(label, 0) for label in head.info.labels),
+        is_refused=written is None,
+    )
+
+
+@lru_cache(maxsize=1)
+def _head(content: HeadBytes) -> Head:
+    """The head of this worker process, kept from task to task."""
+    return read_head(content, "")
