@@ -43,9 +43,9 @@ class Footer:
         try:
             settled = table_of(earlier_versions.settled_entries(document), SETTLED)
         except (pa.ArrowException, TypeError, AttributeError, ValueError, KeyError, OverflowError):
-            raise _foreign(self.uri, "its list of segments is damaged") from None
+            raise foreign_file(self.uri, "its list of segments is damaged") from None
         if len(settled) and not _is_sound(settled):
-            raise _foreign(self.uri, "its list of segments is damaged")
+            raise foreign_file(self.uri, "its list of segments is damaged")
         return settled
 
 
@@ -109,11 +109,11 @@ def read_rows(file: pa.NativeFile, spans: Sequence[tuple[int, int]], *, schema: 
         table = parquet.read_row_groups(np.flatnonzero(is_read).tolist())
         table = pa.Table.from_arrays(table.columns, schema=schema)
     except (pa.ArrowException, ValueError, IndexError):
-        raise _foreign(uri, "its rows are damaged") from None
+        raise foreign_file(uri, "its rows are damaged") from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _foreign(uri, "its rows are damaged") from None
+        raise foreign_file(uri, "its rows are damaged") from None
     num_left_out = np.cumsum(np.where(is_read, 0, sizes))
     return [
         table.slice(first - num_left_out[group], count)
@@ -125,18 +125,18 @@ def _metadata(file: pa.NativeFile, *, uri: str) -> pq.FileMetaData:
     try:
         return pq.read_metadata(file)
     except ValueError:  # pyarrow's errors are, but for those of the thrift inside
-        raise _foreign(uri, "it is damaged, or no Parquet file") from None
+        raise foreign_file(uri, "it is damaged, or no Parquet file") from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _foreign(uri, "it is damaged") from None
+        raise foreign_file(uri, "it is damaged") from None
 
 
 def _value(metadata: pq.FileMetaData, key: bytes, *, uri: str) -> bytes:
     try:
         value: bytes = (metadata.metadata or {})[key]
     except KeyError:
-        raise _foreign(uri, "it was not written by vidlake") from None
+        raise foreign_file(uri, "it was not written by vidlake") from None
     return value
 
 
@@ -144,7 +144,7 @@ def _parsed(document: bytes, *, uri: str) -> object:
     try:
         return json.loads(document)
     except (ValueError, RecursionError):
-        raise _foreign(uri, "it is damaged") from None
+        raise foreign_file(uri, "it is damaged") from None
 
 
 def _is_sound(settled: pa.Table) -> bool:
@@ -164,6 +164,7 @@ def _is_ordered(kind: pa.DataType) -> bool:
     return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _foreign(uri: str, what: str) -> ForeignFile:
+def foreign_file(uri: str, what: str) -> ForeignFile:
+    """What to say of a file that cannot be where it is, and why."""
     folder = uri.rpartition("/")[0].rpartition("/")[2]
     return ForeignFile(f"{uri} cannot be among the {folder}, for {what}: move it elsewhere and run the command again")

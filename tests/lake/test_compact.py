@@ -21,9 +21,10 @@ from conftest import ClipFactory
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.errors import UsageError
+from pipeline.lake.catalogue import Catalogue
 from pipeline.lake.compaction.compact import Compacted, check_target, compact
 from pipeline.lake.compaction.gather import RUNS, Layout
-from pipeline.lake.compaction.row_places import Catalogue, cut
+from pipeline.lake.compaction.rewrite import cut
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import ForeignFile
 from pipeline.lake.ids import Ids, id_bytes

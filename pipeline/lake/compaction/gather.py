@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from pipeline.lake.appended import Appended
-from pipeline.lake.compaction.row_places import Catalogue
+from pipeline.lake.catalogue import Catalogue
 from pipeline.lake.files import DatasetFiles
 
 RUNS = "_vidlake/compact"

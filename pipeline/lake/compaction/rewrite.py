@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.lake.appended import Appended
+from pipeline.lake.catalogue import Catalogue
 from pipeline.lake.compaction.gather import Gather, Layout, gather
-from pipeline.lake.compaction.row_places import Catalogue, cut
 from pipeline.lake.files import DatasetFiles, ForeignFile
 from pipeline.lake.ledger import Ledger
 from pipeline.records.settled import Settled
@@ -21,6 +21,8 @@ from pipeline.records.tables import Table
 _ROW_BYTES = 200
 """Of a row, about, besides its vectors and its pictures."""
 _WRITERS = 2
+_MOST_ENTRIES = 100_000
+"""Of a footer that is still read in a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,21 @@ def _left(
         return places, cut(catalogue.num_bytes[places], file_bytes=file_bytes)
     _, left = np.unique(numbers[places], return_inverse=True)
     return places, left
+
+
+def cut(num_bytes: NDArray[np.float64], *, file_bytes: int) -> NDArray[np.int64]:
+    """The number of the file that each of a row of segments goes to: files of about equal size, near ``file_bytes``.
+
+    None is small beside the others: where there is as much as one file's worth, each has two thirds of it and more.
+    """
+    if not len(num_bytes):
+        return np.empty(0, np.int64)
+    sizes = np.maximum(num_bytes, file_bytes / _MOST_ENTRIES)
+    ends = np.cumsum(sizes)
+    num_files = max(1, round(ends[-1] / file_bytes))
+    middles = (ends - sizes / 2) / ends[-1]
+    _, numbers = np.unique(np.minimum((middles * num_files).astype(np.int64), num_files - 1), return_inverse=True)
+    return numbers.astype(np.int64)
 
 
 def _files_per_part(counts: NDArray[np.int64], numbers: NDArray[np.int64], *, most: int) -> int:

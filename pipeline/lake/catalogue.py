@@ -1,4 +1,4 @@
-"""Where the rows of each settled segment of a table lie, and which of them make one file: pure arithmetic."""
+"""Where the rows of each settled segment of an appended table lie, as the footers of its files tell."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +15,6 @@ from pipeline.lake.ledger import Ledger
 
 _ENTRY_BYTES = 170
 """Of a segment in a footer, about."""
-_MOST_ENTRIES = 100_000
-"""Of a footer that is still read in a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +80,3 @@ class Catalogue:
     def num_rows(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of each segment."""
         return self.ledger.num_samples[places].astype(np.int64)
-
-
-def cut(num_bytes: NDArray[np.float64], *, file_bytes: int) -> NDArray[np.int64]:
-    """The number of the file that each of a row of segments goes to: files of about equal size, near ``file_bytes``.
-
-    None is small beside the others: where there is as much as one file's worth, each has two thirds of it and more.
-    """
-    if not len(num_bytes):
-        return np.empty(0, np.int64)
-    sizes = np.maximum(num_bytes, file_bytes / _MOST_ENTRIES)
-    ends = np.cumsum(sizes)
-    num_files = max(1, round(ends[-1] / file_bytes))
-    middles = (ends - sizes / 2) / ends[-1]
-    _, numbers = np.unique(np.minimum((middles * num_files).astype(np.int64), num_files - 1), return_inverse=True)
-    return numbers.astype(np.int64)

@@ -1,0 +1,130 @@
+"""Some videos and where their features lie: all that reading them needs, on whatever machine."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.lake.files import DatasetFiles
+from pipeline.lake.placed_rows import PlacedRows, ReadRows, read_placed
+from pipeline.records.units import VideoSamples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoFeatures:
+    """The samples of one video, in the order of (``epoch``, ``pts``), and their features."""
+
+    video_id: str
+    uri: str
+    samples: VideoSamples
+    features: NDArray[np.float32]
+    """``float32[T, D]`` as stored, those of several models side by side; ``[T, 0]`` where they were not asked for."""
+    recorded_s: float
+    """When the first frame was recorded, in seconds since the Unix epoch; NaN: not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedVideos:
+    """Where the rows of V videos lie in one dataset."""
+
+    rows: PlacedRows
+    """The spans of the first video, of the second ...; those of a video in the order of its segments."""
+    span_ends: NDArray[np.int64]
+    """The number of the span after the last one of each video."""
+
+    def videos(self, rows: ReadRows) -> Iterator[ReadRows]:
+        """The rows of each video, out of those of all."""
+        row_ends = np.append(0, np.cumsum(self.rows.count))
+        first = 0
+        for last in self.span_ends.tolist():
+            begin, end = int(row_ends[first]), int(row_ends[last])
+            yield _sorted(
+                ReadRows(
+                    epochs=rows.epochs[begin:end],
+                    pts=rows.pts[begin:end],
+                    times_s=rows.times_s[begin:end],
+                    features=rows.features[begin:end],
+                    uris=tuple(uri for uri in rows.uris[first:last] if uri),
+                )
+            )
+            first = last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoGroup:
+    """Some videos of a lake, of one or several datasets whose features stand side by side."""
+
+    video_ids: tuple[str, ...]
+    end_s: NDArray[np.float64]
+    """Where each video ends; NaN: not known."""
+    recorded_s: NDArray[np.float64]
+    states: tuple[str, ...]
+    """What tells the settled segments of a video from those that it has after a further one, or a retry."""
+    placed: tuple[PlacedVideos, ...]
+    """In each dataset."""
+
+    def read(self, files: Sequence[DatasetFiles], *, dims: Sequence[int]) -> Iterator[VideoFeatures]:
+        """The videos one after the other.
+
+        Args:
+            files: of each dataset.
+            dims: the length of its features; 0: they are not wanted.
+
+        Raises:
+            ForeignFile: a file is damaged.
+            StorageError: a store failed.
+        """
+        read = [
+            placed.videos(read_placed(each, placed.rows, dim=dim))
+            for placed, each, dim in zip(self.placed, files, dims, strict=True)
+        ]
+        for at, (video_id, *parts) in enumerate(zip(self.video_ids, *read, strict=True)):
+            rows = _joined(parts)
+            end_s = float(self.end_s[at])
+            samples = VideoSamples(
+                epochs=rows.epochs, pts=rows.pts, times_s=rows.times_s, end_s=None if np.isnan(end_s) else end_s
+            )
+            yield VideoFeatures(
+                video_id=video_id,
+                uri=rows.uris[0] if rows.uris else "",
+                samples=samples,
+                features=rows.features,
+                recorded_s=float(self.recorded_s[at]),
+            )
+
+
+def _sorted(rows: ReadRows) -> ReadRows:
+    """In the order of (``epoch``, ``pts``), which that of the segments nearly always is."""
+    later = (np.diff(rows.epochs) > 0) | ((np.diff(rows.epochs) == 0) & (np.diff(rows.pts) > 0))
+    return rows if later.all() else _taken(rows, np.lexsort((rows.pts, rows.epochs)))
+
+
+def _joined(parts: Sequence[ReadRows]) -> ReadRows:
+    """The samples that all have, by (``epoch``, ``pts``), with their features side by side."""
+    if len(parts) == 1:
+        return parts[0]
+    keys = [_keys(part) for part in parts]
+    common = keys[0]
+    for other in keys[1:]:
+        common = np.intersect1d(common, other, assume_unique=True)
+    fitted = [_taken(part, np.searchsorted(key, common)) for part, key in zip(parts, keys, strict=True)]
+    first = fitted[0]
+    features = np.concatenate([part.features for part in fitted], axis=1)
+    return ReadRows(epochs=first.epochs, pts=first.pts, times_s=first.times_s, features=features, uris=parts[0].uris)
+
+
+def _keys(rows: ReadRows) -> NDArray[np.void]:
+    keys = np.empty(len(rows.pts), [("epoch", np.int32), ("pts", np.int64)])
+    keys["epoch"], keys["pts"] = rows.epochs, rows.pts
+    return keys
+
+
+def _taken(rows: ReadRows, at: NDArray[np.int64]) -> ReadRows:
+    return ReadRows(
+        epochs=rows.epochs[at],
+        pts=rows.pts[at],
+        times_s=rows.times_s[at],
+        features=rows.features[at],
+        uris=rows.uris,
+    )
