@@ -58,6 +58,7 @@ class LabelRows:
         """The labels that there are, sorted."""
         return tuple(sorted({row.label for row in self.rows}))
 
+    @property
     def digest(self) -> str:
         """Over what the rows say; the same whatever the file is called."""
         digest = hashlib.sha256()

@@ -75,7 +75,7 @@ class Sketches:
         scaled, difference = self._tolerance.scaled(np.nan_to_num(features[chosen]))
         width = (16 if self._tolerance.relative is not None else 4) * difference
         places = np.floor(scaled @ self._directions / width + self._shifts).astype(np.int64).view(np.uint64)
-        cells: NDArray[np.uint64] = keys[chosen, None] + np.arange(_GRIDS, dtype=np.uint64)
+        cells: NDArray[np.uint64] = np.add.outer(keys[chosen], np.arange(_GRIDS, dtype=np.uint64))
         for place in np.moveaxis(places.reshape(len(chosen), _GRIDS, _PROJECTIONS), 2, 0):
             cells = _mixed(cells ^ place)
         self._videos.extend([video] * cells.size)
