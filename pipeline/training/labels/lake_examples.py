@@ -11,7 +11,7 @@ from pipeline.errors import UsageError
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.records.periods import Period
 from pipeline.records.units import Unit, Units
-from pipeline.training.examples import VideoExamples
+from pipeline.training.examples import PARTS, VideoExamples
 from pipeline.training.labels.labelled_videos import LabelledVideos
 from pipeline.training.labels.parts import Parts, parts_of
 from pipeline.training.labels.report import LabelReport
@@ -71,10 +71,23 @@ class LakeExamples:
         """What is said of them."""
         return LabelReport.of(self.videos, self.survey, self.parts)
 
+    def num_units(self, part: str) -> int:
+        """Units of a part."""
+        return int(self.survey.units_of[self.parts.parts == PARTS.index(part)].sum())
+
     def __call__(self) -> Iterator[VideoExamples]:
         """Read the labelled videos, always in the same order. Raises ``StorageError`` where a store fails."""
+        return self._read(self.videos.ids)
+
+    def of_part(self, part: str) -> Iterator[VideoExamples]:
+        """Of the same, the videos that have a unit in a part, with all of their units."""
+        is_in_it = (self.parts.parts == PARTS.index(part)) & (self.survey.units_of > 0)
+        numbers = {self.survey.holdings[at].video for at in np.flatnonzero(is_in_it).tolist()}
+        return self._read(self.videos.ids[sorted(numbers)])
+
+    def _read(self, ids: NDArray[np.bytes_]) -> Iterator[VideoExamples]:
         number_of = {label: number for number, label in enumerate(self.labels)}
-        for video in self.videos.lake.read(self.videos.ids):
+        for video in self.videos.lake.read(ids):
             units, labelled = self.videos.units_of(video)
             if not len(labelled.places):
                 continue
