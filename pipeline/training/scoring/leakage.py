@@ -107,6 +107,7 @@ def _training_blocks(examples: LakeExamples) -> Iterator[NDArray[np.float32]]:
 def _directions(video: VideoExamples, units: NDArray[np.int64]) -> NDArray[np.float32]:
     """The raw features of units, averaged over each, and scaled to length 1."""
     means = pool(video.features, video.units.begin[units], video.units.end[units], ("mean",))
-    lengths = np.sqrt(np.einsum("ud,ud->u", means, means))[:, None]
-    directions: NDArray[np.float32] = means / np.where(lengths == 0, np.float32(1), lengths)
+    lengths = np.sqrt(np.einsum("ud,ud->u", means, means))
+    lengths[lengths == 0] = 1
+    directions: NDArray[np.float32] = means / lengths[:, None]
     return directions

@@ -120,10 +120,11 @@ class Card:
         )
         if learned.calibration is None or learned.temperature is None:
             return f"Not calibrated: there is no validation part. {measured}"
+        before, after = learned.calibration.before, learned.calibration.after
         return (
             f"One temperature, {learned.temperature:.3f}, was fitted on the {learned.calibration.num_units} units of "
-            f"the validation part: the expected calibration error there was {learned.calibration.before:.3f} before and is "
-            f"{learned.calibration.after:.3f} after. {measured}"
+            f"the validation part, where the expected calibration error was {before:.3f} before and is {after:.3f} "
+            f"after. {measured}"
         )
 
     def _training(self) -> Iterable[str]:
