@@ -104,7 +104,7 @@ def test_the_digest_is_of_what_the_rows_say_and_not_of_the_file(tmp_path: Path) 
 
 
 def test_a_lake_whose_manifest_carried_labels_needs_no_file() -> None:
-    videos = [
+    videos: list[dict[str, object]] = [
         {"video_id": "1", "animal": "ant", "split": "train"},
         {"video_id": "2", "animal": None, "split": None},
         {"video_id": "3", "animal": "bee", "split": "test"},

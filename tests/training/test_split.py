@@ -21,7 +21,7 @@ def split(labels_of_groups: list[str], **options: float) -> list[int]:
     groups, labels = np.array(pairs, np.int64).T
     seed = int(options.pop("seed", 0))
     drawn = split_groups(groups, labels, num_groups=len(labels_of_groups), options=SplitOptions(seed=seed, **options))
-    return drawn.tolist()
+    return [int(part) for part in drawn]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_shares_a_unit_or_shows_the_same_is_one_group() -> None:
 
 
 def video(num: int, *, seed: int, dim: int = 64, first_pts: int = 0) -> tuple[VideoSamples, NDArray[np.float32]]:
-    pts = np.arange(first_pts, first_pts + 40 * num, 40, np.int64)
+    pts = first_pts + 40 * np.arange(num, dtype=np.int64)
     samples = VideoSamples(epochs=np.zeros(num, np.int32), pts=pts, times_s=pts / 1000, end_s=None)
     return samples, np.random.default_rng(seed).random((num, dim), np.float32)
 

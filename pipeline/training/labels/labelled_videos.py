@@ -39,14 +39,13 @@ class LabelledVideos:
     period: Period
 
     @classmethod
-    def of(cls, lake: LakeFeatures, options: LabelOptions, *, unit: Unit, period: Period) -> Self:
-        """Read the labels, and find their videos.
+    def of(cls, lake: LakeFeatures, rows: LabelRows, *, unit: Unit, is_multi_label: bool, period: Period) -> Self:
+        """Find the videos of labels.
 
         Raises:
-            UsageError: the labels cannot be read, hold a bad value, or match nothing.
+            UsageError: they match nothing, or a file's name fits two videos.
             StorageError: a store failed.
         """
-        rows = read_labels(lake, options)
         matches = match_videos(rows.rows, current_videos(lake))
         if not matches.rows_of:
             raise UsageError(f"{rows.source}: no row matches a video of {lake.uri}: {named(rows, matches)}")
@@ -57,7 +56,7 @@ class LabelledVideos:
             matches=matches,
             ids=lake.ids[find_places(labelled, lake.ids) >= 0],
             unit=unit,
-            is_multi_label=options.is_multi_label,
+            is_multi_label=is_multi_label,
             period=period,
         )
 

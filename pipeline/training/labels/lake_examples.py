@@ -12,6 +12,7 @@ from pipeline.lake.video_features import LakeFeatures
 from pipeline.records.periods import Period
 from pipeline.records.units import Unit, Units
 from pipeline.training.examples import PARTS, VideoExamples
+from pipeline.training.labels.label_rows import LabelRows
 from pipeline.training.labels.labelled_videos import LabelledVideos
 from pipeline.training.labels.parts import Parts, parts_of
 from pipeline.training.labels.report import LabelReport
@@ -31,34 +32,36 @@ class LakeExamples:
     def of(
         cls,
         lake: LakeFeatures,
+        rows: LabelRows,
         *,
-        labels: LabelOptions,
+        options: LabelOptions,
         split: SplitOptions,
         unit: Unit,
         period: Period,
         classes: tuple[str, ...] | None = None,
     ) -> Self:
-        """Read the labels of a lake and find their parts.
+        """Find the units of labels in a lake, and their parts.
 
         Args:
             lake: whose features.
-            labels: where the labels are from.
+            rows: the labels, as ``read_labels`` gives them.
+            options: by which they were read.
             split: how parts are drawn, where the labels do not say.
             unit: what gets a label.
             period: units beyond it are left out.
             classes: the labels that there may be, in their order; ``None``: those that there are.
 
         Raises:
-            UsageError: the labels cannot be read, match nothing, contradict each other, or are not among ``classes``.
+            UsageError: the labels match nothing, contradict each other, or are not among ``classes``.
             StorageError: a store failed.
         """
-        videos = LabelledVideos.of(lake, labels, unit=unit, period=period)
+        videos = LabelledVideos.of(lake, rows, unit=unit, is_multi_label=options.is_multi_label, period=period)
         found = videos.rows.labels
         if classes is not None and not set(found) <= set(classes):
             odd = ", ".join(sorted(set(found) - set(classes))[:5])
             raise UsageError(f"{videos.rows.source}: the head knows no {odd}; its labels are {', '.join(classes)}")
         counted = survey(videos, labels=classes or found, finds_twins=not videos.rows.has_parts)
-        parts = parts_of(counted, split, has_parts=videos.rows.has_parts, group=labels.group)
+        parts = parts_of(counted, split, has_parts=videos.rows.has_parts, group=options.group)
         return cls(videos=videos, survey=counted, parts=parts)
 
     @property
