@@ -1,17 +1,15 @@
 """The model card: what a colleague reads before using a head."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.records.heads import HeadInfo
 from pipeline.training.examples import PARTS
 from pipeline.training.request import FitOptions, SplitOptions
 from pipeline.training.scoring.leakage import THRESHOLD, Leakage
+from pipeline.training.scoring.markdown import facts, listed, per_class, plain, section, table
 from pipeline.training.scoring.measured import Measured
-from pipeline.training.scoring.metrics import Scores
 
-_MOST_ROWS = 200
-"""Of a table: who wants all of a thousand classes reads ``metrics.json``."""
 _FEW_UNITS = 30
 
 
@@ -32,14 +30,14 @@ class Card:
         sections = [
             f"# {self.address.rpartition('/')[2]}, version {self.version}",
             self._what(),
-            *_section("Data", self._data()),
-            *_section("Split", self._split()),
-            *_section("Leakage", [_leakage(self.measured.leakage)]),
-            *_section("Scores", self._scores()),
-            *_section("Calibration", [self._calibration()]),
-            *_section("Training", self._training()),
-            *_section("Limits", ["\n".join(f"- {limit}" for limit in self._limits())]),
-            *_section("How to use it", self._usage()),
+            *section("Data", self._data()),
+            *section("Split", self._split()),
+            *section("Leakage", [_leakage(self.measured.leakage)]),
+            *section("Scores", self._scores()),
+            *section("Calibration", [self._calibration()]),
+            *section("Training", self._training()),
+            *section("Limits", ["\n".join(f"- {limit}" for limit in self._limits())]),
+            *section("How to use it", self._usage()),
         ]
         return "\n\n".join(sections) + "\n"
 
@@ -49,12 +47,12 @@ class Card:
         kind = "any of" if info.is_multi_label else "one of"
         return (
             f"A `{info.kind}` head that gives each {_UNIT_NAMES[info.unit.kind]} (`{info.unit}`) {kind} "
-            f"{len(info.labels)} labels, from the features of {models}: {_listed(info.labels)}."
+            f"{len(info.labels)} labels, from the features of {models}: {listed(info.labels)}."
         )
 
     def _data(self) -> Iterable[str]:
         info, labels = self.info, self.measured.labels
-        facts = [
+        pairs = [
             ("lake", f"`{info.lake}`, sampled `{info.sample}`"),
             *(
                 (
@@ -68,8 +66,8 @@ class Card:
             ("rows", f"{labels.num_rows}, of which {labels.num_unmatched} match no video of the lake"),
             ("samples without a label", f"{labels.num_unlabelled}"),
         ]
-        yield "\n".join(f"- {name}: {text}" for name, text in facts)
-        yield _table(
+        yield facts(pairs)
+        yield table(
             ["label", *(f"{part} units (videos)" for part in PARTS)],
             [
                 [label, *(f"{of[part].units} ({of[part].videos})" for part in PARTS)]
@@ -96,7 +94,7 @@ class Card:
     def _scores(self) -> Iterable[str]:
         measured, baseline = self.measured, self.measured.baseline
         yield (
-            f"The baseline always says `{_plain(baseline.label)}`, the commonest label of training."
+            f"The baseline always says `{plain(baseline.label)}`, the commonest label of training."
             if measured.shown != "train"
             else "There is neither a test nor a validation part: these scores are of the training units themselves, "
             "and say nothing about others."
@@ -106,10 +104,10 @@ class Card:
             for name in ("accuracy", "balanced_accuracy", "macro_f1"):
                 own, theirs = getattr(scores.totals, name), getattr(baseline.totals[part], name)
                 rows.append([part, name.replace("_", " "), f"{own:.3f}", f"{theirs:.3f}"])
-        yield _table(["part", "score", "this head", "baseline"], rows)
+        yield table(["part", "score", "this head", "baseline"], rows)
         shown = measured.parts[measured.shown]
         yield f"Per label, on the {shown.totals.num_units} units of the {measured.shown} part:"
-        yield _per_class(shown)
+        yield per_class(shown)
         yield "![confusion matrix](confusion.png)"
 
     def _calibration(self) -> str:
@@ -129,17 +127,17 @@ class Card:
 
     def _training(self) -> Iterable[str]:
         fit, learned, info = self.fit, self.measured.learned, self.info
-        facts = [
-            f"feature steps: {', '.join(info.steps) or 'none'}",
-            *([] if fit.kind.takes_sequences else [f"pooled by: {', '.join(info.pool)}"]),
-            f"class weights: {fit.class_weights}; seed {fit.seed}",
-            f"units: {learned.num_units_used}, {learned.share_used:.0%} of the training part",
+        pairs = [
+            ("feature steps", ", ".join(info.steps) or "none"),
+            *([] if fit.kind.takes_sequences else [("pooled by", ", ".join(info.pool))]),
+            ("class weights", f"{fit.class_weights}; seed {fit.seed}"),
+            ("units", f"{learned.num_units_used}, {learned.share_used:.0%} of the training part"),
         ]
         if learned.history:
             best = "" if learned.best_epoch is None else f", the numbers kept are those of epoch {learned.best_epoch}"
-            facts.append(f"epochs: {len(learned.history)}{best}; learning rate {fit.learning_rate:g}")
-        facts.append("versions: " + ", ".join(f"{name} {text}" for name, text in info.versions.items()))
-        yield "\n".join(f"- {fact}" for fact in facts)
+            pairs.append(("epochs", f"{len(learned.history)}{best}; learning rate {fit.learning_rate:g}"))
+        pairs.append(("versions", ", ".join(f"{name} {text}" for name, text in info.versions.items())))
+        yield facts(pairs)
 
     def _limits(self) -> Iterable[str]:
         info, measured = self.info, self.measured
@@ -157,11 +155,11 @@ class Card:
         )
         few = [label for label, of in measured.labels.classes.items() if of["train"].units < _FEW_UNITS]
         if few:
-            yield f"Labels with fewer than {_FEW_UNITS} training units: {_listed(few)}."
+            yield f"Labels with fewer than {_FEW_UNITS} training units: {listed(few)}."
         for part in PARTS[1:]:
             absent = [label for label, of in measured.labels.classes.items() if not of[part].units]
             if absent and len(absent) < len(measured.labels.classes):
-                yield f"Labels without a unit in the {part} part, so not measured there: {_listed(absent)}."
+                yield f"Labels without a unit in the {part} part, so not measured there: {listed(absent)}."
         if "test" not in measured.parts:
             yield "There is no test part: nothing was measured on units that played no role in training."
         if measured.leakage is not None and measured.leakage.share > 0:
@@ -186,10 +184,6 @@ class Card:
 _UNIT_NAMES = {"frame": "sample", "window": "window of time", "video": "video"}
 
 
-def _section(title: str, paragraphs: Iterable[str]) -> list[str]:
-    return [f"## {title}", *paragraphs]
-
-
 def _leakage(leakage: Leakage | None) -> str:
     if leakage is None:
         return "Not measured: there is no test part."
@@ -210,33 +204,3 @@ def _leakage(leakage: Leakage | None) -> str:
         f"**{leakage.share:.1%} of the test leaks**: {drawn[0].lower()}{drawn[1:]}, so many have one nearer than "
         f"{THRESHOLD}. {without}"
     )
-
-
-def _per_class(scores: Scores) -> str:
-    rows = [
-        [
-            label,
-            f"{each.precision:.3f}",
-            f"{each.recall:.3f}",
-            f"{each.f1:.3f}",
-            "-" if each.average_precision is None else f"{each.average_precision:.3f}",
-            str(each.units),
-        ]
-        for label, each in scores.per_class.items()
-    ]
-    return _table(["label", "precision", "recall", "F1", "average precision", "units"], rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows[:_MOST_ROWS]]
-    text = "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
-    return text + (f"\n\n{len(rows) - _MOST_ROWS} more: see `metrics.json`." if len(rows) > _MOST_ROWS else "")
-
-
-def _listed(labels: Sequence[str]) -> str:
-    return ", ".join(f"`{_plain(label)}`" for label in labels[:30]) + (" ..." if len(labels) > 30 else "")
-
-
-def _plain(text: str) -> str:
-    """A label in one field of one line, whatever it holds."""
-    return " ".join(text.split()).replace("|", "\\|").replace("`", "'")
