@@ -44,7 +44,7 @@ def train(*, dry_run: bool, is_json: bool, **words: Unpack[TrainWords]) -> int:
     request = train_request_of(words)
     display = Display()
     if dry_run:
-        from pipeline.training.train import look_at_labels
+        from pipeline.training.first_look import look_at_labels
 
         report = look_at_labels(request, say=display.say if is_json else click.echo)
         if is_json:

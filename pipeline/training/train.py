@@ -6,7 +6,6 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 
 from pipeline import __version__
-from pipeline.errors import UsageError
 from pipeline.lake.publishing.backends import backend_at
 from pipeline.lake.publishing.store import Store
 from pipeline.lake.video_features import LakeFeatures
@@ -17,14 +16,13 @@ from pipeline.records.documents import Document
 from pipeline.records.heads import HeadInfo
 from pipeline.records.shards import WHOLE
 from pipeline.training.extras import require_extra
+from pipeline.training.first_look import address_of, examples_of, reported
 from pipeline.training.fitting.fit import fit_head
 from pipeline.training.fitting.fitted import Fitted, Say
 from pipeline.training.fitting.scratch import scratch_folder
 from pipeline.training.head_place import HeadPlace, head_place, version_made_by
-from pipeline.training.labels.label_rows import LabelRows
 from pipeline.training.labels.labelled_videos import read_labels
 from pipeline.training.labels.lake_examples import LakeExamples
-from pipeline.training.labels.report import LabelReport
 from pipeline.training.made_by import MadeBy
 from pipeline.training.measuring import measure
 from pipeline.training.request import TrainRequest
@@ -49,23 +47,11 @@ class Trained:
     metrics: Document
 
 
-def look_at_labels(request: TrainRequest, *, say: Say) -> LabelReport:
-    """The report alone, with which a dry run ends; nothing is written.
-
-    Raises:
-        UsageError: the request, the lake or the labels do not fit; a class has no training unit.
-        StorageError: a store failed.
-    """
-    address_of(request.out)
-    lake = LakeFeatures.at(request.lake)
-    return _reported(_examples(lake, read_labels(lake, request.labels), request), say=say).report
-
-
 def train(request: TrainRequest, *, say: Say) -> Trained:
     """Train a head and publish it as a new version, unless the same words have made one of the same rows.
 
     Raises:
-        UsageError: as ``look_at_labels``; or another run is at work on this head.
+        UsageError: as ``look_at_labels`` does, or another run is at work on this head.
         RunError: the run failed and can be resumed.
     """
     require_extra("train")
@@ -77,39 +63,13 @@ def train(request: TrainRequest, *, say: Say) -> Trained:
     known = None if request.again else version_made_by(backend.store, made_by.digest)
     if known is None:
         backend.check(shard=WHOLE)
-        examples = _reported(_examples(lake, rows, request), say=say)
+        examples = reported(examples_of(lake, rows, request), say=say)
         with head_place(backend) as place:
             known = None if request.again else version_made_by(place.store, made_by.digest)
             if known is None:
                 return _trained(examples, request, place=place, address=address, made_by=made_by, say=say)
     say(f"{address}@{known} is what these words make of this lake: nothing to do (--again trains it anew)")
     return _result(backend.store, version=known, is_new=False)
-
-
-def address_of(out: str) -> HeadAddress:
-    """Where a head is to lie.
-
-    Raises:
-        UsageError: it is no good name, or names a version.
-    """
-    address = HeadAddress.parse(out)
-    if address.version is not None:
-        raise UsageError(f"--out {out}: give HEADS/NAME; the version gets its number by itself")
-    return address
-
-
-def _examples(lake: LakeFeatures, rows: LabelRows, request: TrainRequest) -> LakeExamples:
-    return LakeExamples.of(
-        lake, rows, options=request.labels, split=request.split, unit=request.fit.unit, period=request.period
-    )
-
-
-def _reported(examples: LakeExamples, *, say: Say) -> LakeExamples:
-    report = examples.report
-    for line in [*report.lines(), *report.warnings()]:
-        say(line)
-    report.check()
-    return examples
 
 
 def _trained(

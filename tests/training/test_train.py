@@ -21,9 +21,10 @@ from pipeline.records.periods import Period
 from pipeline.records.units import Unit
 from pipeline.training import head_place
 from pipeline.training.evaluate import EvaluateRequest, evaluate
+from pipeline.training.first_look import look_at_labels
 from pipeline.training.listing import list_heads, use_version
 from pipeline.training.request import FitOptions, LabelOptions, SplitOptions, TrainRequest
-from pipeline.training.train import Trained, look_at_labels, train
+from pipeline.training.train import Trained, train
 
 VIDEOS = {
     f"{label}{at}": blob("xy".index(label), 12, seed=30 * "xy".index(label) + at, spread=0.6)
@@ -97,7 +98,8 @@ def test_the_card_says_all_that_a_colleague_asks(lake: str, tmp_path: Path) -> N
 
 
 def test_the_same_command_again_is_done_already(lake: str, tmp_path: Path) -> None:
-    first, said = train(request(lake, tmp_path), say=silent), []
+    said: list[str] = []
+    first = train(request(lake, tmp_path), say=silent)
 
     second = train(request(lake, tmp_path), say=said.append)
     third = train(request(lake, tmp_path, again=True), say=silent)

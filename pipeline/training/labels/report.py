@@ -47,6 +47,8 @@ class LabelReport:
     num_groups: int
     num_twins: int
     """Videos that show what another labelled one shows."""
+    num_torn: int
+    """Groups of which several parts have units: the column split may have it so."""
 
     @classmethod
     def of(cls, videos: LabelledVideos, survey: Survey, parts: Parts) -> Self:
@@ -63,6 +65,7 @@ class LabelReport:
             by=parts.by,
             num_groups=parts.num_groups,
             num_twins=len({other for _, other in survey.twins}),
+            num_torn=_num_torn(survey, parts),
         )
 
     def num_units(self, part: str) -> int:
@@ -98,6 +101,8 @@ class LabelReport:
     def warnings(self) -> list[str]:
         """What a user should know of the parts."""
         texts = []
+        if self.num_torn:
+            texts.append(f"warning: {self.num_torn} groups of units that belong together are in several parts")
         for part in PARTS[1:]:
             absent = [label for label, of in self.classes.items() if not of[part].units]
             if len(absent) == len(self.classes):
@@ -117,7 +122,7 @@ class LabelReport:
                 "videos_without_samples": self.num_without_samples,
             },
             "unlabelled": self.num_unlabelled,
-            "split": {"by": self.by, "groups": self.num_groups, "twins": self.num_twins},
+            "split": {"by": self.by, "groups": self.num_groups, "twins": self.num_twins, "torn": self.num_torn},
             "classes": {
                 label: {part: {"videos": count.videos, "units": count.units} for part, count in of.items()}
                 for label, of in self.classes.items()
@@ -138,6 +143,12 @@ _WITHOUT = {
     "validation": "there is no validation part: no early stopping, and no temperature",
     "test": "there is no test part: nothing is measured on units that training has not seen",
 }
+
+
+def _num_torn(survey: Survey, parts: Parts) -> int:
+    used = survey.units_of > 0
+    pairs = np.unique(np.stack([parts.groups[used], parts.parts[used].astype(np.int64)], axis=1), axis=0)
+    return int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())
 
 
 def _classes(survey: Survey, parts: Parts) -> dict[str, dict[str, PartCount]]:

@@ -78,7 +78,8 @@ class Card:
     def _split(self) -> Iterable[str]:
         labels, split = self.measured.labels, self.split
         if labels.by == "split column":
-            yield "The label file's own column `split` says which part each row is for."
+            torn = f" {labels.num_torn} groups of units that belong together are in several parts of it."
+            yield "The labels' own column `split` says which part each row is for." + (torn if labels.num_torn else "")
             return
         groups = {
             "column": "groups that a column of the labels names",
@@ -101,9 +102,9 @@ class Card:
         )
         rows = []
         for part, scores in measured.parts.items():
-            for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+            for name, title in _TITLES.items():
                 own, theirs = getattr(scores.totals, name), getattr(baseline.totals[part], name)
-                rows.append([part, name.replace("_", " "), f"{own:.3f}", f"{theirs:.3f}"])
+                rows.append([part, title, f"{own:.3f}", f"{theirs:.3f}"])
         yield table(["part", "score", "this head", "baseline"], rows)
         shown = measured.parts[measured.shown]
         yield f"Per label, on the {shown.totals.num_units} units of the {measured.shown} part:"
@@ -181,6 +182,7 @@ class Card:
         )
 
 
+_TITLES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 _UNIT_NAMES = {"frame": "sample", "window": "window of time", "video": "video"}
 
 
