@@ -42,9 +42,11 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     context.default_map = {**(context.default_map or {}), **values}
 
 
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def options(*several: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator."""
+
     def decorate(command: Command) -> Command:
-        for option in reversed(options):
+        for option in reversed(several):
             command = option(command)
         return command
 
@@ -55,24 +57,24 @@ JSON = click.option("--json", "is_json", is_flag=True, help="One JSON document o
 CONFIG = click.option(
     "--config", callback=_read_config, is_eager=True, expose_value=False, metavar="FILE", help="These options, as YAML."
 )
-MODEL = _options(
+MODEL = options(
     click.option("--model", default="efficientnet_lite0", show_default=True, help="See `vidlake models`."),
     click.option("--weights", default="default", show_default=True, help="default, random:SEED, or a file."),
     click.option("--sample", default="fps:1", show_default=True, help="fps:R, every:N, all, keyframes or uniform:N."),
     click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU."),
 )
-BATCHES = _options(
+BATCHES = options(
     click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures that the model sees at once."),
     click.option("--compile", is_flag=True, help="Compile the model with torch.compile."),
 )
-LIMITS = _options(
+LIMITS = options(
     click.option(
         "--decode-timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="A segment's limit."
     ),
     click.option("--decode-memory", default="2GiB", show_default=True, metavar="BYTES", help="A decoder's limit."),
     click.option("--max-pixels", type=click.IntRange(min=1), default=64_000_000, show_default=True, metavar="N"),
 )
-CLUSTER = _options(
+CLUSTER = options(
     click.option("--decode-workers", type=click.IntRange(min=1), metavar="N", help="Decoders at once."),
     click.option("--gpu-actors", type=click.IntRange(min=1), metavar="N", help="Actors that hold the model."),
     BATCHES,
@@ -82,7 +84,7 @@ CLUSTER = _options(
     click.option("--min-cpus", type=click.IntRange(min=1), metavar="N", help="Have the cluster grow to N CPUs first."),
     click.option("--min-gpus", type=click.IntRange(min=1), metavar="N", help="Have the cluster grow to N GPUs first."),
 )
-DATASET = _options(
+DATASET = options(
     MODEL,
     click.option("--dtype", type=click.Choice(get_args(FeatureType)), help="Of the stored feature.  [float32]"),
     click.option("--segment-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Target length."),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, get_args
 
+from pipeline.errors import UsageError
 from pipeline.records.documents import (
     Document,
     document_of,
@@ -24,7 +25,39 @@ KINDS = ("linear", "mlp", "gru", "tree", "forest", "boosting")
 TREE_KINDS = ("tree", "forest", "boosting")
 POOLS = ("mean", "std", "max")
 _STEP = re.compile(r"l2|standardize|delta|pca:[1-9]\d{0,5}", re.ASCII)
+_POOL = re.compile("|".join(POOLS), re.ASCII)
+_SIZED = ("mlp", "gru")
+_HIDDEN = re.compile(r"[1-9]\d{0,5}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+
+
+def steps_of(text: str) -> tuple[str, ...]:
+    """Read feature steps as a user writes them, joined by commas; none where there is no text.
+
+    Raises:
+        UsageError: one is no step.
+    """
+    return _listed(text, _STEP, option="--features", known="l2, standardize, pca:K and delta")
+
+
+def pools_of(text: str) -> tuple[str, ...]:
+    """Read the ways of pooling as a user writes them, joined by commas.
+
+    Raises:
+        UsageError: one is none, or is there twice.
+    """
+    ways = _listed(text, _POOL, option="--pool", known=", ".join(POOLS))
+    if not ways or len(set(ways)) < len(ways):
+        raise UsageError(f"bad --pool {text!r}: give one or several of {', '.join(POOLS)}, each once")
+    return ways
+
+
+def _listed(text: str, pattern: re.Pattern[str], *, option: str, known: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    odd = [word for word in words if not pattern.fullmatch(word)]
+    if odd:
+        raise UsageError(f"bad {option} {text!r}: {odd[0]!r} is none of {known}")
+    return words
 
 
 def is_head_name(name: str) -> bool:
@@ -91,6 +124,18 @@ class HeadKind:
 
     name: str
     hidden: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a kind as a user writes it.
+
+        Raises:
+            UsageError: it is none.
+        """
+        name, colon, hidden = text.partition(":")
+        if name not in KINDS or (colon and (name not in _SIZED or not _HIDDEN.fullmatch(hidden))):
+            raise UsageError(f"bad --head {text!r}: use linear, mlp, mlp:H, gru, gru:H, tree, forest or boosting")
+        return cls(name=name, hidden=int(hidden) if colon else None)
 
     def __str__(self) -> str:
         return self.name if self.hidden is None else f"{self.name}:{self.hidden}"

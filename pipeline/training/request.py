@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.records.heads import HeadKind
+from pipeline.records.periods import Period
 from pipeline.records.units import Unit
 
 ClassWeights = Literal["balanced", "none"]
@@ -47,3 +48,20 @@ class FitOptions:
     """``None``: chosen."""
     learning_rate: float = 0.001
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """One ``vidlake train``, as it was parsed."""
+
+    lake: str
+    out: str
+    """``HEADS/NAME``."""
+    labels: LabelOptions
+    split: SplitOptions
+    fit: FitOptions
+    period: Period
+    uses_it: bool = True
+    """Whether the new version is the one in use."""
+    again: bool = False
+    """Whether a version is made even where the same words have made one."""

@@ -1,14 +1,20 @@
-"""A version of a head on disk: ``head.json`` and ``weights.safetensors``, neither of which runs anything when read."""
+"""A version of a head on disk: ``head.json`` and ``weights.safetensors``, neither of which runs anything when read.
+
+Torch takes seconds to import: who only lists heads, or chooses another version, does without.
+"""
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.models.heads.arrays import Arrays, from_bytes, to_bytes
 from pipeline.models.heads.files import HEAD_JSON, MAX_WEIGHTS_BYTES, WEIGHTS, HeadFiles, joined, one_line, read_bounded
-from pipeline.models.heads.head import Head, check_info
 from pipeline.records.documents import Document, document_of
 from pipeline.records.heads import HeadInfo
+
+if TYPE_CHECKING:
+    from pipeline.models.heads.head import Head
 
 
 def head_bytes(info: HeadInfo, arrays: Arrays) -> dict[str, bytes]:
@@ -17,6 +23,8 @@ def head_bytes(info: HeadInfo, arrays: Arrays) -> dict[str, bytes]:
     Raises:
         ValueError: the arrays are not those of such a head.
     """
+    from pipeline.models.heads.head import Head
+
     Head(info, arrays, digest="")
     return {HEAD_JSON: document_bytes(info.to_json()), WEIGHTS: to_bytes(arrays)}
 
@@ -36,7 +44,7 @@ def digest_of_head(head_json: bytes, weights: bytes) -> str:
     return hashlib.sha256(head_json + weights).hexdigest()
 
 
-def read_head(files: HeadFiles, folder: str) -> Head:
+def read_head(files: HeadFiles, folder: str) -> "Head":
     """Read the version in a folder.
 
     Args:
@@ -47,6 +55,8 @@ def read_head(files: HeadFiles, folder: str) -> Head:
         UsageError: it lacks a file, is damaged, of a foreign kind, or its arrays are not those of its document.
         StorageError: the place failed.
     """
+    from pipeline.models.heads.head import Head
+
     head_json = read_bounded(files, joined(folder, HEAD_JSON))
     weights = read_bounded(files, joined(folder, WEIGHTS), max_bytes=MAX_WEIGHTS_BYTES)
     info = _info(head_json, uri=f"{files.uri}/{joined(folder, HEAD_JSON)}")
@@ -68,6 +78,8 @@ def read_document(files: HeadFiles, name: str) -> Document:
 
 
 def _info(head_json: bytes, *, uri: str) -> HeadInfo:
+    from pipeline.models.heads.head import check_info
+
     document = _document(head_json, uri=uri)
     try:
         info = HeadInfo.from_json(document)

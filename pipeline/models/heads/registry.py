@@ -2,14 +2,16 @@
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pipeline.errors import UsageError
 from pipeline.models.heads.artifact import read_document, read_head
 from pipeline.models.heads.files import CURRENT, HEAD_JSON, METRICS, HeadFiles, read_bounded
-from pipeline.models.heads.head import Head
 from pipeline.records.documents import Document
 from pipeline.records.heads import is_head_name
+
+if TYPE_CHECKING:
+    from pipeline.models.heads.head import Head
 
 _VERSION = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 _OURS = "_vidlake"
@@ -55,7 +57,7 @@ class LoadedVersion:
 
     name: str
     version: int
-    head: Head
+    head: "Head"
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
