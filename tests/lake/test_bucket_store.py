@@ -173,3 +173,33 @@ def test_stand_ins_of_dead_workers_are_files_that_every_reader_takes(bucket_plac
     publish_plan(dataset, plan_table(planned("a", camera="north")), token=token)
     dataset.publish_features(finished("a"), INFO, token=token)
     assert derive(dataset, shard=WHOLE, token=token).videos["ok"] == 1, "the names of the same work are free"
+
+
+HEAD = {"head.json": b"{}", "weights.safetensors": b"numbers"}
+
+
+def test_a_folder_is_there_with_its_mark_and_its_name_is_taken_once(lake: BucketStore) -> None:
+    assert lake.folders("people") == []
+    lake.publish("people/1/weights.safetensors", b"half of a dead run's")
+    assert lake.publish_folder("people/1", HEAD)
+    assert lake.publish_folder("people/1", HEAD), "what is there is what was to be"
+    assert not lake.publish_folder("people/1", {**HEAD, "weights.safetensors": b"others"})
+    assert not lake.publish_folder("people/1", {**HEAD, "metrics.json": b"more"})
+    assert {file: lake.read(f"people/1/{file}") for file in HEAD} == HEAD
+    assert lake.publish_folder("people/10", HEAD)
+    assert lake.folders("people") == ["1", "10"]
+    assert lake.folders("") == ["people"]
+    with pytest.raises(ValueError, match=r"head\.json"):
+        lake.publish_folder("people/2", {"weights.safetensors": b""})
+
+
+def test_a_folder_whose_files_do_not_arrive_has_no_mark(store: ObjectStore, bucket_place: str) -> None:
+    with proxy_before(store) as proxy, only_variables(store.environment(url=proxy.url)):
+        lake = BucketStore(bucket_place, retry=QUICK)
+        proxy.methods = ("PUT",)
+        proxy.outage = "503"
+        with pytest.raises(StorageError):
+            lake.publish_folder("1", HEAD)
+        assert lake.version("1/head.json") is None
+        proxy.outage = None
+        assert lake.publish_folder("1", HEAD)

@@ -166,3 +166,102 @@ def test_read_only_disk_is_a_usage_error_that_says_what_to_do(small_disk: Path) 
 def test_missing_file_survives_pickling() -> None:
     error = MissingFile("a: not there")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+HEAD = {"head.json": b"{}", "weights.safetensors": b"numbers"}
+
+
+def test_a_folder_appears_whole_and_its_name_is_taken_once(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path / "heads"))
+    assert store.folders("") == store.folders("people") == []
+    assert store.publish_folder("people/2", HEAD)
+    assert store.publish_folder("people/10", HEAD)
+    assert store.publish_folder("people/2", HEAD), "what is there is what was to be"
+    assert not store.publish_folder("people/2", {**HEAD, "weights.safetensors": b"others"})
+    assert not store.publish_folder("people/2", {"head.json": b"{}"})
+    assert store.read("people/2/weights.safetensors") == b"numbers"
+    assert store.folders("people") == ["10", "2"]
+    assert store.folders("") == ["_vidlake", "people"]
+    assert files_below(tmp_path / "heads" / "people" / "2") == ["head.json", "weights.safetensors"]
+    assert files_below(tmp_path / "heads" / TEMPORARIES) == [] == os.listdir(tmp_path / "heads" / TEMPORARIES)
+
+
+def test_a_folder_takes_the_place_of_an_empty_one_and_of_no_file(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").touch()
+    assert store.publish_folder("1", HEAD)
+    assert not store.publish_folder("2", HEAD)
+    assert store.folders("") == ["1", "_vidlake"]
+
+
+def test_of_many_publishers_of_a_folder_one_wins(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    won: list[bytes] = []
+
+    def publish(data: bytes) -> None:
+        if store.publish_folder("1", {"head.json": data, "weights.safetensors": data}):
+            won.append(data)
+
+    threads = [threading.Thread(target=publish, args=(str(index).encode(),)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.read("1/head.json")] == [store.read("1/weights.safetensors")] == won
+
+
+def test_a_folder_without_its_mark_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"head\.json"):
+        FolderStore(str(tmp_path)).publish_folder("1", {"weights.safetensors": b""})
+
+
+MAKES_A_FOLDER_AND_WAITS = """
+import sys, time
+from pathlib import Path
+from pipeline.lake.publishing import temporaries
+with temporaries.created_folder(Path(sys.argv[1])):
+    (Path(sys.argv[1]) / "weights.safetensors").write_bytes(b"half of")
+    print("writing", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_folders_that_dead_writers_left_are_cleared_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
+    folder = tmp_path / TEMPORARIES
+    folder.mkdir(parents=True)
+    with (
+        process(MAKES_A_FOLDER_AND_WAITS, str(folder / "1.0")) as living,
+        process(MAKES_A_FOLDER_AND_WAITS, str(folder / "1.1")) as dead,
+    ):
+        assert line(living) == line(dead) == "writing"
+        FolderStore(str(tmp_path)).clear_temporaries()
+        assert sorted(os.listdir(folder)) == ["1.0", "1.1"]
+        kill(dead)
+        FolderStore(str(tmp_path)).clear_temporaries()
+        assert os.listdir(folder) == ["1.0"]
+
+
+def test_folders_are_published_while_other_runs_clear(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    is_over = threading.Event()
+
+    def clear() -> None:
+        while not is_over.is_set():
+            store.clear_temporaries()
+
+    thread = threading.Thread(target=clear)
+    thread.start()
+    try:
+        assert all(store.publish_folder(str(index), HEAD) for index in range(100))
+    finally:
+        is_over.set()
+        thread.join()
+    assert len(store.folders("")) == 101
+
+
+def test_a_folder_that_a_full_disk_does_not_take_leaves_nothing(small_disk: Path) -> None:
+    store = FolderStore(str(small_disk))
+    with pytest.raises(StorageError, match="no space left"):
+        store.publish_folder("1", {"head.json": b"{}", "weights.safetensors": bytes(100_000)})
+    assert files_below(small_disk) == [] == os.listdir(small_disk / TEMPORARIES)

@@ -3,7 +3,7 @@
 import errno
 import io
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from typing_extensions import override
 
 from pipeline.errors import Changed, StorageError, Unreadable, UsageError
-from pipeline.lake.publishing.store import TEMPORARIES, MissingFile, Store, StoreRefused
+from pipeline.lake.publishing.store import FOLDER_MARK, TEMPORARIES, MissingFile, Store, StoreRefused
 from pipeline.storage.addresses import canonical_uri
 from pipeline.storage.buckets.bucket import Bucket
 from pipeline.storage.buckets.errors import BucketRefused
@@ -37,6 +37,12 @@ class BucketStore(Store):
     @override
     def uri(self) -> str:
         return self._uri
+
+    @override
+    def folders(self, folder: str) -> list[str]:
+        bucket, key = self._place(folder)
+        keys = self._answer(folder, lambda: bucket.folders(key, retry=self._retry))
+        return sorted(PurePosixPath(key).name for key in keys)
 
     @override
     def list(self, folder: str) -> list[str]:
@@ -98,6 +104,20 @@ class BucketStore(Store):
         bucket, key = self._place(name)
         put = lambda: bucket.put(key, data, if_absent=not overwrite, retry=self._retry)  # noqa: E731
         return self._answer(name, put) is not None
+
+    @override
+    def publish_folder(self, name: str, files: Mapping[str, bytes]) -> bool:
+        """As ``Store.publish_folder``; the folder is there with the last of its files."""
+        if FOLDER_MARK not in files:
+            raise ValueError(f"a folder without {FOLDER_MARK} cannot be told from half a one: {name}")
+        mark = f"{name}/{FOLDER_MARK}"
+        if self.version(mark) is None:
+            for file in sorted(files.keys() - {FOLDER_MARK}):
+                self.publish(f"{name}/{file}", files[file], overwrite=True)
+            return self.publish(mark, files[FOLDER_MARK])
+        # It may be our own, of a call whose answer was lost.
+        contents = ((self.fetch(f"{name}/{file}"), data) for file, data in files.items())
+        return all(content is not None and content[0] == data for content, data in contents)
 
     @override
     def replace(self, name: str, data: bytes, *, version: str | None) -> bool:

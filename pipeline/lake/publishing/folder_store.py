@@ -8,7 +8,7 @@ import errno
 import fcntl
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -18,8 +18,9 @@ from typing_extensions import override
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing import temporaries
+from pipeline.lake.publishing.durable_folders import is_folder, make_folder, publish_files, sync_folder
 from pipeline.lake.publishing.folder_locks import locked
-from pipeline.lake.publishing.store import TEMPORARIES, MissingFile, Store
+from pipeline.lake.publishing.store import FOLDER_MARK, TEMPORARIES, MissingFile, Store
 from pipeline.storage.addresses import scheme_of, shown
 from pipeline.storage.local import find_path
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy, Transient, persistently
@@ -63,7 +64,12 @@ class FolderStore(Store):
 
     def exists(self) -> bool:
         """Whether the folder is there, whatever it holds."""
-        return self._persistently(lambda: _is_folder(self.root), name="")
+        return self._persistently(lambda: is_folder(self.root), name="")
+
+    @override
+    def folders(self, folder: str) -> list[str]:
+        path = self._path(folder) if folder else self.root
+        return self._persistently(lambda: sorted(_folder_names(path)), name=folder)
 
     @override
     def list(self, folder: str) -> list[str]:
@@ -93,8 +99,15 @@ class FolderStore(Store):
         return self._persistently(publish, name=name)
 
     @override
+    def publish_folder(self, name: str, files: Mapping[str, bytes]) -> bool:
+        if FOLDER_MARK not in files:
+            raise ValueError(f"a folder without {FOLDER_MARK} cannot be told from half a one: {name}")
+        publish = partial(publish_files, files, temporary=self._temporary(name), final=self._path(name))
+        return self._persistently(publish, name=name)
+
+    @override
     def replace(self, name: str, data: bytes, *, version: str | None) -> bool:
-        self._persistently(lambda: _make_folder(self._temporaries, made=[]), name=name)
+        self._persistently(lambda: make_folder(self._temporaries, made=[]), name=name)
         with locked(self._temporaries / "replace.lock", fcntl.LOCK_EX, root=self.uri, who="another run"):
             return self.version(name) == version and self.publish(name, data, overwrite=True)
 
@@ -108,7 +121,7 @@ class FolderStore(Store):
         made: list[Path] = []
         probe = self._temporaries / f"probe.{uuid.uuid4().hex}"
         try:
-            _make_folder(self._temporaries, made=made)
+            make_folder(self._temporaries, made=made)
             _publish(b"vidlake", temporary=probe, final=probe.with_suffix(".linked"), overwrite=False)
             probe.with_suffix(".linked").unlink(missing_ok=True)
         except OSError as error:
@@ -157,7 +170,7 @@ def _judged(error: OSError, *, uri: str) -> StorageError | Transient:
 
 def _publish(data: bytes, *, temporary: Path, final: Path, overwrite: bool) -> bool:
     for folder in (temporary.parent, final.parent):
-        _make_folder(folder, made=[])
+        make_folder(folder, made=[])
     try:
         with temporaries.created(temporary) as file:
             file.write(data)
@@ -167,7 +180,7 @@ def _publish(data: bytes, *, temporary: Path, final: Path, overwrite: bool) -> b
                 os.replace(temporary, final)
             elif not _link(temporary, final):
                 return False
-        _sync_folder(final.parent)
+        sync_folder(final.parent)
         return True
     finally:
         with contextlib.suppress(OSError):
@@ -181,32 +194,6 @@ def _link(temporary: Path, final: Path) -> bool:
         # NFS may repeat a request whose answer was lost, and then find its own link.
         with contextlib.suppress(FileNotFoundError):
             return os.path.samefile(temporary, final)
-        return False
-    return True
-
-
-def _make_folder(folder: Path, *, made: list[Path]) -> None:
-    """Make a folder and those above it, durably; ``made`` lists them as they come."""
-    missing: list[Path] = []
-    while not _is_folder(folder):
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
-        try:
-            new.mkdir()
-        except FileExistsError:
-            if not new.is_dir():
-                raise
-            continue
-        made.append(new)
-        _sync_folder(new.parent)
-
-
-def _is_folder(path: Path) -> bool:
-    """Like ``Path.is_dir``, but a store that does not answer is no "no"."""
-    try:
-        os.stat(path / ".")
-    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 
@@ -227,9 +214,9 @@ def _file_names(folder: Path) -> Iterator[str]:
         return
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _folder_names(folder: Path) -> Iterator[str]:
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return

@@ -1,5 +1,6 @@
 """A dataset as a store of files: what every place that can hold one offers."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import pyarrow as pa
@@ -8,6 +9,9 @@ from pipeline.errors import StorageError
 
 TEMPORARIES = "_vidlake/tmp"
 """Where no reader's glob looks."""
+
+FOLDER_MARK = "head.json"
+"""A folder that was published as one is there once this file is: a bucket cannot rename folders."""
 
 
 class MissingFile(StorageError):
@@ -28,6 +32,12 @@ class Store(Protocol):
     @property
     def uri(self) -> str:
         """Of the dataset, canonical."""
+
+    def folders(self, folder: str) -> list[str]:
+        """The sorted names of the folders right in a folder; empty: in the root.
+
+        A bucket also names folders that are being published: those without a ``FOLDER_MARK``.
+        """
 
     def list(self, folder: str) -> list[str]:
         """The sorted names of a folder's files, each relative to the root; none where there is no such folder."""
@@ -53,6 +63,17 @@ class Store(Protocol):
 
         Returns:
             Whether ``data`` is what the name now stands for; False: the name was taken and ``overwrite`` not given.
+        """
+
+    def publish_folder(self, name: str, files: Mapping[str, bytes]) -> bool:
+        """Make a folder with these files appear whole, durable when this returns; what a dead writer left gives way.
+
+        Args:
+            name: of the folder. Two writers of one name are kept apart by a lease.
+            files: their content by their names, ``FOLDER_MARK`` among them.
+
+        Returns:
+            Whether ``files`` is what the folder now holds; False: the name was taken.
         """
 
     def replace(self, name: str, data: bytes, *, version: str | None) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -26,13 +27,36 @@ def created(path: Path) -> Iterator[BinaryIO]:
                 return
 
 
+@contextlib.contextmanager
+def created_folder(path: Path) -> Iterator[None]:
+    """A new folder that ``clear`` leaves alone while the context is open, whatever it is renamed to."""
+    while True:
+        path.mkdir()
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # cleared already
+            continue
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            if path.exists():  # else it was cleared between its making and its lock
+                yield
+                return
+        finally:
+            os.close(fd)
+
+
 def clear(folder: Path) -> None:
-    """Remove the files that nobody is writing; what the store does not let be removed stays until the next time."""
+    """Remove what nobody is writing; what the store does not let be removed stays until the next time."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.endswith(_LOCKS) and entry.is_file(follow_symlinks=False):
-                with contextlib.suppress(OSError):
+            if entry.name.endswith(_LOCKS):
+                continue
+            with contextlib.suppress(OSError):
+                if entry.is_file(follow_symlinks=False):
                     _remove_unless_locked(Path(entry.path))
+                elif entry.is_dir(follow_symlinks=False):
+                    _remove_folder_unless_locked(Path(entry.path))
 
 
 def _remove_unless_locked(path: Path) -> None:
@@ -40,5 +64,15 @@ def _remove_unless_locked(path: Path) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
+    finally:
+        os.close(fd)
+
+
+def _remove_folder_unless_locked(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), os.stat(path)):  # else it got its final name meanwhile
+            shutil.rmtree(path)
     finally:
         os.close(fd)
