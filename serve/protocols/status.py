@@ -68,6 +68,6 @@ async def models(service: Service) -> Response:
         precision=service.precision,
         fingerprint=service.fingerprint,
         num_classes=len(service.classes),
-        heads=[],
+        heads=service.heads.names(),
     )
     return json_reply(Models(models=[model]))
