@@ -13,7 +13,7 @@ from pipeline.lake.dataset import Dataset
 from pipeline.lake.trust import trusted
 from pipeline.records.model_info import Precision
 from pipeline.records.resources import parse_size
-from serve.settings import Access, Limits, ModelSettings, Settings
+from serve.settings import Access, HeadSettings, Limits, ModelSettings, Settings
 
 if TYPE_CHECKING:
     from serve.local import Listening
@@ -25,6 +25,8 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 @click.command()
 @click.option("--from", "source", metavar="URI", help="A dataset: serve the model that made it.")
+@click.option("--heads", metavar="HEADS", help="A folder of trained heads; without --from and --model, their model.")
+@click.option("--default-head", metavar="NAME", help="Answers /score and the WebSocket where no head is named.")
 @click.option("--model", help=f"See `vidlake models`.  [{_DEFAULT_MODEL}]")
 @click.option("--weights", help="default, random:SEED, or a file.  [default]")
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU.")
@@ -35,6 +37,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--metrics-port", type=click.IntRange(0, 65535), default=0, help="Of the Prometheus exporter.  [any]")
 @click.option("--replicas", default="1", show_default=True, metavar="N", help="N, MIN-MAX (by the load), or auto.")
 @click.option("--api-keys", metavar="FILE", help="A key a line. VIDLAKE_API_KEYS, separated by commas, counts too.")
+@click.option("--admin-keys", metavar="FILE", help="Keys that may choose a head's version. VIDLAKE_ADMIN_KEYS, too.")
 @click.option("--insecure", is_flag=True, help="Serve beyond the loopback address without keys.")
 @click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="Answer to this Host alone.")
 @click.option("--allowed-origin", "allowed_origins", multiple=True, metavar="ORIGIN", help="Web pages that may ask.")
@@ -50,7 +53,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--live-queue", type=_COUNT, default=8, show_default=True, help="Pictures of a socket.")
 @click.option("--live-memory", default="256MiB", show_default=True, metavar="BYTES", help="Of all sockets' pictures.")
 def serve(**options: Any) -> int:
-    """Answer HTTP requests with the model: /v1/embed, /v1/classify, /score, /v2, /v1/live.
+    """Answer HTTP requests with the model and trained heads: /v1/embed, /v1/classify, /v1/heads, /score, /v2, /v1/live.
 
     Each limit counts for one request in one replica, whose answer says which it ran into.
     """
@@ -83,6 +86,8 @@ class _Arguments:
     """The command line, an option a field."""
 
     source: str | None
+    heads: str | None
+    default_head: str | None
     model: str | None
     weights: str | None
     precision: Precision | None
@@ -93,6 +98,7 @@ class _Arguments:
     metrics_port: int
     replicas: str
     api_keys: str | None
+    admin_keys: str | None
     insecure: bool
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
@@ -126,44 +132,72 @@ def _settings(arguments: _Arguments) -> Settings:
     try:
         access = Access(
             api_keys_file=arguments.api_keys,
+            admin_keys_file=arguments.admin_keys,
             is_insecure=arguments.insecure,
             allowed_hosts=arguments.allowed_hosts,
             allowed_origins=arguments.allowed_origins,
         )
     except ValidationError as error:
         raise UsageError(f"--allowed-origin: {error.errors()[0]['ctx']['error']}") from None
-    return Settings(model=_model(arguments), limits=limits, access=access)
+    return Settings(model=_model(arguments), heads=_heads(arguments), limits=limits, access=access)
+
+
+def _heads(arguments: _Arguments) -> HeadSettings:
+    if arguments.heads is None:
+        if arguments.default_head is not None:
+            raise UsageError("--default-head names a head of --heads: give a folder of heads too")
+        return HeadSettings()
+    from serve.inference.head_backbones import folder_at, require_head  # torch takes seconds
+
+    if arguments.default_head is not None:
+        require_head(arguments.heads, arguments.default_head)
+    return HeadSettings(folder=folder_at(arguments.heads), default=arguments.default_head)
 
 
 def _model(arguments: _Arguments) -> ModelSettings:
-    if arguments.source is None:
-        return ModelSettings(
-            name=arguments.model or _DEFAULT_MODEL,
-            weights=arguments.weights or "default",
-            precision=arguments.precision,
-            compile=arguments.is_compiled,
-            batch_size=arguments.batch_size,
-        )
-    if arguments.precision:
-        raise UsageError("--from takes the precision from the dataset: leave out --precision")
-    info = Dataset.at(arguments.source).existing()
-    info = trusted(info, uri=arguments.source, model=arguments.model, weights=arguments.weights)
+    speed = {"compile": arguments.is_compiled, "batch_size": arguments.batch_size}
+    if arguments.source is not None:
+        return _model_of_dataset(arguments, arguments.source).model_copy(update=speed)
+    if arguments.heads is not None and arguments.model is None:
+        return _model_of_heads(arguments, arguments.heads).model_copy(update=speed)
     return ModelSettings(
-        name=info.config.model.name,
-        weights=info.weights,
-        precision=info.config.precision,
-        weights_digest=info.config.model.weights_digest,
+        name=arguments.model or _DEFAULT_MODEL,
+        weights=arguments.weights or "default",
+        precision=arguments.precision,
         compile=arguments.is_compiled,
         batch_size=arguments.batch_size,
     )
 
 
+def _model_of_dataset(arguments: _Arguments, uri: str) -> ModelSettings:
+    if arguments.precision:
+        raise UsageError("--from takes the precision from the dataset: leave out --precision")
+    info = Dataset.at(uri).existing()
+    info = trusted(info, uri=uri, model=arguments.model, weights=arguments.weights)
+    return ModelSettings(
+        name=info.config.model.name,
+        weights=info.weights,
+        precision=info.config.precision,
+        weights_digest=info.config.model.weights_digest,
+    )
+
+
+def _model_of_heads(arguments: _Arguments, uri: str) -> ModelSettings:
+    if arguments.precision:
+        raise UsageError("--heads takes the precision from the heads: leave out --precision, or give --model as well")
+    from serve.inference.head_backbones import folder_at, model_of_heads  # torch takes seconds
+
+    folder_at(uri)
+    return model_of_heads(uri, weights=arguments.weights)
+
+
 def _greeting(listening: "Listening") -> str:
     key = " -H 'Authorization: Bearer KEY'" if listening.needs_key else ""
+    heads = f"  heads    curl{key} {listening.url}/v1/heads\n" if listening.has_heads else ""
     return f"""\
 vidlake serves {listening.model} at {listening.url}
   try      curl{key} -H 'Content-Type: image/jpeg' --data-binary @picture.jpg {listening.url}/v1/classify
-  docs     {listening.url}/docs
+{heads}  docs     {listening.url}/docs
   metrics  {listening.metrics_url}
   logs     {listening.logs}
 Ctrl-C stops it."""

@@ -41,6 +41,7 @@ class Listening:
     metrics_url: str
     logs: str
     needs_key: bool
+    has_heads: bool
 
 
 def run_server(
@@ -93,6 +94,7 @@ def run_server(
                 metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
                 logs=_logs(),
                 needs_key=bool(keys),
+                has_heads=settings.heads.folder is not None,
             )
             on_ready(listening)
             stop.wait()

@@ -33,13 +33,13 @@ class Unauthorized(Problem):
 
 
 class Forbidden(Problem):
-    """A ``Host`` or ``Origin`` that the server does not answer."""
+    """A ``Host`` or ``Origin`` that the server does not answer, or a key that is not enough."""
 
     status, code = 403, "forbidden"
 
 
 class NotFound(Problem):
-    """No such route, model or classes."""
+    """No such route, model, head or classes."""
 
     status, code = 404, "not_found"
 
@@ -48,6 +48,12 @@ class MethodNotAllowed(Problem):
     """The route exists, but not for this method."""
 
     status, code = 405, "method_not_allowed"
+
+
+class Conflict(Problem):
+    """A head that cannot answer, or cannot be used with this model."""
+
+    status, code = 409, "conflict"
 
 
 class BodyTooLarge(Problem):
@@ -72,6 +78,12 @@ class Busy(Problem):
     """The queue is full, or the server is about to stop."""
 
     status, code = 503, "busy"
+
+
+class StoreFailed(Busy):
+    """The store of the heads does not answer, or takes no files."""
+
+    code = "store_failed"
 
 
 class ServerError(Problem):

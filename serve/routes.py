@@ -11,7 +11,8 @@ from starlette.types import ASGIApp
 from pipeline import __version__
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
-from serve.protocols import features, live, score, status
+from serve.protocols import features, heads, live, score, status
+from serve.protocols.answers import DIGEST_HEADER, HEAD_HEADER
 from serve.protocols.kserve import routes as kserve
 from serve.protocols.kserve.requests import HEADER_LENGTH
 from serve.settings import Access, Settings
@@ -28,6 +29,7 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.heads.watch()
         yield
         await service.close()
 
@@ -37,15 +39,16 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
         description="Pictures and videos to the very features that the batch job writes.",
         lifespan=lifespan,
     )
-    app.state.service = service
-    for contract in (status, features, score, kserve, live):
+    guard = Guard(settings.access, keys)
+    app.state.service, app.state.guard = service, guard
+    for contract in (status, features, heads, score, kserve, live):
         app.include_router(contract.router)
     refusals = Refusals(_ERROR_SHAPES)
     refusals.handle_errors_of(app)
     limits = settings.limits
     guarded = Guarded(
         HeadAsGet(app),
-        guard=Guard(settings.access, keys),
+        guard=guard,
         body_limit=BodyLimit(limits.max_body_bytes),
         max_seconds=limits.max_seconds,
         refusals=refusals,
@@ -62,6 +65,6 @@ def _open_to_pages(app: ASGIApp, access: Access) -> ASGIApp:
         allow_origins=access.allowed_origins,
         allow_methods=("GET", "HEAD", "POST"),
         allow_headers=("Authorization", "Content-Type", "X-Request-Id", HEADER_LENGTH),
-        expose_headers=("X-Request-Id", "Retry-After", HEADER_LENGTH),
+        expose_headers=("X-Request-Id", "Retry-After", HEADER_LENGTH, HEAD_HEADER, DIGEST_HEADER),
         allow_private_network=True,  # the operator has named the page, wherever this server listens
     )

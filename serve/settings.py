@@ -80,12 +80,27 @@ class ModelSettings(_Settings):
     precision: Precision | None = None
     """``None``: ``fp16`` on a GPU, ``fp32`` on a CPU."""
     weights_digest: str | None = None
-    """The digest that the weights must have: that of the dataset whose model is served. ``None``: any."""
+    """The digest that the weights must have: that of the dataset or the heads whose model is served. ``None``: any."""
     compile: bool = False
     batch_size: PositiveInt | None = None
     """``None``: 32 on a GPU; 8 on a CPU, where larger batches outgrow its caches and only take longer."""
     num_threads: PositiveInt | None = None
     """Threads with which torch computes on a CPU; ``None``: as many as the CPUs that Ray gives the replica."""
+
+
+class HeadSettings(_Settings):
+    """The trained heads that answer beside the model's own classes."""
+
+    folder: str | None = None
+    """A folder of heads, or an address of one in an object store; ``None``: there are none."""
+    default: str | None = None
+    """The head that answers ``/score`` and the WebSocket where a request names none."""
+
+    @model_validator(mode="after")
+    def _from_a_folder(self) -> Self:
+        if self.default is not None and self.folder is None:
+            raise ValueError("a default head needs a folder of heads")
+        return self
 
 
 class Limits(_Settings):
@@ -113,6 +128,8 @@ class Access(_Settings):
 
     api_keys_file: str | None = None
     """A file with a key on each line; the variable ``VIDLAKE_API_KEYS`` holds more, between commas or spaces."""
+    admin_keys_file: str | None = None
+    """The same for keys that may also choose a head's version, beside those of ``VIDLAKE_ADMIN_KEYS``."""
     is_loopback: bool = False
     """Whether the server listens on the loopback address alone: only then may it have no keys."""
     is_insecure: bool = False
@@ -127,6 +144,7 @@ class Settings(_Settings):
     """One server."""
 
     model: ModelSettings = ModelSettings()
+    heads: HeadSettings = HeadSettings()
     replicas: Replicas = Replicas()
     num_cpus: float = Field(default=1.0, ge=0)
     num_gpus: float = Field(default=0.0, ge=0)

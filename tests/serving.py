@@ -18,11 +18,12 @@ from PIL import Image
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.routes import create_app
-from serve.settings import Access, Limits, ModelSettings, Settings
+from serve.settings import Access, HeadSettings, Limits, ModelSettings, Settings
 from serve.web.security import ApiKeys
 
 VIDEO_CNN = ModelSettings(name="video_cnn", weights="random:0", num_threads=1)
 KEY = "a-key-of-some-length"
+NO_HEADS = HeadSettings()
 LOCAL = Access(is_loopback=True)
 
 
@@ -52,13 +53,15 @@ def serving(
     limits: Limits | None = None,
     access: Access = LOCAL,
     keys: tuple[str, ...] = (),
+    admin_keys: tuple[str, ...] = (),
     model: ModelSettings = VIDEO_CNN,
+    heads: HeadSettings = NO_HEADS,
 ) -> Iterator[Live]:
     """Serve on a free port of the loopback address."""
-    settings = Settings(model=model, limits=limits or Limits(decoders=1), access=access)
+    settings = Settings(model=model, heads=heads, limits=limits or Limits(decoders=1), access=access)
     metrics = Metrics()
     service = FeatureService(settings, metrics=metrics)
-    app = create_app(service, settings, keys=ApiKeys(keys), metrics=metrics)
+    app = create_app(service, settings, keys=ApiKeys(keys, admin_keys=admin_keys), metrics=metrics)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=2))

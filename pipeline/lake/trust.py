@@ -1,8 +1,8 @@
-"""Which model a dataset may name by itself: a dataset is data, and whoever made it does not choose what runs here.
+"""Which model a dataset or a head may name by itself: it is data, and whoever made it does not choose what runs here.
 
-A model's name is looked up, and weights are read, when a dataset is served, retried or searched. Names of vidlake's own
-registry, and weights that come with a library or out of a seed, can do no harm. A factory in a module is code, and a
-file or an address is read: they count only where the command line repeats them.
+A model's name is looked up, and weights are read, when a dataset is served, retried or searched, or a head is served.
+Names of vidlake's own registry, and weights that come with a library or out of a seed, can do no harm. A factory in a
+module is code, and a file or an address is read: they count only where the command line repeats them.
 """
 
 import re
@@ -37,13 +37,23 @@ def trusted(info: DatasetInfo, *, uri: str, model: str | None, weights: str | No
     if model not in (None, name):
         raise UsageError(f"the model of {uri} is {shown(name)}, and not {shown(str(model))} as --model says")
     missing = []
-    if model is None and not _OWN_MODEL.fullmatch(name):
+    if model is None and not is_own_model(name):
         missing.append(f"--model {shown(name)}")
-    if weights is None and not _OWN_WEIGHTS.fullmatch(info.weights):
+    if weights is None and not is_own_weights(info.weights):
         missing.append(f"--weights {shown(info.weights)}")
     if missing:
         raise UsageError(f"the model of {uri} is not vidlake's own; if you trust it, add {' '.join(missing)}")
     return info if weights is None else replace(info, weights=weights)
+
+
+def is_own_model(name: str) -> bool:
+    """Whether a name is looked up in vidlake's own registry, and is no code of somebody else's."""
+    return _OWN_MODEL.fullmatch(name) is not None
+
+
+def is_own_weights(weights: str) -> bool:
+    """Whether weights come with a library or out of a seed, and not from a file or an address."""
+    return _OWN_WEIGHTS.fullmatch(weights) is not None
 
 
 def shown(word: str) -> str:

@@ -22,6 +22,8 @@ from pipeline.records.segments import FrameMark, Quarantined
 from serve.inference.admission import Admission
 from serve.inference.backlogs import Backlogs
 from serve.inference.batching import Batcher, Features, Pictures
+from serve.inference.head_folder import HeadFolder
+from serve.inference.heads import Shelf
 from serve.inference.labels import Ranking
 from serve.inference.lanes import Lanes
 from serve.inference.stills import StillDecoders
@@ -41,6 +43,8 @@ class Moments:
 
     marks: tuple[FrameMark, ...]
     features: Features
+    end_s: float | None
+    """Where the video ends, on the axis of the marks' ``time_s``; ``None``: it is a picture."""
     missing: tuple[Quarantined, ...]
 
 
@@ -48,10 +52,11 @@ class FeatureService:
     """The model of one replica, and everything that feeds it."""
 
     def __init__(self, settings: Settings, *, metrics: Metrics) -> None:
-        """Load the model and compute once with it.
+        """Load the model and the heads, and compute once with them.
 
         Raises:
             UsageError: there is no such model, or the weights are not those of the settings.
+            StorageError: the store of the heads failed.
         """
         self.limits = settings.limits
         self.admission = Admission(settings.limits, metrics=metrics)
@@ -59,6 +64,8 @@ class FeatureService:
         self._metrics = metrics
         self._lanes = Lanes(partial(_embedder, settings))
         self._embedder = self._lanes.embedder
+        self.heads = Shelf(_head_folder(settings, self.info, self.precision))
+        self.default_head = settings.heads.default
         self._threads = ThreadPoolExecutor(
             len(os.sched_getaffinity(0)), thread_name_prefix="still", initializer=use_one_thread
         )
@@ -137,6 +144,7 @@ class FeatureService:
         missing: list[Quarantined] = []
         try:
             async with self._videos.decoding(PostedFile(file, size_bytes=size_bytes), rule) as decoding:
+                end_s = decoding.plan.facts.duration_s
                 async for samples in decoding.segments:
                     marks += samples.marks
                     if len(marks) > self.limits.max_samples:
@@ -150,7 +158,7 @@ class FeatureService:
             raise self._refusal(error) from None
         if missing and not marks:
             raise BadInput(missing[0].reason, public_detail(missing[0].reason, missing[0].detail))
-        return Moments(marks=tuple(marks), features=np.concatenate(features), missing=tuple(missing))
+        return Moments(marks=tuple(marks), features=np.concatenate(features), end_s=end_s, missing=tuple(missing))
 
     async def probabilities(self, features: Features) -> Features:
         """The output of the model's own classification layer for features, as probabilities ``float32[T, classes]``.
@@ -159,7 +167,7 @@ class FeatureService:
             NotFound: it has none.
         """
         self.require_classes()
-        return await self._in_thread(partial(self._embedder.probabilities, features))
+        return await self.computed(partial(self._embedder.probabilities, features))
 
     async def ranking(self, features: Features, *, top: int) -> Ranking:
         """The ``top`` most probable classes of each of the features.
@@ -168,10 +176,15 @@ class FeatureService:
             NotFound: the model does not classify.
         """
         probabilities = await self.probabilities(features)
-        return await self._in_thread(partial(Ranking.best, probabilities, classes=self.classes, top=top))
+        return await self.computed(partial(Ranking.best, probabilities, classes=self.classes, top=top))
+
+    async def computed(self, call: Callable[[], Result]) -> Result:
+        """What a call computes, in a thread beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def close(self) -> None:
         """End the decoder processes, and the threads when they have finished."""
+        self.heads.close()
         self._stills.close()
         await self._videos.close()
         self._lanes.close()
@@ -180,7 +193,7 @@ class FeatureService:
     async def _embedded(self, prepare_picture: Callable[[], Pictures]) -> Features:
         try:
             with self._batcher.coming():
-                picture = await self._in_thread(prepare_picture)
+                picture = await self.computed(prepare_picture)
             return await self._batcher.embed(picture)
         except InputError as error:
             raise self._refusal(error) from None
@@ -197,9 +210,6 @@ class FeatureService:
     def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
         return prepare(decode(), preprocessing=self.info.preprocessing)[None]
 
-    async def _in_thread(self, call: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
 
 def _embedder(settings: Settings) -> Embedder:
     requested = settings.model
@@ -214,9 +224,14 @@ def _embedder(settings: Settings) -> Embedder:
     )
 
 
+def _head_folder(settings: Settings, info: ModelInfo, precision: Precision) -> HeadFolder | None:
+    uri = settings.heads.folder
+    return None if uri is None else HeadFolder(uri, model=info, precision=precision)
+
+
 def _require_digest(info: ModelInfo, requested: ModelSettings) -> None:
     if requested.weights_digest not in (None, info.weights_digest):
         raise UsageError(
             f"--weights {requested.weights}: their digest is {info.weights_digest}, and not {requested.weights_digest} "
-            "as in the dataset; give those that it was made with"
+            "as in what names them; give those that it was made with"
         )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Self
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,14 @@ from starlette.responses import Response
 
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.segments import FrameMark, Quarantined
+from serve.inference.head_answers import require_pictures
+from serve.inference.head_folder import ServedHead
 from serve.inference.labels import Label, Ranking
 from serve.inference.service import FeatureService, Moments
 from serve.inference.stills import is_still
-from serve.problems import public_detail
-from serve.protocols.parameters import Admitted, Rule, Top
+from serve.protocols.answers import Missing, label_column, time_columns
+from serve.protocols.parameters import DEFAULT_RULE, Admitted, GivenRule, NamedHead, Rule, Top
+from serve.protocols.units import ClassifiedUnits, units_reply
 from serve.web.bodies import OPENAPI_BODY, posted
 from serve.web.replies import ARROW, arrow_reply, encoded_apart, json_reply, wants_arrow
 
@@ -30,23 +33,6 @@ _A_STILL = (FrameMark(epoch=0, pts=0, time_s=0.0, is_keyframe=True, is_corrupt=F
 
 Vector = Annotated[NDArray[np.float32], GetPydanticSchema(lambda _, handler: handler(list[float]))]
 """An array here, a list of numbers in JSON."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """A stretch of a damaged video that is not among the samples."""
-
-    start_s: float | None
-    end_s: float | None
-    code: str
-    message: str
-
-    @classmethod
-    def of(cls, failure: Quarantined) -> Self:
-        """What the batch job would put into quarantine, with a sentence for the client."""
-        message = public_detail(failure.reason, failure.detail)
-        start_s, end_s = failure.missing_start_s, failure.missing_end_s
-        return cls(start_s=start_s, end_s=end_s, code=failure.reason, message=message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,20 +86,35 @@ async def embed(request: Request, rule: Rule, service: Admitted) -> Response:
     return await _off_the_loop(partial(reply, moments, service), moments)
 
 
-@router.post("/v1/classify", response_model=Classified, responses=_ARROW_TOO, openapi_extra=OPENAPI_BODY)
-async def classify(request: Request, rule: Rule, service: Admitted, top: Top = 5) -> Response:
-    """The most probable classes of a picture, or of each of a video's samples."""
+@router.post(
+    "/v1/classify", response_model=Classified | ClassifiedUnits, responses=_ARROW_TOO, openapi_extra=OPENAPI_BODY
+)
+async def classify(request: Request, rule: GivenRule, service: Admitted, head: NamedHead, top: Top = 5) -> Response:
+    """The most probable classes of a picture or of each of a video's samples, or a head's labels of each of its units.
+
+    Without `sample` a video is sampled by the head's own rule, or as `fps:1` says.
+    """
+    if head is not None:
+        moments = await _moments(request, rule or head.rule, service, head=head)
+        return await service.computed(
+            partial(units_reply, moments, service, head, top=top, is_arrow=wants_arrow(request))
+        )
     service.require_classes()
-    moments = await _moments(request, rule, service)
+    moments = await _moments(request, rule or DEFAULT_RULE, service)
     ranking = await service.ranking(moments.features, top=top)
     reply = _arrow_of_labels if wants_arrow(request) else _json_of_labels
     return await _off_the_loop(partial(reply, moments, service, ranking), moments)
 
 
-async def _moments(request: Request, rule: SamplingRule, service: FeatureService) -> Moments:
+async def _moments(
+    request: Request, rule: SamplingRule, service: FeatureService, *, head: ServedHead | None = None
+) -> Moments:
     async with posted(request) as body:
         if is_still(body.head):
-            return Moments(marks=_A_STILL, features=await service.still(await body.read()), missing=())
+            if head is not None:
+                require_pictures(head)
+            features = await service.still(await body.read())
+            return Moments(marks=_A_STILL, features=features, end_s=None, missing=())
         return await service.video(body.file, size_bytes=body.size_bytes, rule=rule)
 
 
@@ -146,17 +147,13 @@ def _arrow_of_features(moments: Moments, service: FeatureService) -> Response:
     """The feature column is ``fixed_size_list<float>[D]``, as in a dataset."""
     flat = pa.array(np.ascontiguousarray(moments.features).reshape(-1), pa.float32())
     column = pa.FixedSizeListArray.from_arrays(flat, moments.features.shape[1])
-    return arrow_reply(moments.marks, {"feature": column}, about=_about(service))
+    return arrow_reply({**time_columns(moments.marks), "feature": column}, about=_about(service))
 
 
 def _arrow_of_labels(moments: Moments, service: FeatureService, ranking: Ranking) -> Response:
     """The label column is ``list<struct<label, probability>>``."""
-    names = pa.array(ranking.classes, pa.string()).take(pa.array(ranking.order.reshape(-1)))
-    probabilities = pa.array(ranking.probabilities.reshape(-1), pa.float32())
-    labels = pa.StructArray.from_arrays([names, probabilities], ["label", "probability"])
-    starts = np.arange(len(ranking.order) + 1, dtype=np.int32) * ranking.order.shape[1]
-    column = pa.ListArray.from_arrays(pa.array(starts), labels)
-    return arrow_reply(moments.marks, {"labels": column}, about=_about(service))
+    columns = {**time_columns(moments.marks), "labels": label_column(ranking)}
+    return arrow_reply(columns, about=_about(service))
 
 
 def _about(service: FeatureService) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The parameters that routes share: the replica's service, admission to it, the sampling rule, how many labels."""
+"""The parameters that routes share: the replica's service, admission to it, the sampling rule, the head, the labels."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, cast
@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from pipeline.errors import UsageError
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.media.sampling.rules import parse_rule
+from serve.inference.head_folder import ServedHead
 from serve.inference.service import FeatureService
 from serve.problems import Problem
 
@@ -30,14 +31,42 @@ Admitted = Annotated[FeatureService, Depends(_admitted)]
 """The service, once it has room for this request. Without room the answer is 503, before the body is read."""
 
 
-async def _rule_of(sample: str = "fps:1") -> SamplingRule:
+async def _given_rule_of(sample: str | None = None) -> SamplingRule | None:
     """Which frames of a video: ``fps:R``, ``every:N``, ``all``, ``keyframes`` or ``uniform:N``."""
     try:
-        return parse_rule(sample)
+        return None if sample is None else parse_rule(sample)
     except UsageError as error:
         raise Problem(str(error)) from None
 
 
+GivenRule = Annotated[SamplingRule | None, Depends(_given_rule_of)]
+"""The sampling rule, where the request has one."""
+
+DEFAULT_RULE = parse_rule("fps:1")
+
+
+async def _rule_of(sample: str = str(DEFAULT_RULE)) -> SamplingRule:
+    """As ``_given_rule_of``."""
+    return await _given_rule_of(sample) or DEFAULT_RULE
+
+
 Rule = Annotated[SamplingRule, Depends(_rule_of)]
+
+HeadName = Annotated[str | None, Query(description="A trained head, instead of the model's own classes.")]
+
+
+async def _head_of(service: Service, head: HeadName = None) -> ServedHead | None:
+    return None if head is None else service.heads.head(head)
+
+
+async def _head_or_default_of(service: Service, head: HeadName = None) -> ServedHead | None:
+    return await _head_of(service, head if head is not None else service.default_head)
+
+
+NamedHead = Annotated[ServedHead | None, Depends(_head_of)]
+"""The version of the head that the request names, taken once: it answers all of the request."""
+
+HeadOrDefault = Annotated[ServedHead | None, Depends(_head_or_default_of)]
+"""The same, or that of ``--default-head``."""
 
 Top = Annotated[int, Query(ge=1, le=1000, description="How many labels, the most probable first.")]

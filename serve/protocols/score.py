@@ -11,10 +11,13 @@ from starlette.responses import Response
 
 from pipeline.media.decode.pixels import RawLayout, picture_from_raw, raw_bytes
 from serve.inference.batching import Features
+from serve.inference.head_answers import picture_labels, require_pictures
+from serve.inference.head_folder import ServedHead
 from serve.inference.labels import Label
 from serve.inference.service import FeatureService
 from serve.problems import BadInput, Problem, UnsupportedType
-from serve.protocols.parameters import Admitted, Top
+from serve.protocols.answers import head_headers
+from serve.protocols.parameters import Admitted, HeadOrDefault, Top
 from serve.web.bodies import STILL_TYPES, UNTYPED, content_type, may_be_still
 from serve.web.replies import json_reply
 
@@ -89,6 +92,7 @@ class Inferences:
 async def score(
     request: Request,
     service: Admitted,
+    head: HeadOrDefault,
     *,
     confidence: Annotated[float, Query(ge=0, le=1)] = 0.0,
     top: Top = 5,
@@ -96,7 +100,9 @@ async def score(
     height: Annotated[int | None, Query(ge=1, description="Of image/x-raw.")] = None,
     pixel_format: Annotated[RawLayout | None, Query(alias="pixelFormat", description="Of image/x-raw.")] = None,
 ) -> Response:
-    """The most probable classes of a picture."""
+    """The most probable classes of a picture, or a head's labels."""
+    if head is not None:
+        require_pictures(head)
     kind = content_type(request)
     if kind == _RAW:
         features = await _of_raw(request, service, width=width, height=height, layout=pixel_format)
@@ -104,11 +110,38 @@ async def score(
         features = await service.still(_required(await request.body()))
     else:
         raise UnsupportedType(f"send {', '.join(STILL_TYPES)} or {_RAW}, not {kind}")
+    if head is not None:
+        labels = await service.computed(partial(picture_labels, head, features, top=top))
+        return _reply(labels, _Source.of_head(head, service), confidence=confidence)
     if not service.classes:
         return json_reply(Inferences(inferences=[_feature(features, service)]))
     ranking = await service.ranking(features, top=top)
-    inferences = [_class(label, service) for label in ranking.labels(0) if label.probability >= confidence]
-    return json_reply(Inferences(inferences=inferences)) if inferences else Response(status_code=204)
+    return _reply(ranking.labels(0), _Source.of_model(service), confidence=confidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Who says so: the model's own classes, or a head."""
+
+    subtype: str
+    extensions: dict[str, str]
+    headers: dict[str, str]
+
+    @classmethod
+    def of_model(cls, service: FeatureService) -> "_Source":
+        return cls(subtype=service.info.name, extensions=_extensions(service), headers={})
+
+    @classmethod
+    def of_head(cls, head: ServedHead, service: FeatureService) -> "_Source":
+        about = {"head": head.name, "version": str(head.version), "digest": head.digest}
+        return cls(subtype=head.name, extensions={**_extensions(service), **about}, headers=head_headers(head))
+
+
+def _reply(labels: Sequence[Label], source: _Source, *, confidence: float) -> Response:
+    inferences = [_class(label, source) for label in labels if label.probability >= confidence]
+    reply = json_reply(Inferences(inferences=inferences)) if inferences else Response(status_code=204)
+    reply.headers.update(source.headers)
+    return reply
 
 
 async def _of_raw(
@@ -131,12 +164,12 @@ def _required(data: bytes) -> bytes:
     return data
 
 
-def _class(label: Label, service: FeatureService) -> ClassificationInference:
+def _class(label: Label, source: _Source) -> ClassificationInference:
     return ClassificationInference(
         type="classification",
-        subtype=service.info.name,
+        subtype=source.subtype,
         classification=Classification(tag=Tag(value=label.label, confidence=label.probability)),
-        extensions=_extensions(service),
+        extensions=source.extensions,
     )
 
 

@@ -1,12 +1,14 @@
 """``/healthz``, ``/readyz`` and ``/v1/models``."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from serve.problems import Busy
 from serve.protocols.parameters import Service
+from serve.settings import Limits
 from serve.web.replies import json_reply
 
 router = APIRouter(tags=["status"])
@@ -36,10 +38,31 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """What one request may bring; more is answered 413."""
+
+    max_body_bytes: int
+    max_pixels: int
+    max_duration_s: float
+    max_samples: int
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        """Those of the settings."""
+        return cls(
+            max_body_bytes=limits.max_body_bytes,
+            max_pixels=limits.max_pixels,
+            max_duration_s=limits.max_duration_s,
+            max_samples=limits.max_samples,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
     """All models that are served."""
 
     models: list[Model]
+    limits: RequestLimits
 
 
 @router.get("/healthz", response_model=Health)
@@ -58,7 +81,7 @@ async def readyz(service: Service) -> Response:
 
 @router.get("/v1/models", response_model=Models)
 async def models(service: Service) -> Response:
-    """The models that are served."""
+    """The models that are served, their trained heads, and what one request may bring."""
     info = service.info
     model = Model(
         name=info.name,
@@ -68,6 +91,6 @@ async def models(service: Service) -> Response:
         precision=service.precision,
         fingerprint=service.fingerprint,
         num_classes=len(service.classes),
-        heads=[],
+        heads=service.heads.names(),
     )
-    return json_reply(Models(models=[model]))
+    return json_reply(Models(models=[model], limits=RequestLimits.of(service.limits)))

@@ -3,7 +3,7 @@
 While an encoder works no other thread runs. So answers that may be large are encoded in pieces, in a thread.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import orjson
@@ -11,8 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
-
-from pipeline.records.segments import FrameMark
 
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
@@ -47,13 +45,9 @@ def encoded_numbers(values: NDArray[np.float32]) -> orjson.Fragment:
     return orjson.Fragment(b"[" + b",".join(to_json(piece)[1:-1] for piece in pieces) + b"]")
 
 
-def arrow_reply(marks: Sequence[FrameMark], columns: Mapping[str, pa.Array], *, about: Mapping[str, str]) -> Response:
-    """``pts``, ``time_s`` and further columns as an Arrow IPC stream; ``about`` becomes the schema's metadata."""
-    times = {
-        "pts": pa.array([mark.pts for mark in marks], pa.int64()),
-        "time_s": pa.array([mark.time_s for mark in marks], pa.float64()),
-    }
-    table = pa.table({**times, **columns}).replace_schema_metadata(about)
+def arrow_reply(columns: Mapping[str, pa.Array], *, about: Mapping[str, str]) -> Response:
+    """Columns as an Arrow IPC stream; ``about`` becomes the schema's metadata."""
+    table = pa.table(dict(columns)).replace_schema_metadata(about)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

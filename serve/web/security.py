@@ -15,6 +15,7 @@ from serve.problems import Forbidden, Unauthorized, UnsupportedType
 from serve.settings import Access
 
 KEYS_VARIABLE = "VIDLAKE_API_KEYS"
+ADMIN_KEYS_VARIABLE = "VIDLAKE_ADMIN_KEYS"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SUBPROTOCOL = "vidlake"
 """A browser's WebSocket may offer this beside its key, so that the answer does not repeat the key."""
@@ -24,50 +25,62 @@ _LEAST_KEY_LENGTH = 16
 
 
 class ApiKeys:
-    """The known keys, kept as digests alone."""
+    """The known keys, kept as digests alone. An admin key is an API key too."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = [_digest(key) for key in keys]
+    def __init__(self, keys: Iterable[str], *, admin_keys: Iterable[str] = ()) -> None:
+        self._admin_digests = [_digest(key) for key in admin_keys]
+        self._digests = [*map(_digest, keys), *self._admin_digests]
 
     def __bool__(self) -> bool:
         return bool(self._digests)
 
     @classmethod
     def read(cls, access: Access) -> "ApiKeys":
-        """Read the keys of the file and of the environment.
+        """Read the keys of the files and of the environment.
 
         Raises:
-            UsageError: the file cannot be read, a key is too short, or there is no key where one is needed.
+            UsageError: a file cannot be read, a key is too short, or there is no key where one is needed.
         """
-        candidates = re.split(r"[\s,]+", os.environ.get(KEYS_VARIABLE, ""))
-        if access.api_keys_file is not None:
-            candidates += _lines_of(access.api_keys_file)
-        keys = [candidate for candidate in candidates if candidate]
-        if any(len(key) < _LEAST_KEY_LENGTH for key in keys):
-            raise UsageError(f"an API key is shorter than {_LEAST_KEY_LENGTH} characters: give a longer one")
-        if not keys and not access.is_loopback and not access.is_insecure:
+        keys = _keys_of(KEYS_VARIABLE, access.api_keys_file, option="--api-keys")
+        admin_keys = _keys_of(ADMIN_KEYS_VARIABLE, access.admin_keys_file, option="--admin-keys")
+        if not keys and not admin_keys and not access.is_loopback and not access.is_insecure:
             raise UsageError(
                 f"without API keys only the loopback address is served: give --api-keys FILE or {KEYS_VARIABLE}, "
                 "or --insecure to answer everybody"
             )
-        return cls(keys)
+        return cls(keys, admin_keys=admin_keys)
 
     def know(self, key: str) -> bool:
         """Whether a key is known. The time that the comparison takes reveals nothing about the keys."""
         digest = _digest(key)
         return any([hmac.compare_digest(digest, known) for known in self._digests])
 
+    def know_admin(self, key: str) -> bool:
+        """Whether a key is an admin's; as ``know``."""
+        digest = _digest(key)
+        return any([hmac.compare_digest(digest, known) for known in self._admin_digests])
+
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def _lines_of(path: str) -> list[str]:
+def _keys_of(variable: str, file: str | None, *, option: str) -> list[str]:
+    candidates = re.split(r"[\s,]+", os.environ.get(variable, ""))
+    if file is not None:
+        candidates += _lines_of(file, option=option)
+    keys = [candidate for candidate in candidates if candidate]
+    if any(len(key) < _LEAST_KEY_LENGTH for key in keys):
+        raise UsageError(f"an API key is shorter than {_LEAST_KEY_LENGTH} characters: give a longer one")
+    return keys
+
+
+def _lines_of(path: str, *, option: str) -> list[str]:
     try:
         lines = Path(path).expanduser().read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(f"--api-keys {path} cannot be read: {reason}") from None
+        raise UsageError(f"{option} {path} cannot be read: {reason}") from None
     return [line.strip() for line in lines if not line.lstrip().startswith("#")]
 
 
@@ -98,6 +111,19 @@ class Guard:
                 raise Unauthorized("this API key is not known")
         if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise UnsupportedType("send the body as it is, without a Content-Encoding")
+
+    def require_admin(self, headers: Headers) -> None:
+        """Let a request pass that changes what the server answers.
+
+        Raises:
+            Unauthorized: it brings no key.
+            Forbidden: its key is not an admin's.
+        """
+        key = _key_of(headers.get("authorization", ""), ())
+        if key is None:
+            raise Unauthorized("an admin key is needed: Authorization: Bearer KEY")
+        if not self._keys.know_admin(key):
+            raise Forbidden("this is not an admin key; --admin-keys and VIDLAKE_ADMIN_KEYS name those")
 
     def _check_host(self, host: str) -> None:
         # A web page whose name was pointed at 127.0.0.1 (DNS rebinding) still sends that name.

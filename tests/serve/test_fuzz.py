@@ -7,14 +7,18 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
+from served_heads import put
 from serving import Live, serving
 
-from serve.settings import Limits
+from serve.settings import HeadSettings, Limits
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[Live]:
-    with serving(limits=Limits(max_seconds=30, decoders=1)) as running:
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("heads")
+    put(folder, "0")  # a name that the fuzzer comes upon
+    put(folder, "window", unit="window:2")
+    with serving(limits=Limits(max_seconds=30, decoders=1), heads=HeadSettings(folder=str(folder))) as running:
         yield running
 
 
@@ -28,7 +32,7 @@ def live() -> Iterator[Live]:
 def test_fuzzer_finds_no_server_error(live: Live, num_examples: int) -> None:
     document = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
     operations: list[Any] = [cast(Any, operation).ok() for operation in document.get_all_operations()]
-    assert len(operations) >= 14
+    assert len(operations) >= 17
     for operation in operations:
 
         @settings(max_examples=num_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -1,5 +1,6 @@
 """How a server starts and stops, and which model it starts with."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pyarrow.dataset as pads
 import pytest
 from commanded import MODEL, refused, running
 from conftest import ClipFactory
-from serving import KEY, serving
+from served_heads import put, use
+from serving import KEY, encoded, noise, serving
 
 from serve.settings import Limits
 
@@ -92,3 +94,35 @@ def test_dataset_is_served_by_its_own_model_and_no_other(clips: ClipFactory, tmp
         live = np.array([sample["feature"] for sample in answer["samples"]], np.float32)
         assert np.abs(live - np.array(rows["feature"].to_pylist(), np.float32)).max() <= 1e-5
     assert "digest" in refused("--from", lake, "--weights", "random:4")
+
+
+@pytest.mark.slow
+def test_server_of_heads_serves_their_model_and_takes_another_version(tmp_path: Path) -> None:
+    """The replica is another process, with another working folder and the environment of the command."""
+    put(tmp_path, "people")
+    put(tmp_path, "people", seed=1, is_in_use=False)
+    keys = {"VIDLAKE_ADMIN_KEYS": KEY}
+    bearer = {"authorization": f"Bearer {KEY}"}
+    with running("--heads", os.path.relpath(tmp_path), "--default-head", "people", "--decoders", 1, env=keys) as server:
+        assert f"{server.url}/v1/heads" in "".join(server.said)
+
+        def version() -> int:
+            answer = server.post("/v1/classify?head=people", encoded(noise()), **bearer)
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["x-vidlake-head"] == f"people@{answer.json()['version']}"
+            return int(answer.json()["version"])
+
+        [model] = httpx.get(f"{server.url}/v1/models", headers=bearer, timeout=30).json()["models"]
+        assert (model["name"], model["precision"], model["heads"]) == ("video_cnn", "fp32", ["people"])
+        assert version() == 1
+        url = f"{server.url}/v1/heads/people/use"
+        assert httpx.post(url, json={"version": 2}, timeout=30).status_code == 401
+        assert httpx.post(url, json={"version": 2}, headers=bearer, timeout=30).status_code == 200
+        assert version() == 2
+        use(tmp_path, "people", 1)
+        deadline = time.monotonic() + 15
+        while version() != 1:
+            assert time.monotonic() < deadline, "the folder is looked at every 2 s"
+            time.sleep(0.1)
+        tag = server.post("/score", encoded(noise()), **bearer).json()["inferences"][0]
+        assert tag["subtype"] == "people"

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from pipeline.errors import UsageError
 from serve.problems import Forbidden, Unauthorized, UnsupportedType
 from serve.settings import Access
-from serve.web.security import KEYS_VARIABLE, ApiKeys, Guard, answered_subprotocol
+from serve.web.security import ADMIN_KEYS_VARIABLE, KEYS_VARIABLE, ApiKeys, Guard, answered_subprotocol
 
 KEY, OTHER = "first-key-of-some-length", "second-key-of-some-length"
 LOOPBACK = Access(is_loopback=True)
@@ -94,6 +94,26 @@ def test_keys_come_from_the_file_and_the_environment(tmp_path: Path, monkeypatch
     assert all(keys.know(key) for key in (KEY, OTHER, third))
     assert not keys.know("fourth-key-of-some-length")
     assert KEY not in repr(vars(keys))
+
+
+def test_admin_key_is_an_api_key_too_and_not_the_other_way_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = "third-key-of-some-length"
+    monkeypatch.setenv(ADMIN_KEYS_VARIABLE, OTHER)
+    monkeypatch.delenv(KEYS_VARIABLE, raising=False)
+    file = tmp_path / "admins"
+    file.write_text(third)
+    admins = ApiKeys.read(Access(admin_keys_file=str(file)))
+    assert admins, "they are enough beyond the loopback address"
+    assert all(admins.know(key) and admins.know_admin(key) for key in (OTHER, third))
+    rules = Guard(LOOPBACK, ApiKeys([KEY], admin_keys=[OTHER]))
+    check(rules, authorization=f"Bearer {OTHER}")
+    rules.require_admin(Headers({"authorization": f"Bearer {OTHER}"}))
+    with pytest.raises(Forbidden):
+        rules.require_admin(Headers({"authorization": f"Bearer {KEY}"}))
+    with pytest.raises(Unauthorized):
+        rules.require_admin(Headers({}))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import base64
 import binascii
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from serve.inference.batching import Features
 from serve.problems import Problem
 from serve.protocols.kserve.requests import InferRequest, InputTensor, RequestedOutput
-from serve.web.replies import encoded_numbers
+from serve.web.replies import encoded_numbers, to_json
 
 _LENGTH = struct.Struct("<I")
 _PIECE_BYTES = 1 << 16
@@ -27,7 +27,10 @@ _BASE64_PIECE = 1 << 20
 """Characters of base64; four of them are three bytes."""
 _BRACKETS_AND_SPACES = b"[] \t\r\n"
 _BYTES_OF_JSON = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, le=255)]])
+_FLOATS_OF_JSON = msgspec.json.Decoder(list[float])
 _TEXTS_OF_JSON = msgspec.json.Decoder(list[str])
+
+Number = TypeVar("Number", np.uint8, np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,27 @@ def pixels(tensor: InputTensor, binary: memoryview, *, crop_px: tuple[int, int])
     return values.reshape(shape)
 
 
+def features(tensor: InputTensor, binary: memoryview, *, dim: int) -> Features:
+    """Features ``float32[n, D]``.
+
+    Raises:
+        Problem: another type or shape, not as many numbers as the shape says, or one that is not finite.
+    """
+    _require_type(tensor, "FP32")
+    shape = tuple(tensor.shape)
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != dim:
+        raise Problem(f"input {tensor.name!r} must have the shape {[-1, dim]}, not {tensor.shape}")
+    raw = _raw(tensor, binary)
+    if raw is not None and len(raw) != 4 * math.prod(shape):
+        raise _wrong_count(tensor, count=math.prod(shape))
+    values = np.frombuffer(raw, "<f4") if raw is not None else _floats(tensor, count=math.prod(shape))
+    if values.size != math.prod(shape):
+        raise _wrong_count(tensor, count=math.prod(shape))
+    if not np.isfinite(values).all():
+        raise Problem(f"input {tensor.name!r}: its data must be finite numbers")
+    return values.astype(np.float32, copy=False).reshape(shape)
+
+
 def encoded_pictures(tensor: InputTensor, binary: memoryview) -> list[bytes]:
     """Encoded pictures: in JSON as base64, in binary data each behind its length.
 
@@ -110,16 +134,26 @@ class Outputs:
         self.tensors: list[OutputTensor | BinaryOutputTensor] = []
         self.binary: list[bytes] = []
 
-    def add(self, name: str, values: Features) -> None:
-        """Add an output ``float32[n, m]``."""
-        if not self._is_binary[name]:
-            data = encoded_numbers(values)
-            self.tensors.append(OutputTensor(name=name, datatype="FP32", shape=values.shape, data=data))
+    def add(self, name: str, values: Features | Sequence[str]) -> None:
+        """Add an output, ``float32[n, m]`` or n texts."""
+        if isinstance(values, np.ndarray):
+            datatype, shape = "FP32", values.shape
+        else:
+            datatype, shape = "BYTES", (len(values),)
+        if self._is_binary[name]:
+            content = values.astype("<f4", copy=False).tobytes() if isinstance(values, np.ndarray) else _joined(values)
+            self.binary.append(content)
+            size = BinarySize(binary_data_size=len(content))
+            self.tensors.append(BinaryOutputTensor(name=name, datatype=datatype, shape=shape, parameters=size))
             return
-        content = values.astype("<f4", copy=False).tobytes()
-        self.binary.append(content)
-        size = BinarySize(binary_data_size=len(content))
-        self.tensors.append(BinaryOutputTensor(name=name, datatype="FP32", shape=values.shape, parameters=size))
+        data = encoded_numbers(values) if isinstance(values, np.ndarray) else orjson.Fragment(to_json(values))
+        self.tensors.append(OutputTensor(name=name, datatype=datatype, shape=shape, data=data))
+
+
+def _joined(texts: Sequence[str]) -> bytes:
+    """Each text behind its length."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    return b"".join(_LENGTH.pack(len(text)) + text for text in encoded)
 
 
 def _require_type(tensor: InputTensor, datatype: str) -> None:
@@ -140,17 +174,32 @@ def _raw(tensor: InputTensor, binary: memoryview) -> memoryview | None:
 
 
 def _numbers(tensor: InputTensor, *, count: int) -> NDArray[np.uint8]:
+    wanted = "whole numbers from 0 to 255"
+    return _read_pieces(tensor, np.empty(count, np.uint8), decoder=_BYTES_OF_JSON, wanted=wanted)
+
+
+def _floats(tensor: InputTensor, *, count: int) -> Features:
+    return _read_pieces(tensor, np.empty(count, np.float32), decoder=_FLOATS_OF_JSON, wanted="numbers")
+
+
+def _read_pieces(
+    tensor: InputTensor,
+    values: NDArray[Number],
+    *,
+    decoder: "msgspec.json.Decoder[list[int]] | msgspec.json.Decoder[list[float]]",
+    wanted: str,
+) -> NDArray[Number]:
     """The numbers of nested lists, row by row, which is their order in the JSON whatever the nesting."""
-    values = np.empty(count, np.uint8)
     num_read = 0
     for piece in _pieces(bytes(tensor.data)):
         try:
-            numbers = _BYTES_OF_JSON.decode(b"[" + piece.translate(None, _BRACKETS_AND_SPACES) + b"]")
+            numbers = decoder.decode(b"[" + piece.translate(None, _BRACKETS_AND_SPACES) + b"]")
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise Problem(f"input {tensor.name!r}: its data must be whole numbers from 0 to 255") from None
-        if num_read + len(numbers) > count:
-            raise _wrong_count(tensor, count=count)
-        values[num_read : num_read + len(numbers)] = numbers
+            raise Problem(f"input {tensor.name!r}: its data must be {wanted}") from None
+        if num_read + len(numbers) > len(values):
+            raise _wrong_count(tensor, count=len(values))
+        with np.errstate(over="ignore"):  # too large a number becomes infinite, which the caller refuses
+            values[num_read : num_read + len(numbers)] = numbers
         num_read += len(numbers)
     return values[:num_read]
 

@@ -1,0 +1,56 @@
+"""What the answers of several routes say in the same words: what is missing of a video, labels, which head it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.records.segments import FrameMark, Quarantined
+from serve.inference.head_folder import ServedHead
+from serve.inference.labels import Ranking
+from serve.problems import public_detail
+
+HEAD_HEADER, DIGEST_HEADER = "x-vidlake-head", "x-vidlake-head-digest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A stretch of a damaged video that is not among the samples."""
+
+    start_s: float | None
+    end_s: float | None
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, failure: Quarantined) -> Self:
+        """What the batch job would put into quarantine, with a sentence for the client."""
+        message = public_detail(failure.reason, failure.detail)
+        start_s, end_s = failure.missing_start_s, failure.missing_end_s
+        return cls(start_s=start_s, end_s=end_s, code=failure.reason, message=message)
+
+
+def head_headers(served: ServedHead | None) -> dict[str, str]:
+    """The headers that tell which version of which head gave an answer; none where it was the model itself."""
+    if served is None:
+        return {}
+    return {HEAD_HEADER: f"{served.name}@{served.version}", DIGEST_HEADER: served.digest}
+
+
+def time_columns(marks: Sequence[FrameMark]) -> dict[str, pa.Array]:
+    """The columns ``pts`` and ``time_s`` of samples."""
+    return {
+        "pts": pa.array([mark.pts for mark in marks], pa.int64()),
+        "time_s": pa.array([mark.time_s for mark in marks], pa.float64()),
+    }
+
+
+def label_column(ranking: Ranking) -> pa.Array:
+    """The labels of each row as a column ``list<struct<label, probability>>``."""
+    names = pa.array(ranking.classes, pa.string()).take(pa.array(ranking.order.reshape(-1)))
+    probabilities = pa.array(ranking.probabilities.reshape(-1), pa.float32())
+    labels = pa.StructArray.from_arrays([names, probabilities], ["label", "probability"])
+    starts = np.arange(len(ranking.order) + 1, dtype=np.int32) * ranking.order.shape[1]
+    return pa.ListArray.from_arrays(pa.array(starts), labels)
