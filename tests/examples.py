@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from heads import samples
@@ -15,7 +16,7 @@ from pipeline.training.fitting.fitted import Checkpoints
 
 def video(
     features: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     *,
     part: str | Sequence[str] = "train",
     unit: str = "frame",

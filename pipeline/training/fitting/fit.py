@@ -29,6 +29,8 @@ from pipeline.training.fitting.step_fitting import fit_steps
 from pipeline.training.fitting.tree_fitting import grow
 from pipeline.training.request import FitOptions
 
+MAX_LEARNING_RATE = 1000.0
+
 _ROWS_IN_IDENTITY = 4096
 
 
@@ -111,13 +113,14 @@ def _check(options: FitOptions) -> None:
             network_shapes(options.kind, dim=1, num_labels=1)
     except ValueError as error:
         raise UsageError(f"--head {options.kind}: {error}") from None
-    if options.epochs < 1 or not 0 < options.learning_rate < float("inf") or (options.batch_size or 1) < 1:
-        raise UsageError("--epochs and --batch-size are at least 1, --learning-rate is above 0")
+    if options.epochs < 1 or not 0 < options.learning_rate <= MAX_LEARNING_RATE or (options.batch_size or 1) < 1:
+        raise UsageError("--epochs and --batch-size are at least 1, --learning-rate is above 0 and at most 1000")
 
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """Sums of floats depend on how many threads share them: one gives the same bytes whatever the number of cores."""
+    import sklearn.ensemble  # noqa: F401  # limits hold for the libraries that are loaded
     from threadpoolctl import threadpool_limits
 
     threads, is_strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

@@ -21,7 +21,8 @@ PATIENCE = 10
 _LEAST_GAIN = 1e-4
 """Of the best loss: what is better by less is no reason to go on."""
 
-_SAVE_EVERY_S = 5.0
+SAVE_EVERY_S = 5.0
+"""A checkpoint is made."""
 _SAY_EVERY_S = 10.0
 _VALIDATION_BATCH = 1024
 
@@ -51,14 +52,11 @@ class Trained:
 class Training:
     """One training: a network, its optimizer, and how far they are."""
 
-    def __init__(
-        self, network: nn.Module, plan: Plan, *, checkpoints: Checkpoints, say: Say, save_every_s: float = _SAVE_EVERY_S
-    ) -> None:
+    def __init__(self, network: nn.Module, plan: Plan, *, checkpoints: Checkpoints, say: Say) -> None:
         self._network = network
         self._plan = plan
         self._checkpoints = checkpoints
         self._say = say
-        self._save_every_s = save_every_s
         self._optimizer = torch.optim.Adam(network.parameters(), lr=plan.learning_rate, foreach=False)
         self._state = TrainingState(weights=dict(network.state_dict()), moments={}, best={})
         self._saved_s = self._said_s = time.monotonic()
@@ -132,7 +130,7 @@ class Training:
 
     def _save_now_and_then(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._saved_s < self._save_every_s:
+        if now_s - self._saved_s < SAVE_EVERY_S:
             return
         self._state.weights = dict(self._network.state_dict())
         self._state.moments = {

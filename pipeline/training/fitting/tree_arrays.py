@@ -31,10 +31,19 @@ def tree_arrays(
     return _joined([_of_tree(tree.tree_, _labels(tree.tree_, model.classes_, num_labels)) for tree in trees])
 
 
-def boosting_arrays(model: "HistGradientBoostingClassifier") -> Mapping[str, Array]:
-    """The arrays of boosted trees, a column of scores for each label; for two labels one column for the second."""
+def boosting_arrays(
+    model: "HistGradientBoostingClassifier", *, class_weights: NDArray[np.float64] | None = None
+) -> Mapping[str, Array]:
+    """The arrays of boosted trees, a column of scores for each label; for two labels one column for the second.
+
+    With ``class_weights`` the odds are what they would be if units of each class were so many times as frequent.
+    """
     trees = [_of_predictor(predictor.nodes) for turn in model._predictors for predictor in turn]
-    return {**_joined(trees), BASELINE: np.asarray(model._baseline_prediction, np.float64).reshape(-1)}
+    baseline = np.asarray(model._baseline_prediction, np.float64).reshape(-1)
+    if class_weights is not None:
+        logs = np.log(class_weights)
+        baseline = baseline + (logs if len(baseline) > 1 else logs[1:] - logs[:1])
+    return {**_joined(trees), BASELINE: baseline}
 
 
 def _of_tree(tree: Any, values: NDArray[np.float64]) -> Mapping[str, Array]:
