@@ -52,6 +52,19 @@ def test_boosting_of_two_labels_is_that_of_scikit_learn() -> None:
     assert head.frames(X) == pytest.approx(model.predict_proba(X), abs=1e-6)
 
 
+def test_boosting_with_class_weights_has_the_odds_of_other_frequencies() -> None:
+    model = HistGradientBoostingClassifier(max_iter=10, random_state=0).fit(X, Y)
+    weights = np.array([1.0, 4.0, 0.5])
+    head = Head(head_info("boosting"), boosting_arrays(model, class_weights=weights), digest="")
+    weighted = model.predict_proba(X) * weights
+    assert head.frames(X) == pytest.approx(weighted / weighted.sum(axis=1, keepdims=True), abs=1e-6)
+    model = model.fit(X, Y > 0)
+    info = head_info("boosting", labels=("no", "yes"))
+    head = Head(info, boosting_arrays(model, class_weights=weights[:2]), digest="")
+    weighted = model.predict_proba(X) * weights[:2]
+    assert head.frames(X) == pytest.approx(weighted / weighted.sum(axis=1, keepdims=True), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("kind", "model"),
     [
