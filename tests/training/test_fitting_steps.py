@@ -12,8 +12,10 @@ from sklearn.decomposition import PCA
 from pipeline.errors import UsageError
 from pipeline.models.heads.pooling import pool
 from pipeline.models.heads.steps import Delta, Pca, Standardize, apply_steps
+from pipeline.training.fitting import scratch
 from pipeline.training.fitting.scratch import scratch_folder, write_parts
 from pipeline.training.fitting.step_fitting import FLOOR, fit_steps
+from pipeline.training.fitting.stored_rows import StoredRows
 
 RNG = np.random.default_rng(4)
 X = (RNG.normal(size=(60, 4)) * [1, 5, 0.001, 2] + 100).astype(np.float32)
@@ -81,8 +83,8 @@ def test_the_vectors_of_each_part_are_those_of_the_head(tmp_path: Path, unit: st
         pool(Delta().apply(v.features, runs=v.samples.epochs), v.units.begin, v.units.end, ["mean", "std"])
         for v in videos
     ]
-    assert np.array_equal(parts["train"].rows, np.concatenate(expected[:2]))
-    assert np.array_equal(parts["test"].rows, expected[2])
+    assert np.array_equal(parts["train"].rows.span(0, len(parts["train"])), np.concatenate(expected[:2]))
+    assert np.array_equal(parts["test"].rows.span(0, len(parts["test"])), expected[2])
     assert parts["train"].groups.tolist() == [1] * len(videos[0].units) + [2] * len(videos[1].units)
     assert parts["test"].targets.tolist() == [[0, 1, 0]] * len(videos[2].units)
     assert (len(parts["validation"]), len(parts["test"])) == (0, len(videos[2].units))
@@ -93,7 +95,7 @@ def test_sequences_keep_each_sample_of_a_part_once(tmp_path: Path) -> None:
     videos = [video(X[:30], labels, unit="window:2/0.6"), video(X[30:], Y[30:], unit="window:2/0.6")]
     part = write_parts(examples(*videos), [], pool_ways=["mean"], is_sequences=True, folder=tmp_path)["train"]
     units = [v.features[b:e] for v in videos for b, e in zip(v.units.begin, v.units.end, strict=True)]
-    assert all(np.array_equal(part.rows[b:e], u) for b, e, u in zip(part.begin, part.end, units, strict=True))
+    assert all(np.array_equal(part.rows.span(b, e), u) for b, e, u in zip(part.begin, part.end, units, strict=True))
     assert len(part.rows) == 18 + 30, "windows that begin at sample 12 and later"
 
 
@@ -104,6 +106,30 @@ def test_features_that_are_no_numbers_name_their_video(tmp_path: Path) -> None:
         write_parts(
             examples(video(broken, Y, uri="b.mp4")), [], pool_ways=["mean"], is_sequences=False, folder=tmp_path
         )
+
+
+def test_rows_are_the_same_from_memory_and_from_the_disk(tmp_path: Path) -> None:
+    X.tofile(tmp_path / "rows")
+    for in_memory_bytes in (0, X.nbytes):
+        rows = StoredRows(tmp_path / "rows", dim=4, in_memory_bytes=in_memory_bytes)
+        assert rows.shape == (60, 4)
+        assert np.array_equal(rows.take(np.array([7, 3, 59, 3])), X[[7, 3, 59, 3]])
+        assert np.array_equal(rows.span(5, 9), X[5:9])
+        assert rows.take(np.empty(0, np.int64)).shape == rows.span(3, 3).shape == (0, 4)
+    (tmp_path / "rows").write_bytes(b"")
+    rows = StoredRows(tmp_path / "rows", dim=4)
+    assert rows.span(0, 0).shape == (0, 4)
+
+
+def test_units_come_in_stretches_that_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "_MOST_NUMBERS", 4 * 25)
+    lake = examples(video(X, Y, unit="window:2"), video(X[:30], Y[:30], unit="video"))
+    part = write_parts(lake, [], pool_ways=["mean"], is_sequences=True, folder=tmp_path)["train"]
+    assert [places.tolist() for places in part.stretches()] == [[0, 1], [2, 3], [4, 5], [6]]
+    assert [places.tolist() for places in part.stretches(np.array([6, 0, 3]))] == [[6], [0, 3]]
+    rows, begin, end = part.units(np.array([6, 1]))
+    assert np.array_equal(rows, np.concatenate([X[:30], X[10:20]]))
+    assert (begin.tolist(), end.tolist()) == ([0, 30], [30, 40])
 
 
 TRAINS_AND_WAITS = """

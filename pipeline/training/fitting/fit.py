@@ -201,5 +201,5 @@ def _identity(options: FitOptions, parts: Sequence[Part], *, is_multi_label: boo
         for array in (part.targets, part.begin, part.end):
             digest.update(np.ascontiguousarray(array).data)
         places = np.linspace(0, max(0, len(part.rows) - 1), min(len(part.rows), _ROWS_IN_IDENTITY)).astype(np.int64)
-        digest.update(np.array(part.rows[places]).data)
+        digest.update(part.rows.take(places).data)
     return digest.hexdigest()

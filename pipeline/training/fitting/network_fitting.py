@@ -24,7 +24,6 @@ _LEAST_GAIN = 1e-4
 SAVE_EVERY_S = 5.0
 """A checkpoint is made."""
 _SAY_EVERY_S = 10.0
-_VALIDATION_BATCH = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +98,7 @@ class Training:
         total, weight = 0.0, 0.0
         self._network.eval()
         with torch.inference_mode():
-            for start in range(0, len(part), _VALIDATION_BATCH):
-                places = np.arange(start, min(start + _VALIDATION_BATCH, len(part)))
+            for places in part.stretches():
                 loss, num = self._plan.loss.sums(*outputs_and_targets(self._network, part, places))
                 total, weight = total + float(loss), weight + num
         return total / max(weight, 1e-12)
@@ -152,10 +150,9 @@ class Training:
 def outputs_and_targets(network: nn.Module, part: Part, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Logits and targets of some units."""
     targets = torch.from_numpy(np.array(part.targets[places]))
-    begin, end = part.begin[places], part.end[places]
+    rows, begin, end = part.units(places)
     if part.is_sequences:
-        lengths = torch.from_numpy(np.asarray(end - begin, np.int64))
-        logits: Tensor = network(padded_sequences(part.rows, begin, end), lengths)
+        logits: Tensor = network(padded_sequences(rows, begin, end), torch.from_numpy(end - begin))
     else:
-        logits = network(torch.from_numpy(np.array(part.rows[places])))
+        logits = network(torch.from_numpy(rows))
     return logits, targets

@@ -13,8 +13,6 @@ from pipeline.training.fitting.scratch import Part
 
 Scorer = VectorScorer | SequenceScorer
 
-_UNITS = 4096
-
 _MOST_LOGITS = 1 << 23
 """That a temperature is found by: a part of the validation part, evenly chosen, where that has more."""
 
@@ -41,8 +39,8 @@ class ScoredPart(PartVectors):
 
     @override
     def probabilities(self) -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(self._part), _UNITS):
-            rows, begin, end = _units(self._part, np.arange(start, min(start + _UNITS, len(self._part))))
+        for places in self._part.stretches():
+            rows, begin, end = self._part.units(places)
             if isinstance(self._scorer, SequenceScorer):
                 yield self._scorer.probabilities(rows, begin, end, temperature=self._temperature)
             else:
@@ -54,14 +52,8 @@ def logits_of_part(part: Part, scorer: Scorer) -> tuple[NDArray[np.float64], NDA
     num, most = len(part), max(1, _MOST_LOGITS // part.targets.shape[1])
     places = np.arange(num) if num <= most else np.linspace(0, num - 1, most).astype(np.int64)
     logits = []
-    for start in range(0, len(places), _UNITS):
-        rows, begin, end = _units(part, places[start : start + _UNITS])
-        some = scorer.logits(rows, begin, end) if isinstance(scorer, SequenceScorer) else scorer.logits(rows)
-        logits.append(np.asarray(some, np.float64))
+    for some in part.stretches(places):
+        rows, begin, end = part.units(some)
+        said = scorer.logits(rows, begin, end) if isinstance(scorer, SequenceScorer) else scorer.logits(rows)
+        logits.append(np.asarray(said, np.float64))
     return np.concatenate(logits), np.array(part.targets[places])
-
-
-def _units(part: Part, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of some units, and where each begins and ends among them."""
-    begin, end = np.array(part.begin[places]), np.array(part.end[places])
-    return (part.rows, begin, end) if part.is_sequences else (np.array(part.rows[places]), begin, end)

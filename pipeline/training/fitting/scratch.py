@@ -1,6 +1,6 @@
 """The labelled units of each part on a local disk, as a head will see them, so that memory does not grow with the lake.
 
-Files are written from front to back and mapped only once they are whole: a full disk is an error and not a signal.
+Files are written from front to back, and read once they are whole.
 """
 
 import contextlib
@@ -22,8 +22,12 @@ from pipeline.lake.publishing import temporaries
 from pipeline.models.heads.pooling import pool
 from pipeline.models.heads.steps import Step, apply_steps
 from pipeline.training.examples import PARTS, Examples, VideoExamples
+from pipeline.training.fitting.stored_rows import StoredRows
 
 Features = NDArray[np.float32]
+
+_MOST_NUMBERS = 1 << 22
+"""Of the rows that are in memory together."""
 
 
 @contextlib.contextmanager
@@ -63,7 +67,7 @@ class Part:
     """The units of one part.
 
     Attributes:
-        rows: ``float32[R, D]``: one vector a unit, or the samples of all units.
+        rows: one vector a unit, or the samples of all units.
         begin: ``int64[U]``: where in ``rows`` each unit begins.
         end: ``int64[U]``: one past its last row.
         targets: ``float32[U, C]``.
@@ -72,7 +76,7 @@ class Part:
     """
 
     def __init__(self, folder: Path, *, dim: int, num_labels: int, is_sequences: bool) -> None:
-        self.rows: Features = _mapped(folder / "rows", np.float32, width=dim)
+        self.rows = StoredRows(folder / "rows", dim=dim)
         self.targets: Features = _mapped(folder / "targets", np.float32, width=num_labels)
         self.groups: NDArray[np.int64] = _mapped(folder / "groups", np.int64)
         self.begin: NDArray[np.int64] = _mapped(folder / "begin", np.int64)
@@ -81,6 +85,27 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.begin)
+
+    def stretches(self, places: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.int64]]:
+        """All units, or those at some places, so many at a time as memory is meant to take."""
+        places = np.arange(len(self)) if places is None else places
+        costs = np.cumsum((self.end[places] - self.begin[places]) * self.rows.shape[1])
+        start = 0
+        while start < len(places):
+            spent = int(costs[start - 1]) if start else 0
+            stop = max(start + 1, int(np.searchsorted(costs, spent + _MOST_NUMBERS, side="right")))
+            yield places[start:stop]
+            start = stop
+
+    def units(self, places: NDArray[np.int64]) -> tuple[Features, NDArray[np.int64], NDArray[np.int64]]:
+        """The rows ``float32[R, D]`` of some units, and where each unit begins and ends among them."""
+        lengths = np.asarray(self.end[places] - self.begin[places])
+        ends = np.cumsum(lengths)
+        if not self.is_sequences:
+            return self.rows.take(np.asarray(self.begin[places])), ends - lengths, ends
+        begins = np.asarray(self.begin[places])
+        spans = [self.rows.span(*edges) for edges in zip(begins.tolist(), (begins + lengths).tolist(), strict=True)]
+        return np.concatenate(spans), ends - lengths, ends
 
 
 def write_parts(

@@ -45,7 +45,7 @@ def grow(part: Part, options: FitOptions, *, is_multi_label: bool, most_numbers:
         advice = "use forest for it" if is_multi_label else "give a second label"
         raise UsageError(f"--head boosting: has one label a unit, of two or more; {advice}")
     chosen = chosen_units(part, seed=options.seed, most=max(num_labels, most_numbers // part.rows.shape[1]))
-    vectors = np.array(part.rows[chosen])
+    vectors = part.rows.take(chosen)
     targets = np.array(part.targets[chosen])
     labels = targets.astype(np.int64) if is_multi_label else targets.argmax(axis=1)
     if is_multi_label and num_labels == 1:
