@@ -17,7 +17,7 @@ from pipeline.records.heads import HeadInfo
 from pipeline.records.shards import WHOLE
 from pipeline.training.extras import require_extra
 from pipeline.training.first_look import address_of, examples_of, reported
-from pipeline.training.fitting.fit import fit_head
+from pipeline.training.fitting.fit import check_options, fit_head
 from pipeline.training.fitting.fitted import Fitted, Say
 from pipeline.training.fitting.scratch import scratch_folder
 from pipeline.training.head_place import HeadPlace, head_place, version_made_by
@@ -55,6 +55,7 @@ def train(request: TrainRequest, *, say: Say) -> Trained:
         RunError: the run failed and can be resumed.
     """
     require_extra("train")
+    check_options(request.fit)
     address = address_of(request.out)
     backend = backend_at(address.uri)
     lake = LakeFeatures.at(request.lake)
