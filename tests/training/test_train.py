@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled_lakes import blob, make_lake
+from labelled_lakes import blob, make_lake, open_lake
 from labelling import written
+from rows import dataset_info, finished
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from pipeline.errors import UsageError
@@ -129,11 +130,13 @@ def test_something_else_makes_a_new_version(
 
 
 def test_new_segments_make_a_new_version(tmp_path: Path) -> None:
-    lake = make_lake(tmp_path / "lake", VIDEOS)
-    train(request(lake, tmp_path), say=silent)
-    more = make_lake(tmp_path / "more", {**VIDEOS, "new": blob(0, 3, seed=99)})
+    dataset, token = open_lake(tmp_path / "lake", VIDEOS)
+    asked = request(dataset.store.uri, tmp_path)
+    train(asked, say=silent)
 
-    assert train(request(more, tmp_path), say=silent).version == 2
+    dataset.publish_features(finished("x0", 1, num_samples=3), dataset_info(), token=token)
+
+    assert train(asked, say=silent).version == 2
 
 
 def test_a_version_need_not_be_used_and_another_one_can_be(lake: str, tmp_path: Path) -> None:
@@ -201,7 +204,9 @@ def test_an_older_version_that_was_chosen_stays_in_use(lake: str, tmp_path: Path
     train(second, say=silent)
     use_version(second.out, 1)
 
-    assert train(second, say=silent).current == 1
+    said: list[str] = []
+    assert train(second, say=said.append).current == 1
+    assert said[-1].endswith(f"vidlake heads {second.out} --use 2")
 
 
 def test_a_dry_run_leaves_nothing_behind(lake: str, tmp_path: Path) -> None:

@@ -200,7 +200,11 @@ def _confusion(
 def _per_class(answered: Answered, targets: NDArray[np.bool_], said: NDArray[np.bool_]) -> dict[str, ClassScores]:
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-    precision, recall, f1, units = precision_recall_fscore_support(targets, said, average=None, zero_division=0)
+    every = np.arange(targets.shape[1])
+    true, given = (targets, said) if answered.is_multi_label else (targets.argmax(axis=1), said.argmax(axis=1))
+    precision, recall, f1, units = precision_recall_fscore_support(
+        true, given, labels=every, average=None, zero_division=0
+    )
     return {
         label: ClassScores(
             precision=float(precision[at]),
