@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,20 @@ def test_killed_while_it_publishes_it_ends_with_one_version_in_use(
     assert not list((tmp_path / "heads" / "h" / "_vidlake" / "checkpoints").glob("*"))
 
 
+def test_heads_may_lie_in_an_object_store(lake: str, tmp_path: Path, bucket_place: str) -> None:
+    first, second = (replace(request(lake, tmp_path, seed=seed), out=f"{bucket_place}/heads/h") for seed in (0, 1))
+    train(first, say=silent)
+
+    assert train(second, say=silent).current == 2
+    assert not train(second, say=silent).is_new
+    use_version(second.out, 1)
+    [listed] = list_heads(f"{bucket_place}/heads")
+    assert (listed.current, len(listed.versions)) == (1, 2)
+    assert (
+        scored(train(first, say=silent), lake, tmp_path, on="test", out=f"{bucket_place}/scores")[0]["num_units"] == 48
+    )
+
+
 def test_an_older_version_that_was_chosen_stays_in_use(lake: str, tmp_path: Path) -> None:
     train(request(lake, tmp_path), say=silent)
     second = request(lake, tmp_path, seed=1)
@@ -230,8 +245,7 @@ def test_a_dry_run_leaves_nothing_behind(lake: str, tmp_path: Path) -> None:
     [("heads/.hidden", "is no head"), ("heads/a b", "is no head"), ("heads/h@2", "gets its number by itself")],
 )
 def test_what_is_no_name_of_a_head_is_refused(lake: str, tmp_path: Path, out: str, complaint: str) -> None:
-    asked = request(lake, tmp_path)
-    object.__setattr__(asked, "out", str(tmp_path / out))
+    asked = replace(request(lake, tmp_path), out=str(tmp_path / out))
 
     with pytest.raises(UsageError, match=complaint):
         train(asked, say=silent)
