@@ -151,7 +151,7 @@ def current_bytes(version: int) -> bytes:
 
 
 def score_of(metrics: Document) -> float | None:
-    """The score that versions are compared by, balanced accuracy over the test part; ``None``: there is none."""
+    """The score by which versions are compared: balanced accuracy on the test part, if there is one."""
     test = metrics.get("test")
     score = test.get("balanced_accuracy") if isinstance(test, dict) else None
     return float(score) if isinstance(score, int | float) else None
