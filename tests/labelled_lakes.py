@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from rows import DIM, dataset_info, finished, id_of, new_dataset, plan_table, planned
 
+from pipeline.lake.dataset import Dataset
 from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import publish_listed, publish_plan
 from pipeline.lake.tables import derive
@@ -18,10 +19,15 @@ Videos = Mapping[str, NDArray[np.float32]]
 """The features of each video, ``float32[T, DIM]``, by its name: its uri is ``/videos/NAME.mp4``."""
 
 
-def make_lake(
+def make_lake(folder: Path, videos: Videos, **further: Any) -> str:
+    """The address of a lake that is written as ``open_lake`` does it."""
+    return open_lake(folder, videos, **further)[0].store.uri
+
+
+def open_lake(
     folder: Path, videos: Videos, *, replaced: frozenset[str] = frozenset(), columns: Mapping[str, Any] | None = None
-) -> str:
-    """Write a lake.
+) -> tuple[Dataset, str]:
+    """Write a lake; returns it and the token of its lease.
 
     Args:
         folder: where.
@@ -41,7 +47,7 @@ def make_lake(
     current = [id_of(name) for name in videos if name not in replaced]
     publish_listed(dataset, Ids([id_bytes(pa.chunked_array([current]))]), shard=WHOLE, token=token)
     derive(dataset, shard=WHOLE, token=token)
-    return str(folder)
+    return dataset, token
 
 
 def blob(label: int, num: int, *, seed: int, spread: float = 0.3) -> NDArray[np.float32]:

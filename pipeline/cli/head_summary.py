@@ -35,7 +35,7 @@ def describe_trained(trained: Trained) -> str:
             f"{after:.3f} after, on the validation part"
         )
     training = part(metrics, "training")
-    if number(training, "share") < 1:
+    if number(training, "share") < 1 or not whole(training, "epochs"):  # trees, which must have their units in memory
         lines.append(f"trained on {whole(training, 'num_units')} units, {number(training, 'share'):.0%} of the part")
     return "\n".join([*lines, f"model card: {trained.uri}/{trained.version}/README.md"])
 

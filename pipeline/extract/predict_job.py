@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import StorageError, UsageError
+from pipeline.errors import StorageError
 from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.predict_operators import HeadBytes, Predicting, Work
 from pipeline.extract.progress import Display
@@ -110,15 +110,7 @@ def _head(words: str, lake: LakeFeatures, display: Display) -> tuple[Predictor, 
     store = backend_at(address.heads).store
     loaded = Heads(store).load(address.name, address.version)
     info = loaded.head.info
-    if [each.fingerprint for each in info.backbones] != [each.fingerprint for each in lake.backbones]:
-        theirs, ours = (
-            "+".join(f"{each.model.name}" for each in backbones) for backbones in (info.backbones, lake.backbones)
-        )
-        fingerprint = "+".join(each.fingerprint for each in lake.backbones)
-        raise UsageError(
-            f"head {loaded} takes features of fingerprint {info.fingerprint} ({theirs}), and those of {lake.uri} have "
-            f"{fingerprint} ({ours}): give a head that was trained on such features, or another lake"
-        )
+    lake.require_fit(info, head=str(loaded))
     sample = lake.sample
     if sample != info.sample:
         display.say(f"head {loaded} was trained on videos sampled {info.sample}; {lake.uri} was sampled {sample}")

@@ -17,7 +17,7 @@ from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.dataset_videos import UnsettledSegments, VideosOfDataset, ids_of_keys
 from pipeline.lake.ids import ID_BYTES, find_places
 from pipeline.lake.video_groups import VideoFeatures, VideoGroup
-from pipeline.records.heads import Backbone
+from pipeline.records.heads import Backbone, HeadInfo
 
 GROUP_BYTES = 64 << 20
 _KEY_BYTES_A_ROW = 24
@@ -98,6 +98,20 @@ class LakeFeatures:
         if len(rules) > 1:
             raise UsageError(f"the datasets in {self.uri} were sampled in different ways: {' and '.join(rules)}")
         return rules[0]
+
+    def require_fit(self, info: HeadInfo, *, head: str) -> None:
+        """Make sure that a head takes these features; ``head``: its name and version.
+
+        Raises:
+            UsageError: it takes those of another fingerprint; both are named.
+        """
+        fingerprint = "+".join(backbone.fingerprint for backbone in self.backbones)
+        if fingerprint != info.fingerprint:
+            theirs, ours = ("+".join(each.model.name for each in of) for of in (info.backbones, self.backbones))
+            raise UsageError(
+                f"head {head} takes features of fingerprint {info.fingerprint} ({theirs}), those of {self.uri} have "
+                f"{fingerprint} ({ours}): give a head that was trained on such features, or another lake"
+            )
 
     @property
     def digest(self) -> str:

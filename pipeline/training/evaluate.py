@@ -126,7 +126,7 @@ def prepare(request: EvaluateRequest, *, say: Say) -> Evaluation:
     heads = Heads(backend_at(address.heads).store)
     loaded = heads.load(address.name, address.version)
     lake = LakeFeatures.at(request.lake)
-    check_backbones(loaded, lake)
+    lake.require_fit(loaded.head.info, head=str(loaded))
     made_by = made_by_of(heads.metrics(loaded.name, loaded.version))
     info = loaded.head.info
     options = LabelOptions(
@@ -151,22 +151,6 @@ def prepare(request: EvaluateRequest, *, say: Say) -> Evaluation:
     if not evaluation.num_units:
         raise UsageError(f"{rows.source}: no {info.unit} of the part {request.on}: give --on all, or other labels")
     return evaluation
-
-
-def check_backbones(loaded: LoadedVersion, lake: LakeFeatures) -> None:
-    """Make sure that a head takes the features of a lake.
-
-    Raises:
-        UsageError: they are of another fingerprint; both are named.
-    """
-    info = loaded.head.info
-    fingerprint = "+".join(backbone.fingerprint for backbone in lake.backbones)
-    if fingerprint != info.fingerprint:
-        theirs, ours = (" and ".join(each.model.name for each in of) for of in (info.backbones, lake.backbones))
-        raise UsageError(
-            f"head {loaded} takes features of fingerprint {info.fingerprint} ({theirs}), and those of {lake.uri} have "
-            f"{fingerprint} ({ours}): give a head that was trained on such features, or another lake"
-        )
 
 
 def _warn_of_other_split(made_by: MadeBy | None, *, lake_digest: str, labels_digest: str, say: Say) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from pipeline.lake.video_features import LakeFeatures
 from pipeline.records.documents import (
     Document,
     document_of,
@@ -23,7 +24,7 @@ from pipeline.training.request import SplitOptions, TrainRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeBy:
-    """What stands under ``made_by`` in ``metrics.json``; where files are called or lie is no part of it."""
+    """What stands under ``made_by`` in ``metrics.json``; what the label file is called is no part of it."""
 
     lake_digest: str
     labels_digest: str
@@ -35,17 +36,18 @@ class MadeBy:
     """The further options that a version follows from."""
 
     @classmethod
-    def of(cls, request: TrainRequest, *, lake_digest: str, labels_digest: str) -> Self:
+    def of(cls, request: TrainRequest, *, lake: LakeFeatures, labels_digest: str) -> Self:
         """What a request would make a version by."""
         fit = request.fit
         return cls(
-            lake_digest=lake_digest,
+            lake_digest=lake.digest,
             labels_digest=labels_digest,
             group=request.labels.group,
             is_multi_label=request.labels.is_multi_label,
             split=request.split,
             period=request.period,
             words={
+                "lake": lake.uri,
                 "head": str(fit.kind),
                 "unit": str(fit.unit),
                 "features": list(fit.steps),

@@ -17,7 +17,7 @@ from pipeline.records.heads import HeadInfo
 from pipeline.records.shards import WHOLE
 from pipeline.training.extras import require_extra
 from pipeline.training.first_look import address_of, examples_of, reported
-from pipeline.training.fitting.fit import fit_head
+from pipeline.training.fitting.fit import check_options, fit_head
 from pipeline.training.fitting.fitted import Fitted, Say
 from pipeline.training.fitting.scratch import scratch_folder
 from pipeline.training.head_place import HeadPlace, head_place, version_made_by
@@ -55,11 +55,12 @@ def train(request: TrainRequest, *, say: Say) -> Trained:
         RunError: the run failed and can be resumed.
     """
     require_extra("train")
+    check_options(request.fit)
     address = address_of(request.out)
     backend = backend_at(address.uri)
     lake = LakeFeatures.at(request.lake)
     rows = read_labels(lake, request.labels)
-    made_by = MadeBy.of(request, lake_digest=lake.digest, labels_digest=rows.digest)
+    made_by = MadeBy.of(request, lake=lake, labels_digest=rows.digest)
     known = None if request.again else version_made_by(backend.store, made_by.digest)
     if known is None:
         backend.check(shard=WHOLE)
@@ -68,8 +69,11 @@ def train(request: TrainRequest, *, say: Say) -> Trained:
             known = None if request.again else version_made_by(place.store, made_by.digest)
             if known is None:
                 return _trained(examples, request, place=place, address=address, made_by=made_by, say=say)
+    result = _result(backend.store, version=known, is_new=False)
     say(f"{address}@{known} is what these words make of this lake: nothing to do (--again trains it anew)")
-    return _result(backend.store, version=known, is_new=False)
+    if request.uses_it and result.current != known:
+        say(f"another version is in use; to choose this one: vidlake heads {address} --use {known}")
+    return result
 
 
 def _trained(

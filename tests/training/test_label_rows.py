@@ -29,7 +29,6 @@ def test_rows_are_whole_videos_and_ranges_of_them(tmp_path: Path, suffix: str) -
     )
     assert labels.labels == ("cat", "dog")
     assert not labels.has_parts
-    assert [each.is_of_range for each in labels.rows] == [False, True, True]
 
 
 def test_the_columns_are_those_that_the_options_name(tmp_path: Path) -> None:

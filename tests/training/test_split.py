@@ -134,6 +134,15 @@ def test_videos_that_differ_in_one_sample_or_share_no_pts_are_no_twins() -> None
     assert not are_twins(samples, features, later, features, tolerance=FP32)
 
 
+def test_features_that_are_not_finite_agree_with_nothing() -> None:
+    samples, features = video(5, seed=0)
+    features[2, 3] = np.inf
+
+    assert candidates([(samples, features), (samples, features)], FP32) == {(0, 1)}
+    assert not are_twins(samples, features, samples, features, tolerance=FP32)
+    assert not are_twins(samples, features, samples, features, tolerance=Tolerance.of(["bf16"]))
+
+
 def test_of_many_copies_each_is_joined_to_another_one() -> None:
     copies = [video(5, seed=0)] * 200
 

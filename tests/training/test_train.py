@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from labelled_lakes import blob, make_lake
+from labelled_lakes import blob, make_lake, open_lake
 from labelling import written
+from rows import dataset_info, finished
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from pipeline.errors import UsageError
@@ -129,11 +131,13 @@ def test_something_else_makes_a_new_version(
 
 
 def test_new_segments_make_a_new_version(tmp_path: Path) -> None:
-    lake = make_lake(tmp_path / "lake", VIDEOS)
-    train(request(lake, tmp_path), say=silent)
-    more = make_lake(tmp_path / "more", {**VIDEOS, "new": blob(0, 3, seed=99)})
+    dataset, token = open_lake(tmp_path / "lake", VIDEOS)
+    asked = request(dataset.store.uri, tmp_path)
+    train(asked, say=silent)
 
-    assert train(request(more, tmp_path), say=silent).version == 2
+    dataset.publish_features(finished("x0", 1, num_samples=3), dataset_info(), token=token)
+
+    assert train(asked, say=silent).version == 2
 
 
 def test_a_version_need_not_be_used_and_another_one_can_be(lake: str, tmp_path: Path) -> None:
@@ -195,13 +199,29 @@ def test_killed_while_it_publishes_it_ends_with_one_version_in_use(
     assert not list((tmp_path / "heads" / "h" / "_vidlake" / "checkpoints").glob("*"))
 
 
+def test_heads_may_lie_in_an_object_store(lake: str, tmp_path: Path, bucket_place: str) -> None:
+    first, second = (replace(request(lake, tmp_path, seed=seed), out=f"{bucket_place}/heads/h") for seed in (0, 1))
+    train(first, say=silent)
+
+    assert train(second, say=silent).current == 2
+    assert not train(second, say=silent).is_new
+    use_version(second.out, 1)
+    [listed] = list_heads(f"{bucket_place}/heads")
+    assert (listed.current, len(listed.versions)) == (1, 2)
+    assert (
+        scored(train(first, say=silent), lake, tmp_path, on="test", out=f"{bucket_place}/scores")[0]["num_units"] == 48
+    )
+
+
 def test_an_older_version_that_was_chosen_stays_in_use(lake: str, tmp_path: Path) -> None:
     train(request(lake, tmp_path), say=silent)
     second = request(lake, tmp_path, seed=1)
     train(second, say=silent)
     use_version(second.out, 1)
 
-    assert train(second, say=silent).current == 1
+    said: list[str] = []
+    assert train(second, say=said.append).current == 1
+    assert said[-1].endswith(f"vidlake heads {second.out} --use 2")
 
 
 def test_a_dry_run_leaves_nothing_behind(lake: str, tmp_path: Path) -> None:
@@ -225,8 +245,7 @@ def test_a_dry_run_leaves_nothing_behind(lake: str, tmp_path: Path) -> None:
     [("heads/.hidden", "is no head"), ("heads/a b", "is no head"), ("heads/h@2", "gets its number by itself")],
 )
 def test_what_is_no_name_of_a_head_is_refused(lake: str, tmp_path: Path, out: str, complaint: str) -> None:
-    asked = request(lake, tmp_path)
-    object.__setattr__(asked, "out", str(tmp_path / out))
+    asked = replace(request(lake, tmp_path), out=str(tmp_path / out))
 
     with pytest.raises(UsageError, match=complaint):
         train(asked, say=silent)

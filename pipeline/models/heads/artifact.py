@@ -16,6 +16,9 @@ from pipeline.records.heads import HeadInfo
 if TYPE_CHECKING:
     from pipeline.models.heads.head import Head
 
+_READABLE = 1 << 20
+"""Characters: whoever reads more than that has a program for it."""
+
 
 def head_bytes(info: HeadInfo, arrays: Arrays) -> dict[str, bytes]:
     """The two files that make a head, by their names: the same head gives the same bytes.
@@ -36,6 +39,8 @@ def document_bytes(document: Document) -> bytes:
         ValueError: a number in it is not finite.
     """
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    if len(text) > _READABLE:  # the confusion of a thousand labels
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "surrogatepass") + b"\n"
 
 

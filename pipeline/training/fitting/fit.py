@@ -61,7 +61,7 @@ def fit_head(
         UsageError: the examples, labels and options do not go together, or there is nothing to train on.
         StorageError: the lake, the disk or the place of the checkpoints failed.
     """
-    _check(options)
+    check_options(options)
     with _one_thread():
         steps = fit_steps(examples, options.steps)
         is_sequences = options.kind.takes_sequences
@@ -106,7 +106,12 @@ class _Trust:
     calibration: Calibration | None
 
 
-def _check(options: FitOptions) -> None:
+def check_options(options: FitOptions) -> None:
+    """Make sure that a head can be fitted so, before anything is read.
+
+    Raises:
+        UsageError: it cannot.
+    """
     try:
         check_recipe(options.kind, unit=options.unit, steps=options.steps, pool_ways=options.pool)
         if options.kind.name not in TREE_KINDS:

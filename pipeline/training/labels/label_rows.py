@@ -34,11 +34,6 @@ class LabelRow:
     group: str | None
     """Of the column that groups; ``None``: there is no such column, or no value in it."""
 
-    @property
-    def is_of_range(self) -> bool:
-        """Whether it is of less than the whole video."""
-        return self.start_s > 0 or self.end_s < math.inf
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRows:

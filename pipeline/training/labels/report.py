@@ -127,6 +127,7 @@ class LabelReport:
                 label: {part: {"videos": count.videos, "units": count.units} for part, count in of.items()}
                 for label, of in self.classes.items()
             },
+            "warnings": self.warnings(),
         }
 
     def _table(self) -> list[str]:

@@ -15,8 +15,8 @@ from pipeline.training.scoring.metrics import Answered, Totals, totals_of
 THRESHOLD = 0.999
 MOST_UNITS = 10_000
 _FEWEST_UNITS = 500
-_MOST_PRODUCTS = 2 * 10**13
-"""Multiplications that are worth it, a few minutes of a machine: a huge lake is asked of fewer test units."""
+_MOST_PRODUCTS = 2 * 10**12
+"""Multiplications that are worth it, a minute or two of a small machine: a huge lake is asked of fewer test units."""
 _ROWS = 1024
 
 

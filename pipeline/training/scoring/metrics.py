@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 
 from pipeline.models.heads.probabilities import labelled
 from pipeline.records.documents import Document
-
-NUM_BINS = 15
-"""Of confidence, for the calibration error."""
+from pipeline.training.fitting.calibration import expected_calibration_error
 
 _IN_MEMORY_BYTES = 1 << 28
-_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,19 +181,7 @@ def calibration_error(answered: Answered) -> float:
 
     Of the most probable label or, where a unit may have several, of every label.
     """
-    sums = np.zeros((3, NUM_BINS))
-    for start in range(0, len(answered), _ROWS):
-        some, targets = answered.probabilities[start : start + _ROWS], answered.targets[start : start + _ROWS] > 0
-        if answered.is_multi_label:
-            confidence, is_right = some.reshape(-1), targets.reshape(-1)
-        else:
-            best = some.argmax(axis=1)[:, None]
-            confidence = np.take_along_axis(some, best, axis=1).reshape(-1)
-            is_right = np.take_along_axis(targets, best, axis=1).reshape(-1)
-        bins = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-        for row, values in enumerate((None, confidence, is_right)):
-            sums[row] += np.bincount(bins, values, minlength=NUM_BINS)
-    return float(np.abs(sums[1] - sums[2]).sum() / sums[0].sum())
+    return expected_calibration_error(answered.probabilities, answered.targets, is_multi_label=answered.is_multi_label)
 
 
 def _confusion(
@@ -215,7 +200,11 @@ def _confusion(
 def _per_class(answered: Answered, targets: NDArray[np.bool_], said: NDArray[np.bool_]) -> dict[str, ClassScores]:
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-    precision, recall, f1, units = precision_recall_fscore_support(targets, said, average=None, zero_division=0)
+    every = np.arange(targets.shape[1])
+    true, given = (targets, said) if answered.is_multi_label else (targets.argmax(axis=1), said.argmax(axis=1))
+    precision, recall, f1, units = precision_recall_fscore_support(
+        true, given, labels=every, average=None, zero_division=0
+    )
     return {
         label: ClassScores(
             precision=float(precision[at]),
