@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.lake.files import DatasetFiles
+from pipeline.lake.files import DatasetFiles, ForeignFile
 from pipeline.lake.ids import ID_BYTES, find_places, id_bytes
 from pipeline.records.periods import moment_of
 from pipeline.records.tables import VIDEOS
@@ -37,7 +37,7 @@ class KnownVideos:
         """Those of a dataset. Raises as ``video_parts`` does."""
         ids, values = [np.empty(0, f"S{ID_BYTES}")], [np.empty((0, 3))]
         for part in video_parts(files, _COLUMNS):
-            ids.append(id_bytes(part["video_id"]))
+            ids.append(_ids(part, files))
             is_current = pc.fill_null(part["is_current"], True).to_numpy().astype(np.float64)
             values.append(np.stack([is_current, _ends(part), _recorded(part)], axis=1))
         all_ids, all_values = np.concatenate(ids), np.concatenate(values)
@@ -80,6 +80,13 @@ def video_parts(files: DatasetFiles, columns: Sequence[str]) -> Iterator[pa.Tabl
 
     for name in files.tables(VIDEOS.name):
         yield files.read_ours(name, read)
+
+
+def _ids(part: pa.Table, files: DatasetFiles) -> NDArray[np.bytes_]:
+    try:
+        return id_bytes(part["video_id"])
+    except (ValueError, AttributeError):  # somebody else may have written it
+        raise ForeignFile(f"{files.uri(VIDEOS.name)} holds a row without a video's id: derive it anew") from None
 
 
 def _nulls(name: str, count: int) -> pa.Array:

@@ -35,6 +35,19 @@ class PlacedRows:
         """How many rows they are."""
         return int(self.count.sum())
 
+    def stretch(self, begin: int, end: int) -> "PlacedRows":
+        """The rows from ``begin`` to ``end - 1`` of them."""
+        ends = np.cumsum(self.count)
+        begins = ends - self.count
+        is_in = (ends > begin) & (begins < end)
+        skipped = np.maximum(0, begin - begins[is_in])
+        return PlacedRows(
+            names=self.names,
+            file=self.file[is_in],
+            first=self.first[is_in] + skipped,
+            count=np.minimum(ends[is_in], end) - begins[is_in] - skipped,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRows:

@@ -152,12 +152,15 @@ class LakeFeatures:
     def groups(
         self, ids: NDArray[np.bytes_] | None = None, *, with_features: bool = True, group_bytes: int = GROUP_BYTES
     ) -> Iterator[VideoGroup]:
-        """The videos, or those of ``ids`` in their order, in groups of about so many bytes, and at least one video."""
+        """The videos, or those of ``ids`` in their order, in groups of about so many bytes.
+
+        A video that is larger than that is a group by itself: see ``LongVideo``.
+        """
         ids = self.ids if ids is None else ids
         row_bytes = _KEY_BYTES_A_ROW + (4 * self.dim if with_features else 0)
         sizes = self.num_samples(ids) * row_bytes
-        numbers = (np.cumsum(sizes) - sizes) // group_bytes
-        edges = np.flatnonzero(np.diff(numbers)) + 1
+        numbers, is_large = (np.cumsum(sizes) - sizes) // group_bytes, sizes > group_bytes
+        edges = np.flatnonzero(np.diff(numbers).astype(np.bool_) | is_large[1:] | is_large[:-1]) + 1
         for some in np.split(ids, edges) if len(ids) else []:
             yield self._group(some)
 

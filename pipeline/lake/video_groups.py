@@ -94,29 +94,41 @@ class VideoGroup:
             )
 
 
-def _sorted(rows: ReadRows) -> ReadRows:
-    """In the order of (``epoch``, ``pts``), which that of the segments nearly always is."""
-    later = (np.diff(rows.epochs) > 0) | ((np.diff(rows.epochs) == 0) & (np.diff(rows.pts) > 0))
-    return rows if later.all() else _taken(rows, np.lexsort((rows.pts, rows.epochs)))
+def order_of(epochs: NDArray[np.int32], pts: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """The order of (``epoch``, ``pts``); ``None``: they are in it, as those of segments nearly always are."""
+    step = np.diff(epochs)
+    is_later = (step > 0) | ((step == 0) & (np.diff(pts) > 0))
+    return None if is_later.all() else np.lexsort((pts, epochs))
 
 
-def _joined(parts: Sequence[ReadRows]) -> ReadRows:
-    """The samples that all have, by (``epoch``, ``pts``), with their features side by side."""
-    if len(parts) == 1:
-        return parts[0]
-    keys = [_keys(part) for part in parts]
+def common_rows(epochs: Sequence[NDArray[np.int32]], pts: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], ...]:
+    """Of several datasets, each in the order of (``epoch``, ``pts``), the rows of the samples that all of them have."""
+    keys = [_keys(*each) for each in zip(epochs, pts, strict=True)]
     common = keys[0]
     for other in keys[1:]:
         common = np.intersect1d(common, other, assume_unique=True)
-    fitted = [_taken(part, np.searchsorted(key, common)) for part, key in zip(parts, keys, strict=True)]
+    return tuple(np.searchsorted(key, common) for key in keys)
+
+
+def _sorted(rows: ReadRows) -> ReadRows:
+    order = order_of(rows.epochs, rows.pts)
+    return rows if order is None else _taken(rows, order)
+
+
+def _joined(parts: Sequence[ReadRows]) -> ReadRows:
+    """The samples that all have, with their features side by side."""
+    if len(parts) == 1:
+        return parts[0]
+    at = common_rows([part.epochs for part in parts], [part.pts for part in parts])
+    fitted = [_taken(part, rows) for part, rows in zip(parts, at, strict=True)]
     first = fitted[0]
     features = np.concatenate([part.features for part in fitted], axis=1)
-    return ReadRows(epochs=first.epochs, pts=first.pts, times_s=first.times_s, features=features, uris=parts[0].uris)
+    return ReadRows(epochs=first.epochs, pts=first.pts, times_s=first.times_s, features=features, uris=first.uris)
 
 
-def _keys(rows: ReadRows) -> NDArray[np.void]:
-    keys = np.empty(len(rows.pts), [("epoch", np.int32), ("pts", np.int64)])
-    keys["epoch"], keys["pts"] = rows.epochs, rows.pts
+def _keys(epochs: NDArray[np.int32], pts: NDArray[np.int64]) -> NDArray[np.void]:
+    keys = np.empty(len(pts), [("epoch", np.int32), ("pts", np.int64)])
+    keys["epoch"], keys["pts"] = epochs, pts
     return keys
 
 

@@ -1,6 +1,6 @@
 """Features to predictions, by a head and free of Ray: the frames of a features file, or whole videos."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -8,13 +8,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.lake.files import DatasetFiles
+from pipeline.lake.long_videos import LongVideo
 from pipeline.lake.pending_frames import FramePiece
 from pipeline.lake.placed_rows import Piece, feature_matrix, read_groups
 from pipeline.lake.predicted_videos import PredictedVideo
-from pipeline.lake.video_groups import VideoFeatures, VideoGroup
-from pipeline.models.heads.head import Head
+from pipeline.lake.video_features import GROUP_BYTES
+from pipeline.lake.video_groups import VideoGroup
+from pipeline.models.heads.head import Answers, Head
+from pipeline.records.units import Units, VideoSamples
 
 _COLUMNS = ["uri", "epoch", "pts", "time_s", "feature"]
+_LONG_BYTES = GROUP_BYTES
+"""Of a video's features: of more, a stretch is held at a time."""
 
 
 def predict_frames(piece: FramePiece, head: Head, *, files: DatasetFiles, schema: pa.Schema) -> pa.Table:
@@ -61,22 +66,56 @@ def predict_videos(
     """
     dims = [backbone.model.dim for backbone in head.info.backbones]
     tables, listed = [schema.empty_table()], []
-    videos = (video for group in groups for video in group.read(files, dims=dims))
-    for video, state in zip(videos, states, strict=True):
-        tables.append(_of_video(video, head, schema=schema))
-        listed.append(PredictedVideo(video_id=video.video_id, state=state, num_rows=len(tables[-1])))
+    answered = (each for group in groups for each in _of_group(group, head, files=files, dims=dims))
+    for (video_id, uri, samples, answers), state in zip(answered, states, strict=True):
+        tables.append(_unit_rows(video_id, uri, samples, answers, head, schema=schema))
+        listed.append(PredictedVideo(video_id=video_id, state=state, num_rows=len(tables[-1])))
     return pa.concat_tables(tables), listed
 
 
-def _of_video(video: VideoFeatures, head: Head, *, schema: pa.Schema) -> pa.Table:
-    answers = head.answer(video.features, video.samples)
+_Answered = tuple[str, str, VideoSamples, Answers]
+
+
+def _of_group(
+    group: VideoGroup, head: Head, *, files: Sequence[DatasetFiles], dims: Sequence[int]
+) -> Iterator[_Answered]:
+    """What the head says of each video of a group; one that is large is read a stretch at a time."""
+    num_bytes = 4 * sum(dims) * len(group.placed[0].rows)
+    if len(group.video_ids) == 1 and num_bytes > _LONG_BYTES and head.info.unit.kind != "video":
+        video = LongVideo(group, files, dims=dims)
+        yield video.video_id, video.uri, video.samples, _of_long_video(video, head, dim=sum(dims))
+        return
+    for each in group.read(files, dims=dims):
+        yield each.video_id, each.uri, each.samples, head.answer(each.features, each.samples)
+
+
+def _of_long_video(video: LongVideo, head: Head, *, dim: int) -> Answers:
+    """What the head says of the units of a video, of which those that begin within some rows are held at once."""
+    units, epochs = head.info.unit.of(video.samples), video.samples.epochs
+    parts = [np.empty((0, len(head.info.labels)), np.float32)]
+    edges = np.flatnonzero(np.diff(units.begin // max(1, _LONG_BYTES // (4 * dim)))) + 1
+    for some in np.split(np.arange(len(units)), edges) if len(units) else []:
+        begin, end = units.begin[some], units.end[some]
+        first, last = max(0, int(begin[0]) - 1), int(end.max())  # one more: ``delta`` looks back
+        x = video.features(first, last)
+        held = Units(begin=begin - first, end=end - first, time_s=units.time_s[some], end_s=units.end_s[some])
+        if head.info.is_each_sample_alone:
+            parts.append(head.frames(x[held.begin[0] :]))
+        else:
+            parts.append(head.of_units(x, held, runs=epochs[first:last]))
+    return Answers(units=units, probabilities=np.concatenate(parts))
+
+
+def _unit_rows(
+    video_id: str, uri: str, samples: VideoSamples, answers: Answers, head: Head, *, schema: pa.Schema
+) -> pa.Table:
     units = answers.units
     owner = np.zeros(len(units), np.int32)
     keys = {
-        "video_id": _repeated([video.video_id], owner),
-        "uri": _repeated([video.uri], owner),
-        "epoch": video.samples.epochs[units.begin],
-        "pts": video.samples.pts[units.begin],
+        "video_id": _repeated([video_id], owner),
+        "uri": _repeated([uri], owner),
+        "epoch": samples.epochs[units.begin],
+        "pts": samples.pts[units.begin],
         "time_s": units.time_s,
         "end_s": units.end_s,
     }

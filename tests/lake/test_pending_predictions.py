@@ -330,3 +330,25 @@ def test_predictions_lie_in_any_place(tmp_path: Path, place: str, unit: str) -> 
     assert predicting.run() == []
     status = side_tables(predicting.target)["predictions"]
     assert status.num_rows == len(expected(unit, *ALL))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path, unit: str) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; import test_pending_predictions as t\n"
+        "predicting = t.here(Path(sys.argv[1]), sys.argv[2])\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "predicting.run(piece_rows=20_000)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)"
+    )
+    grown = []
+    for times in (1, 8):
+        folder = tmp_path / str(times)
+        dataset, token = new_dataset(folder / "lake")
+        for name in map(str, range(10 * times)):
+            rows = pa.concat_tables([finished(name, segment, num_samples=500) for segment in range(12)])
+            dataset.publish_features(rows, dataset_info(), token=token)
+        here(folder, unit)
+        words = [sys.executable, "-c", code, str(folder), unit]
+        grown.append(int(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
+    assert grown[1] < grown[0] + (48 << 20), grown

@@ -73,6 +73,15 @@ def test_every_sample_is_read_once_in_the_order_of_its_video(tmp_path: Path, gro
         assert (video.uri, video.samples.end_s) == (f"/videos/{name}.mp4", 36.0)
 
 
+def test_large_video_is_a_group_by_itself(tmp_path: Path) -> None:
+    dataset, token = new_dataset(tmp_path)
+    for name, num in zip("abcde", (1, 2, 50, 1, 2), strict=True):
+        dataset.publish_features(finished(name, num_samples=num), dataset_info(), token=token)
+    groups = list(LakeFeatures.at(str(tmp_path)).groups(ids_of(*"abcde"), group_bytes=1000))
+    names = {id_of(name): name for name in "abcde"}
+    assert ["".join(names[each] for each in group.video_ids) for group in groups] == ["ab", "c", "de"]
+
+
 def test_times_are_read_without_features(tmp_path: Path) -> None:
     lake(tmp_path)
     with_features, without = read(tmp_path), read(tmp_path, with_features=False)

@@ -16,6 +16,7 @@ from pipeline.lake.planned import publish_plan
 from pipeline.lake.tables import derive
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.records.shards import WHOLE
+from pipeline.stages import predict
 
 NAMES = ("a", "b", "c")
 COUNTS = {"a": (3, 0, 2), "b": (1, 1, 1), "c": (2, 0, 0)}
@@ -119,6 +120,32 @@ def test_frames_with_the_difference_to_the_one_before_know_it_across_segments(tm
         assert here.head is not None
         expected = here.head.answer(video.features, video.samples).probabilities
         assert np.allclose(mine["probabilities"].to_pylist(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_models", [1, 2])
+@pytest.mark.parametrize(
+    ("unit", "steps"), [("window:3", ()), ("window:5/2", ("delta",)), ("frame", ("delta",)), ("frame", ())]
+)
+def test_video_that_is_read_a_stretch_at_a_time_gets_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str, steps: tuple[str, ...], num_models: int
+) -> None:
+    """So memory does not grow with the length of a video."""
+    for model in range(num_models):
+        dataset, token = new_dataset(tmp_path / "lake" / f"model-{model}")
+        for segment in (1, 0, 2):
+            rows = finished("a", segment, num_samples=(12, 11 + model, 9)[segment])
+            dataset.publish_features(rows, dataset_info(), token=token)
+    lake = tmp_path / "lake" if num_models > 1 else tmp_path / "lake" / "model-0"
+    info = head_for(lake, unit=unit, steps=steps)
+    for name, most_bytes in (("whole", 1 << 20), ("pieces", 7 * 16 * num_models)):
+        monkeypatch.setattr(predict, "_LONG_BYTES", most_bytes)
+        Here(lake, tmp_path / name, tmp_path / "heads", info).run()
+    whole, pieces = (predictions(tmp_path / name) for name in ("whole", "pieces"))
+    assert len(whole) > 7
+    assert whole.drop_columns(["probability", "probabilities"]).equals(
+        pieces.drop_columns(["probability", "probabilities"])
+    )
+    assert np.allclose(whole["probabilities"].to_pylist(), pieces["probabilities"].to_pylist(), atol=1e-6)
 
 
 def test_several_labels_may_hold(tmp_path: Path) -> None:
