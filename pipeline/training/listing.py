@@ -7,8 +7,7 @@ from pipeline.lake.publishing.backends import backend_at
 from pipeline.lake.publishing.store import MissingFile, Store
 from pipeline.models.heads.artifact import read_document
 from pipeline.models.heads.files import CURRENT, HEAD_JSON, METRICS, joined
-from pipeline.models.heads.registry import Heads, current_bytes, current_in, versions_in
-from pipeline.records.documents import Document
+from pipeline.models.heads.registry import Heads, current_bytes, current_in, score_of, versions_in
 from pipeline.records.heads import HeadInfo
 
 
@@ -106,10 +105,3 @@ def _version(store: Store, folder: str, version: int, *, current: int | None) ->
         score=score,
         problem=problem,
     )
-
-
-def score_of(metrics: Document) -> float | None:
-    """The score by which versions are compared: balanced accuracy on the test part, if there is one."""
-    test = metrics.get("test")
-    score = test.get("balanced_accuracy") if isinstance(test, dict) else None
-    return float(score) if isinstance(score, int | float) else None

@@ -11,8 +11,7 @@ from pipeline.media.sampling.rule import SamplingRule
 from pipeline.media.sampling.rules import parse_rule
 from pipeline.models.heads.files import CURRENT, HEAD_JSON, WEIGHTS
 from pipeline.models.heads.head import Head
-from pipeline.models.heads.registry import Heads, current_bytes
-from pipeline.records.documents import Document
+from pipeline.models.heads.registry import Heads, current_bytes, score_of
 from pipeline.records.heads import HeadInfo, is_head_name
 from pipeline.records.model_info import ModelInfo, Precision, feature_fingerprint
 from pipeline.records.units import Units
@@ -142,13 +141,6 @@ class HeadFolder:
         except (MissingFile, UsageError):
             return None
         return score_of(metrics)
-
-
-def score_of(metrics: Document) -> float | None:
-    """Balanced accuracy over the test part, from ``metrics.json``; ``None``: it does not say."""
-    test = metrics.get("test")
-    score = test.get("balanced_accuracy") if isinstance(test, dict) else None
-    return float(score) if isinstance(score, int | float) else None
 
 
 def _answer_once(head: Head) -> None:

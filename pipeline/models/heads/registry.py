@@ -148,3 +148,10 @@ def current_in(files: HeadFiles, folder: str) -> int | None:
 def current_bytes(version: int) -> bytes:
     """The file that says which version is in use."""
     return f"{version}\n".encode()
+
+
+def score_of(metrics: Document) -> float | None:
+    """The score by which versions are compared: balanced accuracy on the test part, if there is one."""
+    test = metrics.get("test")
+    score = test.get("balanced_accuracy") if isinstance(test, dict) else None
+    return float(score) if isinstance(score, int | float) else None
