@@ -13,6 +13,7 @@ from pipeline.lake.dataset import Dataset
 from pipeline.lake.trust import trusted
 from pipeline.records.model_info import Precision
 from pipeline.records.resources import parse_size
+from serve.inference.head_backbones import folder_at, model_of_heads, require_head
 from serve.settings import Access, HeadSettings, Limits, ModelSettings, Settings
 
 if TYPE_CHECKING:
@@ -147,8 +148,6 @@ def _heads(arguments: _Arguments) -> HeadSettings:
         if arguments.default_head is not None:
             raise UsageError("--default-head names a head of --heads: give a folder of heads too")
         return HeadSettings()
-    from serve.inference.head_backbones import folder_at, require_head  # torch takes seconds
-
     if arguments.default_head is not None:
         require_head(arguments.heads, arguments.default_head)
     return HeadSettings(folder=folder_at(arguments.heads), default=arguments.default_head)
@@ -185,8 +184,6 @@ def _model_of_dataset(arguments: _Arguments, uri: str) -> ModelSettings:
 def _model_of_heads(arguments: _Arguments, uri: str) -> ModelSettings:
     if arguments.precision:
         raise UsageError("--heads takes the precision from the heads: leave out --precision, or give --model as well")
-    from serve.inference.head_backbones import folder_at, model_of_heads  # torch takes seconds
-
     folder_at(uri)
     return model_of_heads(uri, weights=arguments.weights)
 

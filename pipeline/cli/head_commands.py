@@ -69,6 +69,9 @@ def train(*, dry_run: bool, is_json: bool, **words: Unpack[TrainWords]) -> int:
     show_default=True,
     help="Which part, by the split of the training; all: whatever has a label.",
 )
+@click.option(
+    "--live", metavar="URL", help="Of a server: post the same videos there, with VIDLAKE_API_KEY, and compare."
+)
 @click.option("--out", metavar="FOLDER", help="Gets metrics.json and confusion.png.")
 @JSON
 @CONFIG
@@ -79,16 +82,17 @@ def evaluate(
     labels: str | None,
     label: str,
     on: Literal["test", "validation", "train", "all"],
+    live: str | None,
     out: str | None,
     is_json: bool,
 ) -> int:
     """Measure a head on the labelled units of LAKE."""
-    require_words(HEAD=head, LAKE=lake, labels=labels, label=label, out=out)
+    require_words(HEAD=head, LAKE=lake, labels=labels, label=label, live=live, out=out)
     from pipeline.cli.head_summary import describe_evaluated
     from pipeline.training.evaluate import EvaluateRequest
     from pipeline.training.evaluate import evaluate as evaluate_head
 
-    request = EvaluateRequest(head=head, lake=lake, labels_file=labels, label_column=label, on=on, out=out)
+    request = EvaluateRequest(head=head, lake=lake, labels_file=labels, label_column=label, on=on, out=out, live=live)
     evaluated = evaluate_head(request, say=Display().say)
     click.echo(json.dumps(evaluated.to_json()) if is_json else describe_evaluated(evaluated))
     return 0

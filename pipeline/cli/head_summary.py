@@ -48,6 +48,7 @@ def describe_evaluated(evaluated: Evaluated) -> str:
         f"{evaluated.head} on {evaluated.lake}: {_scores(document, on=evaluated.on)}",
         f"always saying {evaluated.baseline_label}: {_three(part(document, 'baseline'))}",
         f"expected calibration error {scores.expected_calibration_error:.3f}",
+        *([] if evaluated.live is None else [str(evaluated.live)]),
         "",
     ]
     width = max(len("label"), *map(len, scores.per_class))

@@ -1,7 +1,7 @@
 """``evaluate``: the scores of a head on a part of a lake, by the split that it was trained with, or on all of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ from pipeline.training.fitting.fitted import Say
 from pipeline.training.fitting.scratch import scratch_folder
 from pipeline.training.labels.labelled_videos import read_labels
 from pipeline.training.labels.lake_examples import LakeExamples
+from pipeline.training.live_comparison import LiveComparison, live_head
 from pipeline.training.made_by import MadeBy, made_by_of
 from pipeline.training.request import LabelOptions, SplitOptions
 from pipeline.training.scoring.metrics import Answered, Scores, Totals, baseline_of, gathered, scores_of
@@ -44,6 +45,8 @@ class EvaluateRequest:
     on: On
     out: str | None
     """A folder for ``metrics.json`` and ``confusion.png``."""
+    live: str | None = None
+    """A server that is asked about the same videos."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ class Evaluated:
     scores: Scores
     baseline_label: str
     baseline: Totals
+    live: LiveComparison | None = None
 
     def to_json(self) -> Document:
         """Also what ``metrics.json`` holds."""
@@ -91,6 +95,7 @@ class Evaluated:
             "on": self.on,
             **self.scores.to_json(),
             "baseline": {"label": self.baseline_label, **self.baseline.to_json()},
+            **({} if self.live is None else {"live": self.live.to_json()}),
         }
 
 
@@ -103,21 +108,32 @@ def evaluate(request: EvaluateRequest, *, say: Say) -> Evaluated:
     """
     require_extra("evaluate")
     evaluation = prepare(request, say=say)
+    if request.live is None:
+        evaluated = _measured(evaluation)
+    else:
+        with live_head(request.live, evaluation.loaded) as server:  # one that does not fit is refused first
+            evaluated = _measured(evaluation)
+            lake = evaluation.examples.videos.lake
+            compared = server.compare((video for video, _ in evaluation.videos()), lake)
+        evaluated = replace(evaluated, live=compared)
+    if request.out is not None:
+        _write(evaluated, evaluation, out=request.out)
+    return evaluated
+
+
+def _measured(evaluation: Evaluation) -> Evaluated:
     with scratch_folder() as scratch:
         answered = _answered(evaluation, scratch=scratch)
         scores = scores_of(answered)
         commonest = _commonest(evaluation)
-        evaluated = Evaluated(
+        return Evaluated(
             head=str(evaluation.loaded),
             lake=evaluation.examples.videos.lake.uri,
-            on=request.on,
+            on=evaluation.on,
             scores=scores,
             baseline_label=commonest,
             baseline=baseline_of(answered, commonest=commonest),
         )
-    if request.out is not None:
-        _write(evaluated, evaluation, out=request.out)
-    return evaluated
 
 
 def prepare(request: EvaluateRequest, *, say: Say) -> Evaluation:

@@ -147,13 +147,14 @@ class Shelf:
         """Take up what has changed; a store that fails over one head does not stop the others."""
         names, errors = folder.names(), []
         for name in names:
-            before = self._heads.get(name) or HeadStatus(name=name)
+            before = self._heads.get(name)
             try:
-                self._put(name, _seen(folder, before))
+                self._put(name, _seen(folder, name, before))
             except StorageError as error:
                 errors.append(error)
-                if before.served is None:
-                    self._put(name, replace(before, problem="the store of the heads failed over it"))
+                if before is None or before.served is None:
+                    known = before or HeadStatus(name=name)
+                    self._put(name, replace(known, problem="the store of the heads failed over it"))
         self._heads = {name: status for name, status in self._heads.items() if name in names}
         return errors
 
@@ -166,15 +167,17 @@ class Shelf:
             _note(status, before=before)
 
 
-def _seen(folder: HeadFolder, before: HeadStatus) -> HeadStatus | None:
+def _seen(folder: HeadFolder, name: str, before: HeadStatus | None) -> HeadStatus | None:
     """What is to be known of a head by now; ``None``: the folder of that name holds none.
 
     Raises:
         StorageError: the store failed.
     """
-    name, mark = before.name, folder.mark(before.name)
+    mark = folder.mark(name)
     if mark is None:
-        return HeadStatus(name=name) if folder.versions(name) else None
+        is_head = (before is not None and before.state == "unused") or folder.versions(name)
+        return HeadStatus(name=name) if is_head else None
+    before = before or HeadStatus(name=name)
     if mark == before.mark and before.problem is None:
         return before
     try:
