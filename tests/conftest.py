@@ -36,6 +36,7 @@ _STARTING_RAY = frozenset(
     {
         "test_cluster_faults.py",
         "test_extract.py",
+        "test_finetune.py",
         "test_growth.py",
         "test_kills.py",
         "test_lifecycle.py",

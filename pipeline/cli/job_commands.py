@@ -13,6 +13,7 @@ from typing import Unpack
 import click
 
 from pipeline.cli.exit_status import INTERRUPTED, complain
+from pipeline.cli.finetune_command import finetune
 from pipeline.cli.options import (
     BATCHES,
     CLUSTER,
@@ -121,7 +122,7 @@ def retry(*, uri: str, model: str | None, weights: str | None, is_json: bool, **
     return 3 if run.strict and outcome.totals.reasons else 0
 
 
-COMMANDS = {"extract": extract, "retry": retry, "predict": predict}
+COMMANDS = {"extract": extract, "retry": retry, "predict": predict, "finetune": finetune}
 """What ``submit`` runs on a cluster."""
 
 
@@ -129,9 +130,11 @@ COMMANDS = {"extract": extract, "retry": retry, "predict": predict}
 @click.option("--address", required=True, metavar="URL", help="The cluster's job server: http://HEAD:8265.")
 @click.option("--working-dir", default=".", show_default=True, type=click.Path(exists=True, file_okay=False))
 @click.option("--detach", is_flag=True, help="Print the job's id and leave it running.")
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="extract|retry|predict WORDS...")
+@click.argument(
+    "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="extract|retry|predict|finetune WORDS..."
+)
 def submit(*, address: str, working_dir: str, detach: bool, words: tuple[str, ...]) -> int:
-    """Run `extract`, `retry` or `predict` as a job of a Ray cluster, and leave with its exit status.
+    """Run `extract`, `retry`, `predict` or `finetune` as a job of a Ray cluster, and leave with its exit status.
 
     Uploads the working dir, which is where the job runs, but for what .gitignore and .rayignore name, and follows the
     job's log. The same again resumes it. Ctrl-C leaves it running. Environment variables are not sent along.

@@ -12,6 +12,7 @@ import stamina
 from pipeline import __version__
 from pipeline.cli.dataset_commands import compact, models, status
 from pipeline.cli.exit_status import Terminated, exit_status_of
+from pipeline.cli.finetune_command import finetune
 from pipeline.cli.head_commands import evaluate, heads, train
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
@@ -57,5 +58,19 @@ def cli() -> None:
     """Video archives become a Parquet lake of CNN features."""
 
 
-for command in (extract, plan, bench, retry, submit, status, compact, models, train, evaluate, predict, heads):
+for command in (
+    extract,
+    plan,
+    bench,
+    retry,
+    submit,
+    status,
+    compact,
+    models,
+    train,
+    evaluate,
+    predict,
+    heads,
+    finetune,
+):
     cli.add_command(command)

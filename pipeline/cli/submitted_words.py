@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import click
 
+from pipeline.cli.finetune_command import FinetuneWords, finetune_request_of
 from pipeline.cli.options import ClusterWords, ExtractWords, request_of, run_options_of
 from pipeline.cli.predict_command import PredictWords, predict_request_of
 from pipeline.errors import UsageError
@@ -55,10 +56,17 @@ def _check_predict(values: dict[str, Any]) -> None:
     _check_output(request.out)
 
 
+def _check_finetune(values: dict[str, Any]) -> None:
+    request = finetune_request_of(cast(FinetuneWords, values))
+    _check_inputs([*request.inputs, request.labels])
+    _check_output(request.out)
+
+
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "extract": _check_extract,
     "retry": _check_retry,
     "predict": _check_predict,
+    "finetune": _check_finetune,
 }
 """Of the commands that make sense as a job of a cluster."""
 

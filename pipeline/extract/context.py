@@ -49,6 +49,8 @@ class RunContext:
     def __post_init__(self) -> None:
         if len({target.info.config.sample for target in self.targets}) != 1:
             raise ValueError("one decoding pass has one sampling rule")
+        if len({target.info.config.content for target in self.targets}) != 1:
+            raise ValueError("one pass keeps features or the models' inputs")
 
     @classmethod
     def of(cls, *targets: Target, options: RunOptions, hardware: Hardware, tally: Tally) -> Self:
@@ -73,6 +75,11 @@ class RunContext:
     def place_of(self, target: Target) -> int:
         """Which of ``preprocessings`` the target's model takes."""
         return self.preprocessings.index(_prepared(target))
+
+    @property
+    def keeps_inputs(self) -> bool:
+        """Whether the samples themselves are kept, as the models take them, and no model is at work."""
+        return self.targets[0].info.config.content == "inputs"
 
     @property
     def planning(self) -> Planning:

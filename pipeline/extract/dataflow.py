@@ -1,4 +1,4 @@
-"""The main job on Ray Data: plan -> decode -> embed -> commit."""
+"""The main job on Ray Data: plan -> decode -> embed -> commit; to train a network on, without embed."""
 
 import logging
 import warnings
@@ -38,13 +38,15 @@ def probe(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema)
 
 def run_extract(tasks: Sequence[pa.Table], *, context: RunContext) -> None:
     """Decode the segments of ``TASKS`` blocks, embed their samples, and commit them to the run's datasets."""
-    be_quiet()
-    segments = ray.data.from_blocks(list(tasks))
-    samples = segments.map_batches(
-        cast(Any, decode_block), fn_kwargs={"context": context}, **_task_a_block(context.sizes, tasks)
-    )
+    samples = _decoded(tasks, context=context)
     features = samples.map_batches(Embed, fn_constructor_kwargs={"context": context}, **_model_actors(context.sizes))
     features.write_datasink(FeatureSinks(context), ray_remote_args={"num_cpus": context.sizes.commit_cpus})
+
+
+def run_decode(tasks: Sequence[pa.Table], *, context: RunContext) -> None:
+    """Decode the segments of ``TASKS`` blocks and commit their samples, as the models take them."""
+    samples = _decoded(tasks, context=context)
+    samples.write_datasink(FeatureSinks(context), ray_remote_args={"num_cpus": context.sizes.commit_cpus})
 
 
 def time_on_cluster(request: ExtractRequest, *, precision: Precision, sizes: Sizes) -> TimedModel:
@@ -55,6 +57,15 @@ def time_on_cluster(request: ExtractRequest, *, precision: Precision, sizes: Siz
     how = {"weights": request.weights, "precision": precision, "sizes": sizes, "is_compiled": is_compiled}
     timed: TimedModel = ray.get(task.remote(request.model, **how))
     return timed
+
+
+def _decoded(tasks: Sequence[pa.Table], *, context: RunContext) -> ray.data.Dataset:
+    be_quiet()
+    segments = ray.data.from_blocks(list(tasks))
+    samples: ray.data.Dataset = segments.map_batches(
+        cast(Any, decode_block), fn_kwargs={"context": context}, **_task_a_block(context.sizes, tasks)
+    )
+    return samples
 
 
 def _planned(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema) -> ray.data.Dataset:

@@ -42,7 +42,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
     known = dataset.info()
     if known is not None:
         _refuse_early(known, request, dataset)
-    with _opened(dataset, request.run, display, clockwork) as opened:
+    with opening(dataset, request.run, display, clockwork) as opened:
         from pipeline.models.registry import load_model
 
         model = load_model(request.model, weights=request.weights).info
@@ -69,12 +69,12 @@ def run_retry(
     clockwork = Clockwork()
     dataset = Dataset.at(uri)
     info = trusted(dataset.existing(), uri=uri, model=model, weights=weights)
-    with _opened(dataset, options, display, clockwork) as opened, opened.run(info) as run:
+    with opening(dataset, options, display, clockwork) as opened, opened.run(info) as run:
         run.retry()
         return run.finish()
 
 
-class _Opened:
+class Opened:
     """A dataset that no other run is at work on, and the cluster that is being started for it."""
 
     def __init__(
@@ -100,8 +100,11 @@ class _Opened:
         return hardware
 
     @contextlib.contextmanager
-    def run(self, info: DatasetInfo) -> "Iterator[Run]":
-        """A run that makes the dataset what ``info`` says, under its lease, and reports what it does as it goes."""
+    def run(self, info: DatasetInfo, *, rows_per_file: int | None = None) -> "Iterator[Run]":
+        """A run that makes the dataset what ``info`` says, under its lease, and reports what it does as it goes.
+
+        ``rows_per_file``: where the options say nothing, and it is not to be chosen.
+        """
         from pipeline.extract.context import RunContext, Target
         from pipeline.extract.report import Reporting
         from pipeline.extract.run import Run
@@ -110,13 +113,14 @@ class _Opened:
         hardware = self.hardware
         with _writing(self._dataset, info, shard=self._options.shard) as token:
             target = Target(dataset=self._dataset, info=info, token=token)
-            context = RunContext.of(target, options=self._options, hardware=hardware, tally=SharedTally())
+            options = replace(self._options, rows_per_file=self._options.rows_per_file or rows_per_file)
+            context = RunContext.of(target, options=options, hardware=hardware, tally=SharedTally())
             with Reporting(context, self.clockwork) as reporting:
                 yield Run(context, display=self._display, clockwork=self.clockwork, reporting=reporting)
 
 
 @contextlib.contextmanager
-def _opened(dataset: Dataset, options: RunOptions, display: Display, clockwork: Clockwork) -> Iterator[_Opened]:
+def opening(dataset: Dataset, options: RunOptions, display: Display, clockwork: Clockwork) -> Iterator[Opened]:
     """Make sure that no other run is at work on the dataset, and start or join the cluster meanwhile.
 
     Raises:
@@ -127,7 +131,7 @@ def _opened(dataset: Dataset, options: RunOptions, display: Display, clockwork: 
     from pipeline.cluster.start import starting
 
     with starting(options.address) as cluster:
-        yield _Opened(dataset, options, cluster=cluster, display=display, clockwork=clockwork)
+        yield Opened(dataset, options, cluster=cluster, display=display, clockwork=clockwork)
 
 
 def forecast(request: ExtractRequest, display: Display) -> Forecast:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipeline.extract.request import RunOptions
-from pipeline.inputs.input_words import Inputs
-from pipeline.inputs.sources import Source, id_of, listed_video
+from pipeline.inputs.sources import Source, Sources, id_of, listed_video
 from pipeline.lake.ids import Ids
 from pipeline.lake.planned import plan_schema
 from pipeline.records.documents import Document
@@ -43,7 +42,7 @@ class Listing:
         plan_schema: the columns that their plan will have.
     """
 
-    def __init__(self, inputs: Inputs, options: RunOptions, *, planned: Ids) -> None:
+    def __init__(self, inputs: Sources, options: RunOptions, *, planned: Ids) -> None:
         self.videos = Ids()
         self.chosen = Chosen()
         self.plan_schema = plan_schema(inputs.fields)

@@ -15,7 +15,7 @@ from pipeline.extract.results import Clockwork, Outcome
 from pipeline.extract.sizes import Work
 from pipeline.extract.tally import Counts, StageName, StageReports
 from pipeline.extract.tasks import group_tables
-from pipeline.inputs.input_words import Inputs
+from pipeline.inputs.sources import Sources
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import num_signed_failures, pending_tasks, unsettled_failures
 from pipeline.lake.planned import Planned, publish_listed, publish_plan, replace_listed
@@ -38,7 +38,7 @@ class Run:
         self._clockwork = clockwork
         self._reporting = reporting
 
-    def plan(self, inputs: Inputs) -> Chosen:
+    def plan(self, inputs: Sources) -> Chosen:
         """Plan what is new in the input; returns what of it this run is to process."""
         listing = Listing(inputs, self._context.options, planned=Planned(self._target.dataset).ids)
         for videos in listing.new_videos():
@@ -78,7 +78,7 @@ class Run:
             out=dataset.store.uri,
             totals=totals,
             seconds=self._clockwork.marks["end"],
-            num_samples=_counts(stages, "embed").num_samples,
+            num_samples=_counts(stages, "decode" if self._context.keeps_inputs else "embed").num_samples,
             video_s=_counts(stages, "decode").video_s,
             num_bytes=_counts(stages, "commit").num_bytes,
             marks_s=self._clockwork.marks,
@@ -112,10 +112,20 @@ class Run:
             num_videos = sum(len(pc.unique(part["video_id"])) for part in wave)
             self._display.say(
                 f"{num_videos} videos to do, {work.num_segments} segments, about {work.num_samples} samples of "
-                f"{work.video_s / 3600:.2f} h: {sizes.decode_workers} decode workers, {sizes.num_actors} model actors"
+                f"{work.video_s / 3600:.2f} h: {sizes.decode_workers} decode workers, {self._beside_decoding(work)}"
             )
+            run_stages = dataflow.run_decode if context.keeps_inputs else dataflow.run_extract
             with self._display.follow(context.tally, work=work, num_videos=num_videos, num_actors=sizes.num_actors):
-                dataflow.run_extract(group_tables(wave, task_s=sizes.task_s), context=context)
+                run_stages(group_tables(wave, task_s=sizes.task_s), context=context)
+
+    def _beside_decoding(self, work: Work) -> str:
+        context = self._context
+        if not context.keeps_inputs:
+            return f"{context.sizes.num_actors} model actors"
+        sample_bytes = self._target.info.config.model.preprocessing.sample_bytes
+        num_bytes = work.num_samples * sample_bytes
+        where = self._target.dataset.store.uri
+        return f"keeping {work.num_samples} x {sample_bytes} bytes ({num_bytes / 1e6:.0f} MB) of pictures in {where}"
 
 
 def plan_blocks(videos: pa.Table, hardware: Hardware) -> list[pa.Table]:

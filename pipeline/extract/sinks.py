@@ -10,7 +10,7 @@ from ray.data.block import Block
 from pipeline.extract.context import RunContext, Target
 from pipeline.extract.tally import Counts, Worked
 from pipeline.lake.planned import publish_plan
-from pipeline.records.rows import embedded_rows
+from pipeline.records.rows import embedded_rows, pictured_rows
 
 _PLAN_VIDEOS_PER_FILE = 5_000
 
@@ -35,10 +35,15 @@ class PlanSink(Datasink[int]):
 
 
 class FeatureSinks(Datasink[int]):
-    """Hands finished segments to the sink of each model."""
+    """Hands finished segments to the sink of each dataset."""
 
     def __init__(self, context: RunContext) -> None:
-        self._sinks = [FeatureSink(target, place=place) for place, target in enumerate(context.targets)]
+        self._sinks = [
+            PictureSink(target, place=context.place_of(target))
+            if context.keeps_inputs
+            else FeatureSink(target, place=place)
+            for place, target in enumerate(context.targets)
+        ]
         self._segments_per_file = context.sizes.segments_per_file
         self._tally = context.tally
 
@@ -75,3 +80,16 @@ class FeatureSink:
         """
         embedded = embedded_rows(outputs, place=self._place)
         return self._target.dataset.publish_features(embedded, self._target.info, token=self._target.token)
+
+
+class PictureSink:
+    """Commits the pictures that one model takes to its dataset."""
+
+    def __init__(self, target: Target, *, place: int) -> None:
+        self._target = target
+        self._place = place
+
+    def commit(self, outputs: pa.Table) -> int:
+        """Publish finished segments, as decoded, in one file; returns bytes written."""
+        pictured = pictured_rows(outputs, place=self._place)
+        return self._target.dataset.publish_features(pictured, self._target.info, token=self._target.token)

@@ -1,7 +1,11 @@
 """From a source in the input to a row of the plan, and back to what identifies a video."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
+
+import pyarrow as pa
 
 from pipeline.records.schemas import PLAN, SOURCES
 from pipeline.records.segments import WHOLE_VIDEO, Quarantined, TimeRange
@@ -26,6 +30,17 @@ class Source:
     end_s: Fraction | None
     failure: tuple[str, str] | None
     columns: dict[str, object]
+
+
+class Sources(Protocol):
+    """What a run goes through: an input, or those of its sources that somebody chose. Iterate as often as needed."""
+
+    @property
+    def fields(self) -> list[pa.Field]:
+        """The manifests' further columns, with their types."""
+
+    def __iter__(self) -> Iterator[Source]:
+        """The sources, each once."""
 
 
 _ONCE_OURS = frozenset({"attempt"})

@@ -20,6 +20,8 @@ from pipeline.records.tables import METADATA_KEY
 
 _SETTLED_KEY = b"vidlake.settled"
 ROW_GROUP_ROWS = 1024
+_ROW_GROUP_BYTES = 16 << 20
+"""Of rows as long as pictures are: whoever looks for one reads its group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ def file_with(rows: pa.Table, key: bytes, document: object) -> pa.Buffer:
         # DuckDB 2.0 reads byte-stream-split float32, but not float16.
         use_byte_stream_split=[f"{field.name}.list.element" for field in fields if _is_vector(field.type)] or False,
     ) as writer:
-        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        writer.write_table(rows, row_group_size=_rows_per_group(rows))
         # Beside the schema and not in it: Parquet keeps what is in the schema twice.
         writer.add_key_value_metadata({key: json.dumps(document)})
     return sink.getvalue()
@@ -166,12 +168,18 @@ def _is_sound(settled: pa.Table) -> bool:
     return bool(least >= 0 and pc.max(pc.binary_length(settled["video_id"])).as_py() <= ID_BYTES)
 
 
+def _rows_per_group(rows: pa.Table) -> int:
+    row_bytes: int = sum(field.type.byte_width for field in rows.schema if pa.types.is_fixed_size_binary(field.type))
+    return max(1, min(ROW_GROUP_ROWS, _ROW_GROUP_BYTES // max(1, row_bytes)))
+
+
 def _is_vector(kind: pa.DataType) -> bool:
     return bool(pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32())
 
 
 def _is_ordered(kind: pa.DataType) -> bool:
-    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return not (pa.types.is_nested(kind) or is_bytes)
 
 
 def foreign_file(uri: str, what: str) -> ForeignFile:

@@ -1,13 +1,17 @@
 """What makes a dataset, and its fingerprint."""
 
 from dataclasses import dataclass
-from typing import Self, TypeVar, get_args
+from typing import Literal, Self, TypeVar, get_args
 
 from pipeline.records.documents import Document, part, text
 from pipeline.records.model_info import FeatureType, ModelInfo, Precision, feature_fingerprint
 
 Word = TypeVar("Word", bound=str)
 
+Content = Literal["features", "inputs"]
+"""``inputs``: the samples as the model takes them, ``uint8``, to train a network on; ``dtype`` then says nothing."""
+
+_CONTENTS: tuple[Content, ...] = get_args(Content)
 _PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _FEATURE_TYPES: tuple[FeatureType, ...] = get_args(FeatureType)
 
@@ -20,6 +24,7 @@ class DatasetConfig:
     sample: str
     precision: Precision
     dtype: FeatureType
+    content: Content = "features"
 
     @property
     def fingerprint(self) -> str:
@@ -33,6 +38,7 @@ class DatasetConfig:
             "sample": self.sample,
             "precision": self.precision,
             "dtype": self.dtype,
+            **({} if self.content == "features" else {"content": self.content}),
         }
 
     @classmethod
@@ -47,6 +53,7 @@ class DatasetConfig:
             sample=text(document, "sample"),
             precision=_one_of(document, "precision", _PRECISIONS),
             dtype=_one_of(document, "dtype", _FEATURE_TYPES),
+            content=_one_of(document, "content", _CONTENTS) if "content" in document else "features",
         )
 
     def difference(self, other: "DatasetConfig") -> str | None:
@@ -67,6 +74,7 @@ class DatasetConfig:
             "--dtype": self.dtype,
             "the digest of --weights": self.model.weights_digest,
             "the length of a feature": self.model.dim,
+            "the content": self.content,
             **{f"the preprocessing's {name}": value for name, value in preprocessing.items()},
         }
 

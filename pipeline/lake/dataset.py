@@ -22,7 +22,7 @@ from pipeline.records.documents import Document, document_of, text
 from pipeline.records.rows import feature_table, last_attempts, settled_of
 from pipeline.records.settled import Settled
 from pipeline.records.shards import Shard
-from pipeline.records.tables import FEATURES, Table, features_table, metadata_of
+from pipeline.records.tables import FEATURES, Table, features_table, inputs_table, metadata_of
 
 CONFIG = "_vidlake/config.json"
 _ENTRIES_PER_FILE = 5_000
@@ -57,8 +57,10 @@ class DatasetInfo:
     @property
     def features(self) -> Table:
         """The ``features`` table of the dataset."""
-        model = self.config.model
-        return features_table(model.dim, dtype=self.config.dtype, metadata=metadata_of(self.to_json()))
+        model, metadata = self.config.model, metadata_of(self.to_json())
+        if self.config.content == "inputs":
+            return inputs_table(model.preprocessing.sample_bytes, metadata=metadata)
+        return features_table(model.dim, dtype=self.config.dtype, metadata=metadata)
 
 
 class Dataset:

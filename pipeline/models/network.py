@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from pipeline.errors import UsageError
 from pipeline.models.weights import WeightsFile, fill, read_state_dict, without_prefix
+from pipeline.models.weights_notes import WeightsNotes
 from pipeline.records.model_info import ModelInfo
 
 NUM_CLASSES = 1000
@@ -26,6 +28,8 @@ class LoadedModel:
     """``float[B, D]`` to ``float[B, classes]`` before softmax; ``None`` where no such layer exists."""
     classes: tuple[str, ...]
     """What the head's outputs mean, in their order; empty where the weights do not say."""
+    head_name: str | None = None
+    """What the head's tensors are called in a weights file; ``None``: no file can hold another head."""
 
 
 def classification_layer(network: nn.Module, *, num_classes: int | None = None) -> str | None:
@@ -86,6 +90,26 @@ def filled(
     network = construct(NUM_CLASSES if last is None or last.ndim == 0 else last.shape[0], state)
     fill(network, state=state, source=f"--weights {weights.location}")
     return network
+
+
+def noted(model: LoadedModel, notes: WeightsNotes, *, source: str) -> LoadedModel:
+    """The model with the labels and the preprocessing that its weights file says.
+
+    Raises:
+        UsageError: the file has another number of labels than of outputs, or other pictures than the network takes.
+    """
+    if not isinstance(model.head, nn.Linear) or model.head.out_features != len(notes.labels):
+        num_outputs = model.head.out_features if isinstance(model.head, nn.Linear) else 0
+        raise UsageError(f"{source}: has {len(notes.labels)} labels for {num_outputs} outputs: it is damaged")
+    if notes.preprocessing != model.info.preprocessing:
+        crop_px = notes.preprocessing.crop_px
+        try:
+            dim = feature_dim(model.backbone, crop_px=crop_px)
+        except (RuntimeError, AssertionError):  # torch's own, and what timm and torchvision say of another size
+            dim = None
+        if dim != model.info.dim:
+            raise UsageError(f"{source}: its pictures of {crop_px} pixels are not what {model.info.name} takes")
+    return replace(model, info=replace(model.info, preprocessing=notes.preprocessing), classes=notes.labels)
 
 
 @contextmanager

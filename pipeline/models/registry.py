@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import UsageError
-from pipeline.models.network import LoadedModel
-from pipeline.models.weights import parse_weights
+from pipeline.models.network import LoadedModel, noted
+from pipeline.models.weights import Weights, WeightsFile, parse_weights
+from pipeline.models.weights_notes import read_notes
 
-__all__ = ["LoadedModel", "ModelEntry", "list_models", "load_model"]
+__all__ = ["LoadedModel", "ModelEntry", "has_default_weights", "list_models", "load_model"]
 
 OWN_NAMES = ("efficientnet_lite0", "video_cnn")
 
@@ -41,6 +42,28 @@ def load_model(name: str, *, weights: str) -> LoadedModel:
         WeightsError: the library's weights could not be downloaded.
     """
     choice = parse_weights(weights)
+    model = _loaded(name, choice)
+    notes = read_notes(choice.location) if isinstance(choice, WeightsFile) else None
+    return model if notes is None else noted(model, notes, source=f"--weights {weights}")
+
+
+def has_default_weights(name: str) -> bool:
+    """Whether ``--weights default`` means something for a model; true of a name that ``load_model`` refuses."""
+    if name == "video_cnn":
+        return False
+    if ":" in name or name == "efficientnet_lite0":
+        return True
+    if name.startswith("timm/"):
+        from pipeline.models.zoo import timm_models
+
+        architecture = name.removeprefix("timm/")
+        return not timm_models.is_model(architecture) or timm_models.has_weights(architecture)
+    from pipeline.models.zoo import torchvision_models
+
+    return name not in torchvision_models.names() or torchvision_models.has_weights(name)
+
+
+def _loaded(name: str, choice: Weights) -> LoadedModel:
     if ":" in name:
         from pipeline.models.zoo import own_models
 

@@ -67,6 +67,12 @@ def embedded_rows(outputs: pa.Table, *, place: int) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=EMBEDDED)
 
 
+def pictured_rows(samples: pa.Table, *, place: int) -> pa.Table:
+    """As ``embedded_rows``, of decoded segments: the pictures, prepared in one of the ways, stand for features."""
+    columns = [samples[pixels_column(place) if name == "features" else name] for name in EMBEDDED.names]
+    return pa.Table.from_arrays(columns, schema=EMBEDDED)
+
+
 def last_attempts(embedded: pa.Table) -> pa.Table:
     """``EMBEDDED`` or ``SETTLED`` rows sorted by video and segment, each once: the last attempt."""
     keys = [("video_id", "ascending"), ("segment", "ascending"), ("attempts", "ascending")]
@@ -81,15 +87,13 @@ def last_attempts(embedded: pa.Table) -> pa.Table:
 
 
 def feature_table(embedded: pa.Table, *, schema: pa.Schema) -> pa.Table:
-    """A row a sample, of ``EMBEDDED`` rows, in their order; the features are copied once."""
-    kind = schema.field("feature").type
+    """A row a sample, of ``EMBEDDED`` rows, in their order; the features, or pictures, are copied once."""
+    content = schema.field(len(schema) - 1)
     counts = embedded["num_samples"].to_numpy()
     owner = pa.array(np.repeat(np.arange(len(counts)), counts))
-    values = [np.frombuffer(buffer, np.float32) for buffer in _buffers(embedded["features"])]
-    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite, as it should
-        flat = np.concatenate(values or [np.empty(0, np.float32)], dtype=kind.value_type.to_pandas_dtype())
+    of_type = _pictures if pa.types.is_fixed_size_binary(content.type) else _vectors
     columns = {
-        "feature": pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size),
+        content.name: of_type(embedded["features"], content.type),
         **{name: embedded[name].take(owner) for name in ("video_id", "uri", "segment", "time_base")},
         **{name: pc.list_flatten(embedded[name]) for name, _ in MARKS},
     }
@@ -125,6 +129,21 @@ def _features_array(features: NDArray[np.float32], *, counts: NDArray[np.int32])
     data = pa.py_buffer(np.ascontiguousarray(features))
     ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64) * features.shape[1] * features.itemsize
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(counts), [None, pa.py_buffer(ends), data])
+
+
+def _vectors(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    """``float32[sum T, D]`` of all segments as a list a sample."""
+    values = [np.frombuffer(buffer, np.float32) for buffer in _buffers(column)]
+    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite, as it should
+        flat = np.concatenate(values or [np.empty(0, np.float32)], dtype=kind.value_type.to_pandas_dtype())
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size)
+
+
+def _pictures(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    """``uint8[sum T, H, W, 3]`` of all segments as bytes a sample."""
+    values = [np.frombuffer(buffer, np.uint8) for buffer in _buffers(column)]
+    flat = np.concatenate(values or [np.empty(0, np.uint8)])
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(flat) // kind.byte_width, [None, pa.py_buffer(flat)])
 
 
 def _buffers(column: pa.ChunkedArray) -> Iterator[pa.Buffer]:

@@ -59,23 +59,33 @@ def metadata_of(document: Document) -> dict[bytes, bytes]:
 def features_table(dim: int, *, dtype: FeatureType, metadata: dict[bytes, bytes] | None = None) -> Table:
     """A row a sample."""
     value = pa.float16() if dtype == "float16" else pa.float32()
-    fields = [
-        ("video_id", pa.string()),
-        ("uri", pa.string()),
-        ("segment", pa.int32()),
-        ("epoch", pa.int32()),
-        ("pts", pa.int64()),
-        ("time_base", pa.string()),
-        ("time_s", pa.float64()),
-        ("is_keyframe", pa.bool_()),
-        ("is_corrupt", pa.bool_()),
-        ("feature", pa.list_(value, dim)),
-    ]
-    schema = pa.schema(fields, metadata=metadata)
-    return Table(name=FEATURES, schema=schema, key=("video_id", "epoch", "pts"), growth="appended")
+    return _samples_table(("feature", pa.list_(value, dim)), metadata=metadata)
+
+
+def inputs_table(sample_bytes: int, *, metadata: dict[bytes, bytes] | None = None) -> Table:
+    """A row a sample, as the model takes it: ``pixels`` is ``uint8[H, W, 3]``."""
+    return _samples_table((PIXELS, pa.binary(sample_bytes)), metadata=metadata)
 
 
 FEATURES = "features"
+PIXELS = "pixels"
+_SAMPLE = [
+    ("video_id", pa.string()),
+    ("uri", pa.string()),
+    ("segment", pa.int32()),
+    ("epoch", pa.int32()),
+    ("pts", pa.int64()),
+    ("time_base", pa.string()),
+    ("time_s", pa.float64()),
+    ("is_keyframe", pa.bool_()),
+    ("is_corrupt", pa.bool_()),
+]
+
+
+def _samples_table(content: tuple[str, pa.DataType], *, metadata: dict[bytes, bytes] | None) -> Table:
+    schema = pa.schema([*_SAMPLE, content], metadata=metadata)
+    return Table(name=FEATURES, schema=schema, key=("video_id", "epoch", "pts"), growth="appended")
+
 
 QUARANTINE = Table(
     name="quarantine",

@@ -72,6 +72,16 @@ def refusal(*words: object) -> str:
         pytest.param(["extract", "videos/", "--out", "/o"], "path of this machine", id="videos of this machine"),
         pytest.param(["extract", "list.csv", "--out", "/o"], "working dir", id="a manifest that would not be there"),
         pytest.param(["extract", "https://h/a.mp4?sig=abc", "--out", "/o"], "signature", id="a signed address"),
+        pytest.param(
+            ["finetune", "/a", "--labels", "l.csv", "--out", "/o"], "working dir", id="labels that are not there"
+        ),
+        pytest.param(
+            ["finetune", "/a", "--labels", "/l.csv", "--out", "o"], "lost with the job", id="weights in the job"
+        ),
+        pytest.param(
+            ["finetune", "a/", "--labels", "/l.csv", "--out", "/o"], "path of this machine", id="clips of this one"
+        ),
+        pytest.param(["finetune", "/a", "--labels", "/l.csv", "--out", "/o"], "no Ray job server", id="a training"),
         pytest.param(["extract", "/a.mp4", "--out", "/o"], "no Ray job server", id="nothing wrong but the server"),
     ],
 )

@@ -203,3 +203,15 @@ def test_a_folder_whose_files_do_not_arrive_has_no_mark(store: ObjectStore, buck
         assert lake.version("1/head.json") is None
         proxy.outage = None
         assert lake.publish_folder("1", HEAD)
+
+
+def test_a_folder_goes_with_all_that_is_in_it_and_nothing_else(lake: BucketStore) -> None:
+    for name in ("inputs/features/a.parquet", "inputs/_vidlake/config.json", "inputs.json", "inputs2/a"):
+        assert lake.publish(name, b"")
+    lake.remove_folder("inputs")
+    lake.remove_folder("inputs")
+    assert lake.list("inputs/features") == lake.list("inputs/_vidlake") == []
+    assert lake.read("inputs.json") == lake.read("inputs2/a") == b""
+    for name in ("", "..", "/"):
+        with pytest.raises(ValueError, match=r"not a name|root"):
+            lake.remove_folder(name)

@@ -265,3 +265,16 @@ def test_a_folder_that_a_full_disk_does_not_take_leaves_nothing(small_disk: Path
     with pytest.raises(StorageError, match="no space left"):
         store.publish_folder("1", {"head.json": b"{}", "weights.safetensors": bytes(100_000)})
     assert files_below(small_disk) == [] == os.listdir(small_disk / TEMPORARIES)
+
+
+def test_a_folder_goes_with_all_that_is_in_it_and_nothing_else(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    for name in ("inputs/features/a.parquet", "inputs/_vidlake/config.json", "inputs.json", "inputs2/a"):
+        assert store.publish(name, b"")
+    store.remove_folder("inputs")
+    store.remove_folder("inputs")
+    assert [name for name in files_below(tmp_path) if not name.startswith(TEMPORARIES)] == ["inputs.json", "inputs2/a"]
+    assert not (tmp_path / "inputs").exists()
+    for name in ("", "..", "/"):
+        with pytest.raises(ValueError, match="not a name"):
+            store.remove_folder(name)

@@ -10,13 +10,14 @@ from pipeline.records.rows import (
     feature_table,
     last_attempts,
     output_rows,
+    pictured_rows,
     pixels_of,
     samples_row,
     table_of,
 )
 from pipeline.records.schemas import EMBEDDED, PLAN, outputs_schema, samples_schema
 from pipeline.records.segments import FrameMark, Segment, SegmentSamples, VideoFacts
-from pipeline.records.tables import features_table
+from pipeline.records.tables import features_table, inputs_table
 from pipeline.records.videos import SegmentTask
 
 MARK = FrameMark(epoch=0, pts=40, time_s=0.04, is_keyframe=True, is_corrupt=False)
@@ -69,6 +70,18 @@ def test_each_way_of_preparing_and_each_model_has_a_column_of_its_own() -> None:
         embedded = embedded_rows(outputs, place=place)
         assert embedded.schema == EMBEDDED
         assert embedded["features"].to_pylist() == [each.tobytes()]
+
+
+def test_pictures_are_kept_byte_for_byte_a_row_each() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
+    decoded = SegmentSamples(segment=segment(1), marks=(MARK,) * 3, pixels=(pixels,), failure=None)
+    row = samples_row(SegmentTask.from_row(task("a", segment(1))), decoded)
+    pictured = pictured_rows(pa.concat_tables([samples(0, 0), row]), place=0)
+    assert pictured.schema == EMBEDDED
+    rows = feature_table(pictured, schema=inputs_table(48).schema)
+    assert rows["pixels"].to_pylist() == [picture.tobytes() for picture in pixels]
+    assert rows["segment"].to_pylist() == [1, 1, 1]
+    assert feature_table(EMBEDDED.empty_table(), schema=inputs_table(48).schema).num_rows == 0
 
 
 def test_features_must_fit_the_samples() -> None:

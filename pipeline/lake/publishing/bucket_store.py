@@ -4,6 +4,7 @@ import errno
 import io
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -130,6 +131,14 @@ class BucketStore(Store):
     def remove(self, name: str) -> None:
         bucket, key = self._place(name)
         self._answer(name, lambda: bucket.delete(key, retry=self._retry))
+
+    @override
+    def remove_folder(self, name: str) -> None:
+        if not name:
+            raise ValueError("the root is not removed")
+        bucket, key = self._place(name)
+        for each in self._answer(name, lambda: list(bucket.objects(key, retry=self._retry))):
+            self._answer(name, partial(bucket.delete, each.key, retry=self._retry))
 
     @override
     def ensure_writable(self) -> None:

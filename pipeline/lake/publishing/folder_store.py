@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -114,6 +115,11 @@ class FolderStore(Store):
     @override
     def remove(self, name: str) -> None:
         self._persistently(partial(self._path(name).unlink, missing_ok=True), name=name)
+
+    @override
+    def remove_folder(self, name: str) -> None:
+        with contextlib.suppress(MissingFile):
+            self._persistently(partial(shutil.rmtree, self._path(name)), name=name)
 
     @override
     def ensure_writable(self) -> None:

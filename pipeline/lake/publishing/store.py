@@ -86,6 +86,9 @@ class Store(Protocol):
     def remove(self, name: str) -> None:
         """Remove a file; one that is not there is fine."""
 
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder with all that is in it, which nobody is writing to; one that is not there is fine."""
+
     def clear_temporaries(self) -> None:
         """Remove what writers that died have left on its way; what a living one is writing stays."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.models.network import LoadedModel, classification_layer, cut_off, feature_dim, filled, seeded
@@ -26,6 +26,9 @@ from pipeline.models.zoo.video_cnn import PREPROCESSING, VideoCNN
 from pipeline.records.model_info import ModelInfo, Preprocessing
 
 VIDEO_CNN = "video_cnn"
+
+ADDED_HEAD = "vidlake_head"
+"""What the classification layer is called that a factory's network has from fine-tuning; its own ends at features."""
 
 IMAGENET = Preprocessing(resize_px=256, crop_px=(224, 224))
 """For a factory's network that does not say how its pictures are prepared."""
@@ -49,7 +52,7 @@ def load_video_cnn(*, weights: Weights) -> LoadedModel:
     digest = weights_digest(network)
     head = cut_off(network.eval(), name="classifier")
     info = ModelInfo(name=VIDEO_CNN, dim=head.in_features, weights_digest=digest, preprocessing=PREPROCESSING)
-    return LoadedModel(info=info, backbone=network, head=head, classes=())
+    return LoadedModel(info=info, backbone=network, head=head, classes=(), head_name="classifier")
 
 
 def load_from_factory(name: str, *, weights: Weights) -> LoadedModel:
@@ -67,16 +70,30 @@ def load_from_factory(name: str, *, weights: Weights) -> LoadedModel:
     network = seeded(
         partial(_called, factory, name=name), seed=weights.seed if isinstance(weights, RandomWeights) else 0
     )
+    head = None
     if isinstance(weights, WeightsFile):
         state = without_prefix(read_state_dict(weights.location), names=set(network.state_dict()))
+        head = _head_put_on(state)
         fill(network, state=state, source=f"--weights {weights.location}")
     network.eval().float()
     preprocessing = _preprocessing(name, getattr(network, "preprocessing", IMAGENET))
     dim = feature_dim(network, crop_px=preprocessing.crop_px)
     if dim is None:
         raise UsageError(f"--model {name}: must map float[B, 3, H, W] to float[B, D], and returns another shape")
+    if head is not None and head.in_features != dim:
+        raise UsageError(f"--model {name}: has {dim} features, and its weights a layer for {head.in_features}")
     info = ModelInfo(name=name, dim=dim, weights_digest=weights_digest(network), preprocessing=preprocessing)
-    return LoadedModel(info=info, backbone=network, head=None, classes=())
+    return LoadedModel(info=info, backbone=network, head=head, classes=(), head_name=ADDED_HEAD)
+
+
+def _head_put_on(state: dict[str, Tensor]) -> nn.Linear | None:
+    """Take out of a file's tensors the classification layer that fine-tuning has put on a factory's features."""
+    weight, bias = (state.pop(f"{ADDED_HEAD}.{part}", None) for part in ("weight", "bias"))
+    if weight is None or bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        return None
+    head = nn.Linear(weight.shape[1], weight.shape[0])
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head.eval()
 
 
 def _factory(name: str) -> Callable[[], object]:

@@ -78,6 +78,12 @@ def is_model(name: str) -> bool:
     return timm.is_model(architecture) and (not tag or name in timm.list_models(f"{architecture}.*", pretrained=True))
 
 
+def has_weights(name: str) -> bool:
+    """Whether the library has weights for the model."""
+    default = timm.get_pretrained_cfg(name)
+    return default is not None and bool(default.has_weights)
+
+
 def similar(name: str) -> list[str]:
     """Every architecture that timm knows, to look for the nearest to ``name`` in."""
     return timm.list_models(f"{name[:3]}*")
@@ -99,8 +105,7 @@ def _with_classes(name: str, num_classes: int, _state: Mapping[str, Tensor]) -> 
 
 
 def _downloaded(name: str) -> nn.Module:
-    default = timm.get_pretrained_cfg(name)
-    if default is None or not default.has_weights:
+    if not has_weights(name):
         raise UsageError(f"--model timm/{name}: timm has no weights for it; give --weights random:SEED or a file")
     try:
         network: nn.Module = timm.create_model(name, pretrained=True)
@@ -120,12 +125,15 @@ def _taken_apart(name: str, network: nn.Module, *, classes: tuple[str, ...]) -> 
     if head_name is not None and _is_applied_last(network, head_name=head_name, crop_px=preprocessing.crop_px):
         head = cut_off(network, name=head_name)
     else:
+        head_name = None
         network.reset_classifier(0)  # type: ignore[operator]
     dim = feature_dim(network, crop_px=preprocessing.crop_px)
     if dim is None:
         raise UsageError(f"--model {name}: does not yield one feature vector a picture; choose another timm model")
     info = ModelInfo(name=name, dim=dim, weights_digest=digest, preprocessing=preprocessing)
-    return LoadedModel(info=info, backbone=network, head=head, classes=classes if head is not None else ())
+    return LoadedModel(
+        info=info, backbone=network, head=head, classes=classes if head is not None else (), head_name=head_name
+    )
 
 
 def _head_of(network: nn.Module) -> str | None:

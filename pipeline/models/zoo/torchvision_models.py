@@ -95,9 +95,12 @@ def load(name: str, *, weights: Weights) -> LoadedModel:
         case WeightsFile():
             network = filled(weights, construct=partial(_as_downloaded, name), head_of=_head_of)
     digest = weights_digest(network)
+    head_name = _head_of(network)
     backbone, head, dim = _take_apart(network.eval())
     info = ModelInfo(name=name, dim=dim, weights_digest=digest, preprocessing=_preprocessing(default))
-    return LoadedModel(info=info, backbone=backbone, head=head, classes=classes if head is not None else ())
+    if head is None:
+        return LoadedModel(info=info, backbone=backbone, head=None, classes=())
+    return LoadedModel(info=info, backbone=backbone, head=head, classes=classes, head_name=head_name)
 
 
 def outline(name: str) -> tuple[int, bool]:
@@ -105,6 +108,11 @@ def outline(name: str) -> tuple[int, bool]:
     with parameters_on_meta():
         _, _, dim = _take_apart(_constructed(name))
     return dim, _default_weights(name) is not None
+
+
+def has_weights(name: str) -> bool:
+    """Whether the library has weights for the model."""
+    return _default_weights(name) is not None
 
 
 def _default_weights(name: str) -> WeightsEnum | None:

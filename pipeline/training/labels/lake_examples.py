@@ -39,6 +39,7 @@ class LakeExamples:
         unit: Unit,
         period: Period,
         classes: tuple[str, ...] | None = None,
+        finds_twins: bool = True,
     ) -> Self:
         """Find the units of labels in a lake, and their parts.
 
@@ -50,6 +51,7 @@ class LakeExamples:
             unit: what gets a label.
             period: units beyond it are left out.
             classes: the labels that there may be, in their order; ``None``: those that there are.
+            finds_twins: whether videos that show the same are looked for, by their features, where parts are drawn.
 
         Raises:
             UsageError: the labels match nothing, contradict each other, or are not among ``classes``.
@@ -60,7 +62,7 @@ class LakeExamples:
         if classes is not None and not set(found) <= set(classes):
             odd = ", ".join(sorted(set(found) - set(classes))[:5])
             raise UsageError(f"{videos.rows.source}: the head knows no {odd}; its labels are {', '.join(classes)}")
-        counted = survey(videos, labels=classes or found, finds_twins=not videos.rows.has_parts)
+        counted = survey(videos, labels=classes or found, finds_twins=finds_twins and not videos.rows.has_parts)
         parts = parts_of(counted, split, has_parts=videos.rows.has_parts, group=options.group)
         return cls(videos=videos, survey=counted, parts=parts)
 
@@ -82,15 +84,19 @@ class LakeExamples:
         """Read the labelled videos, always in the same order. Raises ``StorageError`` where a store fails."""
         return self._read(self.videos.ids)
 
+    def times(self) -> Iterator[VideoExamples]:
+        """As calling it, without the features: vectors of no values."""
+        return self._read(self.videos.ids, with_features=False)
+
     def of_part(self, part: str) -> Iterator[VideoExamples]:
         """Of the same, the videos that have a unit in a part, with all of their units."""
         is_in_it = (self.parts.parts == PARTS.index(part)) & (self.survey.units_of > 0)
         numbers = {self.survey.holdings[at].video for at in np.flatnonzero(is_in_it).tolist()}
         return self._read(self.videos.ids[sorted(numbers)])
 
-    def _read(self, ids: NDArray[np.bytes_]) -> Iterator[VideoExamples]:
+    def _read(self, ids: NDArray[np.bytes_], *, with_features: bool = True) -> Iterator[VideoExamples]:
         number_of = {label: number for number, label in enumerate(self.labels)}
-        for video in self.videos.lake.read(ids):
+        for video in self.videos.lake.read(ids, with_features=with_features):
             units, labelled = self.videos.units_of(video)
             if not len(labelled.places):
                 continue
