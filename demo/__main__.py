@@ -1,6 +1,7 @@
-"""Three clips in, one dataset out: ``make demo``, or ``python -m demo``.
+"""Three clips in, one dataset out, and a head that learns from it: ``make demo``, or ``python -m demo``.
 
-The clips are slow pans over photographs that the wheel of scikit-image ships (all CC0): nothing is downloaded.
+The clips are slow pans over photographs that the wheel of scikit-image ships (all CC0): nothing is downloaded. Towards
+their end the camera loses its focus: that is what the head learns to tell.
 """
 
 import importlib.util
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow.dataset as pads
 import torch
 from av.video.stream import VideoStream
-from PIL import Image
+from PIL import Image, ImageFilter
 from timm.data.imagenet_info import ImageNetInfo
 
 from pipeline.models.zoo.timm_models import lite0_weights
@@ -27,6 +28,8 @@ from pipeline.models.zoo.timm_models import lite0_weights
 OUT = Path(__file__).resolve().parents[1] / "demo-output"
 PHOTOGRAPHS = {"cat": "chelsea.png", "coffee": "coffee.png", "rocket": "rocket.jpg"}
 WIDTH_PX, HEIGHT_PX, RATE_HZ, DURATION_S = 640, 360, 25, 8
+SHARP_UNTIL_S, BLURRED_FROM_S, BLUR_PX = 4.5, 5.5, 6
+SPLIT = {"cat": "train", "coffee": "train", "rocket": "test"}
 
 
 def photograph(name: str) -> Image.Image:
@@ -47,7 +50,9 @@ def pan(picture: Image.Image) -> Iterator[Image.Image]:
         height = width * HEIGHT_PX / WIDTH_PX
         left, top = (picture.width - width) * progress, (picture.height - height) * progress
         box = (left, top, left + width, top + height)
-        yield picture.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC, box=box)
+        frame = picture.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC, box=box)
+        blur = (index / RATE_HZ - SHARP_UNTIL_S) / (BLURRED_FROM_S - SHARP_UNTIL_S)
+        yield frame.filter(ImageFilter.GaussianBlur(BLUR_PX * min(1, blur))) if blur > 0 else frame
 
 
 def write_clip(path: Path, picture: Image.Image) -> None:
@@ -66,6 +71,15 @@ def write_clips(folder: Path) -> None:
     folder.mkdir(parents=True)
     for subject, name in PHOTOGRAPHS.items():
         write_clip(folder / f"{subject}.mp4", photograph(name))
+
+
+def write_labels(path: Path) -> None:
+    """Two labelled ranges a clip: what a person would write down who has watched them."""
+    lines = ["uri,start_s,end_s,label,split"]
+    for subject, part in SPLIT.items():
+        lines.append(f"{subject}.mp4,0,{SHARP_UNTIL_S},sharp,{part}")
+        lines.append(f"{subject}.mp4,{BLURRED_FROM_S},{DURATION_S},blurred,{part}")
+    path.write_text("\n".join(lines) + "\n")
 
 
 def run(*command: str) -> None:
@@ -90,7 +104,18 @@ def show_rows(lake: Path) -> None:
         for row in of_clip[:3]:
             start = " ".join(f"{number:6.3f}" for number in row["feature"][:4])
             print(f"  {name:<11} {row['time_s']:5.2f} s   [{start} ...]")
-        print(f"  {name:<11} looks like: {label([row['feature'] for row in of_clip])}\n")
+        print(
+            f"  {name:<11} looks like: {label([row['feature'] for row in of_clip if row['time_s'] < SHARP_UNTIL_S])}\n"
+        )
+
+
+def show_predictions(folder: Path) -> None:
+    """Print what the head says of the clip that it has not learned from."""
+    rows = pads.dataset(folder / "predictions").to_table(["uri", "time_s", "label", "probability"])
+    print(f"\nWhat it says of the clip that it has not seen, of {rows.num_rows} rows in {folder.name}/predictions:\n")
+    for row in rows.sort_by([("uri", "ascending"), ("time_s", "ascending")]).to_pylist():
+        if SPLIT[Path(row["uri"]).stem] == "test" and row["time_s"] % 1 == 0:
+            print(f"  {Path(row['uri']).name}  {row['time_s']:5.2f} s   {row['label']:<8} {row['probability']:.2f}")
 
 
 def label(features: list[list[float]]) -> str:
@@ -103,15 +128,19 @@ def label(features: list[list[float]]) -> str:
 
 
 def main() -> None:
-    """Make the clips, extract their features, read them back."""
+    """Make the clips, extract their features, read them back, and teach a head what is in focus."""
     shutil.rmtree(OUT, ignore_errors=True)
     write_clips(OUT / "demo-clips")
     folder = os.path.relpath(OUT)
     print(f"Made {len(PHOTOGRAPHS)} clips of {DURATION_S} s, {WIDTH_PX}x{HEIGHT_PX}, in {folder}/demo-clips")
-    run("vidlake", "extract", "demo-clips", "--out", "demo-lake")
+    run("vidlake", "extract", "demo-clips", "--out", "demo-lake", "--sample", "fps:4")
     show_rows(OUT / "demo-lake")
-    query = f"select uri, time_s, feature[1:4] from '{folder}/demo-lake/features/*.parquet'"
-    print(f'The same with DuckDB:\n\n  .venv/bin/python -c "import duckdb; print(duckdb.sql(\\"{query}\\"))"')
+    write_labels(OUT / "demo-labels.csv")
+    run("vidlake", "train", "demo-lake", "--labels", "demo-labels.csv", "--out", "demo-heads/focus")
+    run("vidlake", "predict", "demo-lake", "--head", "demo-heads/focus", "--out", "demo-lake")
+    show_predictions(OUT / "demo-lake")
+    query = f"select uri, time_s, label from '{folder}/demo-lake/predictions/*.parquet'"
+    print(f'\nThe same with DuckDB:\n\n  .venv/bin/python -c "import duckdb; print(duckdb.sql(\\"{query}\\"))"')
 
 
 if __name__ == "__main__":
