@@ -104,9 +104,8 @@ def show_rows(lake: Path) -> None:
         for row in of_clip[:3]:
             start = " ".join(f"{number:6.3f}" for number in row["feature"][:4])
             print(f"  {name:<11} {row['time_s']:5.2f} s   [{start} ...]")
-        print(
-            f"  {name:<11} looks like: {label([row['feature'] for row in of_clip if row['time_s'] < SHARP_UNTIL_S])}\n"
-        )
+        sharp = [row["feature"] for row in of_clip if row["time_s"] < SHARP_UNTIL_S]
+        print(f"  {name:<11} looks like: {label(sharp)}\n")
 
 
 def show_predictions(folder: Path) -> None:
