@@ -46,7 +46,8 @@ class FramePiece:
     before_s: NDArray[np.float64]
     """When the frame before a segment of a single frame, the last of its video, is shown; NaN elsewhere."""
 
-    def __len__(self) -> int:
+    @property
+    def num_samples(self) -> int:
         """How many frames they are."""
         return int(self.count.sum())
 
