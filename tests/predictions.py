@@ -1,5 +1,6 @@
 """Heads on disk for tests of predictions, and predicting with them in this process, without Ray."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,12 +86,17 @@ class Here:
                 held = Ledger.of(self.target.appended(table.name).settled_parts())
                 pending = PendingFrames(lake.datasets[0], lake.videos[0], held, period=period)
                 work = [piece for wave in pending.pieces(piece_rows=piece_rows) for piece in wave]
-                assert sum(map(len, work)) == pending.num_frames
+                assert sum(piece.num_samples for piece in work) == pending.num_frames
             else:
                 work = list(PendingVideos(lake, self.target.files, period=period).work())
-            blocks = work_blocks(work)[:limit]
             meanwhile()
-            return [part for block in blocks for part in parts_of(predict_block(block, predicting=predicting))]
+            done = (each for block in blocks_of(work) for each in predict_block(block, predicting=predicting))
+            return [part for rows in itertools.islice(done, limit) for part in parts_of(rows)]
+
+
+def blocks_of(work: Work) -> list[pa.Table]:
+    """What goes to a worker, where there are two."""
+    return work_blocks(work, num_workers=2) if work else []
 
 
 def predictions(out: Path | str) -> pa.Table:

@@ -14,16 +14,17 @@ _TASK_CPUS = 0.25
 """As for decoding (``sizes``): a task asks for less than it takes, and the number of tasks is capped instead."""
 
 
-def run_predict(work: Work, *, predicting: Predicting, num_tasks: int) -> Iterator[PredictedPart]:
-    """Predict and commit the parts of the work, ``num_tasks`` at once; tells of each as soon as it is published."""
+def run_predict(work: Work, *, predicting: Predicting, num_workers: int) -> Iterator[PredictedPart]:
+    """Predict and commit the parts of the work, in ``num_workers`` tasks at once; tells of them once they are there."""
     be_quiet()
-    parts = ray.data.from_blocks(work_blocks(work))
+    blocks = work_blocks(work, num_workers=num_workers)
+    parts = ray.data.from_blocks(blocks)
     done = parts.map_batches(
         cast(Any, predict_block),
         fn_kwargs={"predicting": predicting},
         batch_size=None,
         batch_format="pyarrow",
-        compute=TaskPoolStrategy(min(num_tasks, len(work))),
+        compute=TaskPoolStrategy(min(num_workers, len(blocks))),
         num_cpus=_TASK_CPUS,
         ray_remote_args_fn=bounded_retries,
     )

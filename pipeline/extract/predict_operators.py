@@ -1,10 +1,12 @@
 """What runs on Ray's workers for ``predict``: work in, how much was done out. Free of Ray itself."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +31,10 @@ _PARTS = pa.schema(
         ("is_refused", pa.bool_()),
     ]
 )
+
+
+_TASK_SAMPLES = 65_536
+_TASKS_PER_WORKER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +68,23 @@ class Predicting:
     token: str
 
 
-def work_blocks(work: Work) -> list[pa.Table]:
-    """A block for each part of the work, as ``predict_block`` takes them."""
-    return [pa.table({"work": pa.array([pickle.dumps(part)], pa.large_binary())}) for part in work]
+def work_blocks(work: Work, *, num_workers: int) -> list[pa.Table]:
+    """Blocks of one or several parts of the work, as ``predict_block`` takes them; a block is a task.
+
+    A task costs the driver milliseconds, and so should be some work, but all workers should end at about the same time.
+    """
+    sizes = np.array([part.num_samples for part in work], np.int64)
+    size = max(1, min(_TASK_SAMPLES, int(sizes.sum()) // (_TASKS_PER_WORKER * num_workers)))
+    edges = np.flatnonzero(np.diff((np.cumsum(sizes) - sizes) // size)) + 1
+    rows = pa.table({"work": pa.array([pickle.dumps(part) for part in work], pa.large_binary())})
+    return [rows.slice(begin, end - begin) for begin, end in pairwise([0, *edges.tolist(), len(work)])]
 
 
-def predict_block(block: pa.Table, *, predicting: Predicting) -> pa.Table:
+def predict_block(block: pa.Table, *, predicting: Predicting) -> Iterator[pa.Table]:
     """Predict and publish parts of the work; what was done comes back as rows that ``parts_of`` reads."""
     head = _head(predicting.head)
-    done = [_predict(pickle.loads(part), head, predicting) for part in block["work"].to_pylist()]
-    return pa.Table.from_pylist([asdict(part) for part in done], schema=_PARTS)
+    for part in block["work"].to_pylist():
+        yield pa.Table.from_pylist([asdict(_predict(pickle.loads(part), head, predicting))], schema=_PARTS)
 
 
 def parts_of(rows: pa.Table) -> list[PredictedPart]:
@@ -84,15 +97,15 @@ def _predict(work: FramePiece | VideoWork, head: Head, predicting: Predicting) -
     written: int | None
     if isinstance(work, FramePiece):
         [files] = predicting.features
-        rows, num_samples = predict_frames(work, head, files=files, schema=table.schema), len(work)
+        rows = predict_frames(work, head, files=files, schema=table.schema)
         written = Appended(target, table.name).publish(rows, work.entries(), token=predicting.token)
     else:
-        states, num_samples = [state for group in work.groups for state in group.states], work.num_samples
+        states = [state for group in work.groups for state in group.states]
         rows, videos = predict_videos(work.groups, states, head, files=predicting.features, schema=table.schema)
         written = publish_videos(target, table, rows, videos, replaced=work.replaced, token=predicting.token)
     counts = {each["values"]: each["counts"] for each in pc.value_counts(rows["label"]).to_pylist()}
     return PredictedPart(
-        num_samples=num_samples,
+        num_samples=work.num_samples,
         num_units=len(rows),
         num_bytes=written or 0,
         label_counts=tuple(counts.get(label, 0) for label in head.info.labels),

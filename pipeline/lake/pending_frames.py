@@ -21,6 +21,8 @@ from pipeline.records.periods import Period
 from pipeline.records.settled import Settled
 
 _READERS = 16
+_SEGMENTS_AT_ONCE = 100_000
+_PIECES_AT_ONCE = 1_000
 _UNKNOWN = np.nan
 
 
@@ -44,7 +46,8 @@ class FramePiece:
     before_s: NDArray[np.float64]
     """When the frame before a segment of a single frame, the last of its video, is shown; NaN elsewhere."""
 
-    def __len__(self) -> int:
+    @property
+    def num_samples(self) -> int:
         """How many frames they are."""
         return int(self.count.sum())
 
@@ -103,8 +106,8 @@ class PendingFrames:
         self.num_frames = int(catalogue.num_rows(places).sum())
         self.num_videos = len(np.unique(self._owner[pending]))
 
-    def pieces(self, *, piece_rows: int, segments_at_once: int = 100_000) -> Iterator[list[FramePiece]]:
-        """All of them in pieces of about ``piece_rows`` frames; so many segments at a time are looked into."""
+    def pieces(self, *, piece_rows: int) -> Iterator[list[FramePiece]]:
+        """All of them in pieces of about ``piece_rows`` frames; a bounded number of pieces and segments at a time."""
         catalogue = self._videos.catalogue
         places = self._with_rows[self._pending]
         counts, file = catalogue.num_rows(places), catalogue.file[places]
@@ -118,7 +121,8 @@ class PendingFrames:
         unsettled = UnsettledSegments.of(self._dataset, self._videos.ledger)
         begin = 0
         while begin < len(edges) - 1:
-            end = max(begin + 1, int(np.searchsorted(edges, edges[begin] + segments_at_once, side="right")) - 1)
+            most = int(np.searchsorted(edges, edges[begin] + _SEGMENTS_AT_ONCE, side="right")) - 1
+            end = max(begin + 1, min(most, begin + _PIECES_AT_ONCE))
             yield self._looked_into(edges[begin : end + 1], unsettled)
             begin = end
 

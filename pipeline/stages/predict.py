@@ -31,7 +31,7 @@ def predict_frames(piece: FramePiece, head: Head, *, files: DatasetFiles, schema
         ForeignFile: the file is damaged.
         StorageError: the store failed.
     """
-    frames = _Frames(num_frames=len(piece), num_labels=len(head.info.labels), num_segments=len(piece.count))
+    frames = _Frames(num_frames=piece.num_samples, num_labels=len(head.info.labels), num_segments=len(piece.count))
     read_groups(files, piece.placed, columns=_COLUMNS, take=partial(frames.take, head=head))
     ends_s = np.append(frames.times_s[1:], np.nan)
     last = np.cumsum(piece.count) - 1

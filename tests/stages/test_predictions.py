@@ -11,6 +11,7 @@ import pytest
 from predictions import Here, head_for, predictions
 from rows import dataset_info, features_of, finished, id_of, new_dataset, plan_table, planned
 
+from pipeline.lake import pending_frames
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.planned import publish_plan
 from pipeline.lake.tables import derive
@@ -62,15 +63,17 @@ def test_a_row_a_frame_with_the_numbers_of_the_head(tmp_path: Path, kind: str, p
 
 
 @pytest.mark.parametrize("per_file", [1, 2, 9])
-@pytest.mark.parametrize("piece_rows", [1, 1000])
+@pytest.mark.parametrize(("piece_rows", "at_once"), [(1, 1), (1, 1000), (1000, 1000)])
 @pytest.mark.parametrize("is_derived", [True, False], ids=["known-ends", "unknown-ends"])
 def test_frame_ends_where_the_next_one_of_its_video_begins(
-    tmp_path: Path, per_file: int, piece_rows: int, is_derived: bool
+    tmp_path: Path, per_file: int, piece_rows: int, at_once: int, is_derived: bool
 ) -> None:
     """Wherever that lies; what the units of the whole video say is right."""
     lake(tmp_path / "lake", per_file=per_file, is_derived=is_derived)
     info = head_for(tmp_path / "lake")
-    Here(tmp_path / "lake", tmp_path / "out", tmp_path / "heads", info).run(piece_rows=piece_rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pending_frames, "_PIECES_AT_ONCE", at_once)
+        Here(tmp_path / "lake", tmp_path / "out", tmp_path / "heads", info).run(piece_rows=piece_rows)
     rows = predictions(tmp_path / "out")
     for video in LakeFeatures.at(str(tmp_path / "lake")).read():
         mine = rows.filter(pa.compute.equal(rows["video_id"], video.video_id))
