@@ -1,5 +1,8 @@
 """fit_head: what it learns; the same seed gives the same bytes, and so does a training that was killed and goes on."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +27,7 @@ from pipeline.training.fitting.fit import fit_head
 from pipeline.training.fitting.fitted import Fitted
 from pipeline.training.request import FitOptions
 
+ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("ant", "bee", "cat")
 X, Y = blob_arrays(600)
 LAKE = examples(
@@ -267,3 +271,29 @@ def test_training_that_does_not_converge_is_a_usage_error(tmp_path: Path) -> Non
 def test_nothing_to_train_on_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no unit of the training part"):
         fitted(tmp_path, options(), examples(video(X, Y, part="test")))
+
+
+FITS = """
+import hashlib, os, sys
+import numpy as np
+if sys.argv[1] == "one core":
+    os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+from pathlib import Path
+from test_fitting_heads import fitted, numbers, options
+folder = Path(sys.argv[2])
+for chosen in (options("mlp:8", epochs=2, steps=("standardize", "pca:4")), options("boosting"), options("forest")):
+    fit = fitted(folder, chosen)
+    print(hashlib.sha256(b"".join(numbers(fit).values())).hexdigest(), fit.temperature)
+"""
+
+
+def test_one_core_gives_the_same_bytes_as_several(tmp_path: Path) -> None:
+    said = []
+    for cores in ("one core", "all cores"):
+        (tmp_path / cores).mkdir()
+        command = [sys.executable, "-c", FITS, cores, str(tmp_path / cores)]
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "training")])
+        environment = {**os.environ, "PYTHONPATH": paths}
+        said.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert said[0] == said[1]
+    assert len(said[0].splitlines()) == 3

@@ -17,7 +17,7 @@ from pipeline.training.fitting.calibration import expected_calibration_error, te
 from pipeline.training.fitting.losses import loss_of
 from pipeline.training.fitting.minibatches import minibatches
 from pipeline.training.fitting.scratch import Part, write_parts
-from pipeline.training.fitting.tree_fitting import chosen_units, grow
+from pipeline.training.fitting.tree_fitting import MOST_BYTES, chosen_units, grow, least_per_leaf
 from pipeline.training.request import FitOptions
 
 RNG = np.random.default_rng(5)
@@ -150,3 +150,10 @@ def test_trees_get_as_many_units_as_fit_and_every_label(tmp_path: Path) -> None:
     assert not np.array_equal(chosen, chosen_units(part, seed=1, most=20))
     options = FitOptions(kind=HeadKind(name="tree"), unit=Unit.parse("frame"))
     assert grow(part, options, is_multi_label=False, most_numbers=6 * 50).num_units_used == 50
+
+
+@pytest.mark.parametrize(("num_units", "num_labels", "least"), [(1000, 3, 1), (100_000, 2, 1), (1_000_000, 1000, 753)])
+def test_trees_stay_small_enough_to_be_read(num_units: int, num_labels: int, least: int) -> None:
+    assert least_per_leaf(num_units, num_trees=100, num_labels=num_labels) == least
+    num_leaves = 100 * num_units / least
+    assert num_leaves * (2 * 40 + 8 * num_labels) <= MOST_BYTES

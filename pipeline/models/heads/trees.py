@@ -18,6 +18,8 @@ MAX_DEPTH = 256
 _MOST_PLACES = 1 << 20
 """Of vectors in trees at a time: what bounds memory, whatever the number of vectors."""
 
+_FEW_PLACES = 1 << 10
+
 NONE = -1
 
 
@@ -57,12 +59,23 @@ class Trees:
         num, dim = x.shape
         flat = np.ascontiguousarray(x).reshape(-1)
         rows = np.arange(num, dtype=np.intp) * dim
-        node = np.repeat(self.roots.astype(np.intp)[:, None], num, axis=1)
+        node = np.repeat(self.roots.astype(np.intp), num)
+        rows = np.tile(rows, len(self.roots))
+        # Few places are all asked until the deepest tree is done, which costs less than to know who is.
+        on_the_way = None if len(node) <= _FEW_PLACES else np.arange(len(node))
         for _ in range(self.depth):
-            is_left = flat[rows + self.feature[node]] <= self.threshold[node]
-            node = self._children[2 * node + is_left]
-        reached: NDArray[np.float64] = self.values[self._leaf[node]]
+            if on_the_way is None:
+                node = self._next(node, flat, rows)
+                continue
+            on_the_way = on_the_way[self.left[node[on_the_way]] != NONE]
+            node[on_the_way] = self._next(node[on_the_way], flat, rows[on_the_way])
+        reached: NDArray[np.float64] = self.values[self._leaf[node]].reshape(len(self.roots), num, -1)
         return reached
+
+    def _next(self, node: NDArray[np.intp], flat: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        is_left = flat[rows + self.feature[node]] <= self.threshold[node]
+        children: NDArray[np.intp] = self._children[2 * node + is_left]
+        return children
 
     def arrays(self) -> Arrays:
         """By the names that ``SHAPES`` has."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+from pipeline.models.heads.files import MAX_WEIGHTS_BYTES
 from pipeline.models.heads.trees import MAX_DEPTH
 from pipeline.training.fitting.losses import loss_of
 from pipeline.training.fitting.scratch import Part
@@ -16,6 +17,9 @@ from pipeline.training.fitting.tree_arrays import boosting_arrays, tree_arrays
 from pipeline.training.request import FitOptions
 
 NUM_TREES = 100
+
+MOST_BYTES = MAX_WEIGHTS_BYTES // 2
+"""Of the numbers of all trees."""
 
 MOST_NUMBERS = 1 << 27
 """Of all vectors that trees are grown from: they are in memory at once, and boosting keeps them twice as wide."""
@@ -50,7 +54,7 @@ def grow(part: Part, options: FitOptions, *, is_multi_label: bool, most_numbers:
     labels = targets.astype(np.int64) if is_multi_label else targets.argmax(axis=1)
     if is_multi_label and num_labels == 1:
         labels = labels[:, 0]
-    model = _model(options, dim=vectors.shape[1], is_multi_label=is_multi_label).fit(vectors, labels)
+    model = _model(options, vectors.shape, num_labels=num_labels, is_multi_label=is_multi_label).fit(vectors, labels)
     if options.kind.name == "boosting":
         weights = loss_of(targets, is_multi_label=False, class_weights=options.class_weights).weights.double().numpy()
         arrays = boosting_arrays(model, class_weights=weights)
@@ -70,20 +74,28 @@ def chosen_units(part: Part, *, seed: int, most: int) -> NDArray[np.int64]:
     return np.sort(order[sorted([*first, *rest[: most - len(first)]])])
 
 
-def _model(options: FitOptions, *, dim: int, is_multi_label: bool) -> Any:
+def least_per_leaf(num_units: int, *, num_trees: int, num_labels: int) -> int:
+    """Of units in a leaf: 1, but where that many leaves would make a file that nobody could read."""
+    node_bytes = 2 * 40 + 8 * num_labels
+    return max(1, -(-num_units * num_trees * node_bytes // MOST_BYTES))
+
+
+def _model(options: FitOptions, shape: tuple[int, int], *, num_labels: int, is_multi_label: bool) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
     from sklearn.tree import DecisionTreeClassifier
 
     # Of several outputs scikit-learn multiplies the weights, which says nothing any more.
     weights = None if is_multi_label or options.class_weights == "none" else "balanced"
     seed = options.seed % (1 << 32)
+    num_units, dim = shape
+    num_trees = 1 if options.kind.name == "tree" else NUM_TREES
+    leaf = least_per_leaf(num_units, num_trees=num_trees, num_labels=num_labels)
+    limits = {"max_depth": MAX_DEPTH, "min_samples_leaf": leaf, "class_weight": weights, "random_state": seed}
     if options.kind.name == "tree":
-        return DecisionTreeClassifier(max_depth=MAX_DEPTH, class_weight=weights, random_state=seed)
+        return DecisionTreeClassifier(**limits)
     if options.kind.name == "forest":
         # Each tree has a seed of its own: they are the same in any number of threads.
-        return RandomForestClassifier(
-            NUM_TREES, max_depth=MAX_DEPTH, class_weight=weights, random_state=seed, n_jobs=os.cpu_count()
-        )
+        return RandomForestClassifier(NUM_TREES, **limits, n_jobs=os.cpu_count())
     # Weights are left to ``boosting_arrays``: with them the library takes a minute to divide a thousand dimensions.
     share = min(1.0, max(_SHARE_PER_SPLIT, _LEAST_PER_SPLIT / dim))
     return HistGradientBoostingClassifier(
