@@ -57,8 +57,8 @@ def predict(*, is_json: bool, **words: Unpack[PredictWords]) -> int:
     """Have a head predict for the features of LAKE, where it has not yet: a row for each frame, window or video.
 
     LAKE is a dataset, or a folder of datasets of several models. A sample was recorded `time_s` after its video's
-    creation_time, or where that is not known its file's mtime; segments (of heads of frames) and videos (of others)
-    with a sample between --since and --until are predicted whole.
+    creation_time; segments (of heads of frames) and videos (of others) with a sample between --since and --until are
+    predicted whole, and videos without a creation_time are left out.
     """
     request = predict_request_of(words)
     from pipeline.cli.summary import describe_predicted

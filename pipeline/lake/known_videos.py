@@ -15,7 +15,7 @@ from pipeline.lake.ids import ID_BYTES, find_places, id_bytes
 from pipeline.records.periods import moment_of
 from pipeline.records.tables import VIDEOS
 
-_COLUMNS = ("video_id", "is_current", "duration_s", "end_s", "creation_time", "mtime")
+_COLUMNS = ("video_id", "is_current", "duration_s", "end_s", "creation_time")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,9 @@ class KnownVideos:
     end_s: NDArray[np.float64]
     """Where the video ends, or the range that its manifest asks for, on the axis of ``time_s``; NaN: not known."""
     recorded_s: NDArray[np.float64]
-    """When its first frame was recorded, in seconds since the Unix epoch: its ``creation_time``, else ``mtime``; NaN:
-    not known.
+    """When its first frame was recorded, in seconds since the Unix epoch: its ``creation_time``; NaN: not known.
+
+    A file's mtime does not tell: it is that of the last copy.
     """
 
     @classmethod
@@ -100,8 +101,7 @@ def _ends(part: pa.Table) -> NDArray[np.float64]:
 
 
 def _recorded(part: pa.Table) -> NDArray[np.float64]:
-    written_us = part["mtime"].cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64())
-    recorded_s: NDArray[np.float64] = pc.fill_null(written_us, np.nan).to_numpy() / 1e6
+    recorded_s = np.full(len(part), np.nan)
     for row, text in enumerate(part["creation_time"].to_pylist()):
         if text is not None:
             try:

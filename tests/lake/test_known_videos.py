@@ -13,8 +13,6 @@ from pipeline.lake.known_videos import KnownVideos, video_parts
 from pipeline.records.periods import moment_of
 from pipeline.records.tables import VIDEOS
 
-MTIME = "2026-01-02T00:00:00Z"
-
 
 def table(**columns: list[object]) -> pa.Table:
     num = len(columns["video_id"])
@@ -40,8 +38,7 @@ def test_unknown_videos_are_current_and_their_ends_unknown(tmp_path: Path) -> No
 
 
 def test_what_is_said_of_a_video(tmp_path: Path) -> None:
-    """Its end is that of the range that a manifest asks for; it was recorded when its container says, else its file."""
-    mtime = int(moment_of(MTIME) * 1e6)
+    """Its end is that of the range that a manifest asks for; it was recorded when its container says."""
     names = ["a", "b", "c", "d"]
     write(
         tmp_path,
@@ -52,16 +49,14 @@ def test_what_is_said_of_a_video(tmp_path: Path) -> None:
             duration_s=[60.0, 60.0, None, 60.0],
             end_s=[None, 20.0, 30.0, 90.0],
             creation_time=["2026-01-01T12:00:00.000000Z", None, "once upon a time", None],
-            mtime=[mtime, mtime, mtime, None],
         ),
     )
     known = KnownVideos.of(Dataset.at(str(tmp_path)).files)
     ids = id_bytes(pa.chunked_array([[id_of(name) for name in names]]))
     assert known.are_current(ids).tolist() == [True, False, True, True]
     assert known.ends_of(ids).tolist() == [60.0, 20.0, 30.0, 60.0]
-    recorded = [moment_of("2026-01-01T12:00:00Z"), moment_of(MTIME), moment_of(MTIME)]
-    assert known.recorded_of(ids).tolist()[:3] == recorded
-    assert np.isnan(known.recorded_of(ids)[3])
+    assert known.recorded_of(ids)[0] == moment_of("2026-01-01T12:00:00Z")
+    assert np.isnan(known.recorded_of(ids)[1:]).all()
 
 
 def test_columns_of_manifests_are_null_where_a_file_lacks_them(tmp_path: Path) -> None:

@@ -283,14 +283,7 @@ def test_period_chooses_by_when_videos_were_recorded(
     tmp_path: Path, unit: str, since: str | None, until: str | None, names: str
 ) -> None:
     """Each video on a day of its own at noon; what was left out is predicted by a later run without the period."""
-    dataset, token = new_dataset(tmp_path / "lake")
-    for day, name in zip(("01", "01", "02", "03"), NAMES, strict=True):
-        row = planned(name, segments=2)
-        row["facts"] = {**row["facts"], "creation_time": f"2026-01-{day}T12:00:00Z"}
-        publish_plan(dataset, plan_table(row), token=token)
-        rows = [finished(name, segment, num_samples=3) for segment in range(2)]
-        dataset.publish_features(pa.concat_tables(rows), dataset_info(), token=token)
-    derive(dataset, shard=WHOLE, token=token)
+    dated_lake(tmp_path / "lake", "01", "01", "02", "03")
     predicting = here(tmp_path, unit)
     predicting.run(period=Period.parse(since, until))
     assert keys(tmp_path / "out") == expected(unit, *(each for each in ALL if each[0] in names))
@@ -298,10 +291,22 @@ def test_period_chooses_by_when_videos_were_recorded(
     assert keys(tmp_path / "out") == expected(unit, *ALL)
 
 
+def dated_lake(folder: Path, *days: str) -> None:
+    """The videos, each recorded at noon of a day of January 2026."""
+    dataset, token = new_dataset(folder)
+    for day, name in zip(days, NAMES, strict=True):
+        row = planned(name, segments=2)
+        row["facts"] = {**row["facts"], "creation_time": f"2026-01-{day}T12:00:00Z"}
+        publish_plan(dataset, plan_table(row), token=token)
+        rows = [finished(name, segment, num_samples=3) for segment in range(2)]
+        dataset.publish_features(pa.concat_tables(rows), dataset_info(), token=token)
+    derive(dataset, shard=WHOLE, token=token)
+
+
 def test_period_within_a_video_takes_the_segments_of_frames_that_it_touches(tmp_path: Path) -> None:
     """The second segment of each begins 12 s after its video."""
-    Lake(tmp_path / "lake")
-    at = "2023-11-14T22:13:30Z"  # ten seconds after the videos' mtime
+    dated_lake(tmp_path / "lake", "01", "01", "01", "01")
+    at = "2026-01-01T12:00:10Z"
     predicting = here(tmp_path, "frame")
     predicting.run(period=Period.parse(at, None))
     assert keys(tmp_path / "out") == expected("frame", *(each for each in ALL if each[1] == 1))
