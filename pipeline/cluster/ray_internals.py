@@ -52,3 +52,9 @@ def walk_upload(
     """
     left_out = packaging._get_excludes(folder, list(excludes))
     packaging._dir_travel(folder, [left_out], visit, include_gitignore=True, logger=logger)
+
+
+def raised_in_training(failure: BaseException) -> BaseException:
+    """What a training worker raised: Ray Train wraps it in an error that is a traceback, and names no cause."""
+    raised: BaseException = getattr(failure, "_base_exc", failure)
+    return raised

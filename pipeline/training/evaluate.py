@@ -162,6 +162,7 @@ def prepare(request: EvaluateRequest, *, say: Say) -> Evaluation:
         unit=info.unit,
         period=Period() if made_by is None or request.on == "all" else made_by.period,
         classes=info.labels,
+        finds_twins=request.on != "all",
     )
     evaluation = Evaluation(loaded=loaded, examples=examples, on=request.on)
     if not evaluation.num_units:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from moving import KINDS, keep_pictures, pictures_of
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from pipeline.lake.publishing.backends import backend_at
 from pipeline.models.preprocess import one_thread
@@ -20,7 +20,7 @@ from pipeline.models.zoo.video_cnn import PREPROCESSING
 from pipeline.records.shards import WHOLE
 from pipeline.training.finetune.checkpoints import Checkpoints, Course, EpochScores
 from pipeline.training.finetune.loop import Scored, Training, TrainingJob, TrainingPlan, Worker, new_network
-from pipeline.training.finetune.network import PicturesToScores, weights_file
+from pipeline.training.finetune.network import PicturesToScores, separate, weights_file
 from pipeline.training.finetune.pictures import Places
 from pipeline.training.finetune.request import LearningOptions
 
@@ -198,3 +198,11 @@ def test_networks_of_every_family_come_back_as_they_were_trained(model: str, tmp
         assert torch.allclose(again.features(pixels), network.features(pixels), atol=1e-5)
         assert model_again.head is not None
         assert torch.allclose(model_again.head(again.features(pixels)), network(pixels), atol=1e-4)
+
+
+def test_tensors_in_the_same_memory_are_written_each_by_itself() -> None:
+    """As those of tied weights: a file of tensors knows no sharing."""
+    whole = torch.arange(6.0).reshape(2, 3)
+    tensors = {"a": whole, "b": whole, "row": whole[1], "turned": whole.T, "none": torch.empty(0)}
+    back = load(save(separate(tensors)))
+    assert all(torch.equal(back[name], value) for name, value in tensors.items())

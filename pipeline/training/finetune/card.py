@@ -78,8 +78,8 @@ class FinetuneCard:
         groups = "videos" if report.by == "video" else "labelled ranges, because all labels are of one video"
         return (
             f"Drawn by {groups}, never by frame: {report.num_groups} groups, {self.split.validation:.0%} of them for "
-            f"validation and {self.split.test:.0%} for the test, stratified by label, seed {self.split.seed}. Whether "
-            "two videos show the same was not looked into: give a column `split` where some do."
+            f"validation and {self.split.test:.0%} for the test, stratified by label, seed {self.split.seed}. Videos "
+            f"that show the same under several names are one group; {report.num_twins} were found to repeat another."
         )
 
     def _scores(self) -> Iterable[str]:

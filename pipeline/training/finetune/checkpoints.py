@@ -18,7 +18,7 @@ from pipeline.lake.publishing.store import MissingFile
 from pipeline.models.weights_notes import KEY, header_metadata
 from pipeline.records.documents import Document, document_of, number, number_or_none, parts, text, whole
 from pipeline.training.finetune.folder import CHECKPOINT
-from pipeline.training.finetune.network import PicturesToScores
+from pipeline.training.finetune.network import PicturesToScores, separate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +86,8 @@ class Checkpoint:
     def to_bytes(self) -> bytes:
         """The file; no pickle, so reading it runs nothing."""
         groups = {"network": self.network, "best": self.best, "adam": self.adam}
-        tensors = {
-            f"{group}/{name}": value.detach().cpu().contiguous()
-            for group, values in groups.items()
-            for name, value in values.items()
-        }
-        return save(tensors, metadata={KEY: json.dumps(self.course.to_json())})
+        tensors = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
+        return save(separate(tensors), metadata={KEY: json.dumps(self.course.to_json())})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

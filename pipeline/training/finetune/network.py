@@ -1,6 +1,6 @@
 """The network at work in training: prepared pictures to a score for each label; and back to a weights file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from safetensors.torch import save
@@ -59,8 +59,19 @@ def weights_file(state: dict[str, Tensor], notes: WeightsNotes, *, head_name: st
     numbers = {name.removeprefix(_FEATURES): value for name, value in state.items() if name.startswith(_FEATURES)}
     for part in ("weight", "bias"):
         numbers[f"{head_name}.{part}"] = state[f"head.{part}"] / (temperature or 1.0)
-    contiguous = {name: value.detach().cpu().contiguous() for name, value in numbers.items()}
-    return save(contiguous, metadata=notes.to_header())
+    return save(separate(numbers), metadata=notes.to_header())
+
+
+def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same on the CPU, no two of them in the same memory: a file knows no tied weights."""
+    found: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, value in tensors.items():
+        own = value.detach().cpu().contiguous()
+        storage = own.untyped_storage().data_ptr()
+        found[name] = own.clone() if storage in storages else own
+        storages.add(storage)
+    return found
 
 
 def _as_a_file_loads_it(backbone: nn.Module) -> None:

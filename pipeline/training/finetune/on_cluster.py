@@ -15,6 +15,7 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 
+from pipeline.cluster.ray_internals import raised_in_training
 from pipeline.cluster.start import cause_of
 from pipeline.errors import PipelineError
 from pipeline.extract.memory import KEEPING_WHAT_IS_FREED
@@ -30,6 +31,7 @@ _SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how long after its end a training is known to have ended
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a ``module:factory`` lies where the command was called
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine takes a minute to import torch several times
 }
 
 
@@ -93,13 +95,13 @@ def _followed(trainer: TorchTrainer, *, look: Callable[[], None]) -> Scored:
     try:
         return fit.result()
     except TrainingFailedError as error:
-        raise _first_cause(error) from None
+        raise cause_of_failed_training(error) from None
 
 
-def _first_cause(error: TrainingFailedError) -> PipelineError:
+def cause_of_failed_training(error: Exception) -> PipelineError:
     """What went wrong in a worker: of several, a fault of ours rather than what the others made of it."""
     failures = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else [error]
-    causes = [cause_of(failure) for failure in failures]
+    causes = [cause_of(raised_in_training(failure)) for failure in failures]
     return min(causes, key=lambda cause: str(cause).startswith("the run failed in Ray"))
 
 

@@ -18,7 +18,7 @@ _READ_BYTES = 128 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where N pictures lie: row ``row[k]`` of ``files[file[k]]``, in the order of (file, row)."""
+    """Where N pictures lie: row ``row[k]`` of ``files[file[k]]``."""
 
     files: tuple[str, ...]
     file: NDArray[np.int32]
@@ -90,15 +90,17 @@ class Pictures:
         return numbers, self._read(numbers)
 
     def _read(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The pictures at places whose ``numbers`` increase, ``uint8[N, H, W, 3]``."""
+        """The pictures at places of these ``numbers``, ``uint8[N, H, W, 3]``, in their order."""
         pixels = np.empty((len(numbers), *self._shape), np.uint8)
-        places, done = self._places.take(numbers), 0
-        for file in np.unique(places.file).tolist():
-            rows = places.row[places.file == file].astype(np.int64)
-            tables = self._dataset.features.rows(places.files[file], spans_of(rows), schema=self._schema)
-            for table in tables:
-                pixels[done : done + len(table)] = _pixels(table, self._shape)
-                done += len(table)
+        places = self._places.take(numbers)
+        by_place = np.lexsort((places.row, places.file))
+        for of_file in np.split(by_place, np.flatnonzero(np.diff(places.file[by_place])) + 1):
+            if len(of_file):
+                name, done = places.files[places.file[of_file[0]]], 0
+                spans = spans_of(places.row[of_file].astype(np.int64))
+                for table in self._dataset.features.rows(name, spans, schema=self._schema):
+                    pixels[of_file[done : done + len(table)]] = _pixels(table, self._shape)
+                    done += len(table)
         return pixels
 
 

@@ -58,7 +58,7 @@ class Tuning:
             inputs=folder.inputs_uri,
             digest=self.digest,
             token=token,
-            places=self.examples.places,
+            places=self.examples.samples.places,
             targets=self.examples.targets,
             parts=self.examples.parts,
         )
