@@ -39,6 +39,7 @@ class LakeExamples:
         unit: Unit,
         period: Period,
         classes: tuple[str, ...] | None = None,
+        finds_twins: bool = True,
     ) -> Self:
         """Find the units of labels in a lake, and their parts.
 
@@ -50,6 +51,7 @@ class LakeExamples:
             unit: what gets a label.
             period: units beyond it are left out.
             classes: the labels that there may be, in their order; ``None``: those that there are.
+            finds_twins: whether videos that show the same are looked for, by their features, where parts are drawn.
 
         Raises:
             UsageError: the labels match nothing, contradict each other, or are not among ``classes``.
@@ -60,7 +62,7 @@ class LakeExamples:
         if classes is not None and not set(found) <= set(classes):
             odd = ", ".join(sorted(set(found) - set(classes))[:5])
             raise UsageError(f"{videos.rows.source}: the head knows no {odd}; its labels are {', '.join(classes)}")
-        counted = survey(videos, labels=classes or found, finds_twins=not videos.rows.has_parts)
+        counted = survey(videos, labels=classes or found, finds_twins=finds_twins and not videos.rows.has_parts)
         parts = parts_of(counted, split, has_parts=videos.rows.has_parts, group=options.group)
         return cls(videos=videos, survey=counted, parts=parts)
 
