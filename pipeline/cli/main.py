@@ -10,7 +10,7 @@ import click
 import stamina
 
 from pipeline import __version__
-from pipeline.cli.dataset_commands import compact, models, status
+from pipeline.cli.dataset_commands import compact, diff, models, status
 from pipeline.cli.exit_status import Terminated, exit_status_of
 from pipeline.cli.finetune_command import finetune
 from pipeline.cli.head_commands import evaluate, heads, train
@@ -66,6 +66,7 @@ for command in (
     submit,
     status,
     compact,
+    diff,
     models,
     train,
     evaluate,

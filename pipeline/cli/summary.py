@@ -2,6 +2,7 @@
 
 from pipeline.extract.results import Forecast, Measured, Outcome, Predicted
 from pipeline.lake.compaction.compact import Compacted
+from pipeline.lake.comparison.diff import Compared, ComparedVideo, Diff
 from pipeline.lake.tables import Status, Totals
 
 _MOST_LABELS = 10
@@ -65,6 +66,28 @@ def describe_predicted(done: Predicted) -> str:
     if done.num_undated:
         lines.append(f"{done.num_undated} videos are left out: nobody knows when they were recorded")
     return "\n".join(lines)
+
+
+def compared_video(video: ComparedVideo) -> str:
+    """A line of ``diff``."""
+    return f"{video.uri}: {_compared(video.compared)}"
+
+
+def describe_diff(found: Diff, complaints: list[str]) -> str:
+    """What two datasets come to, once all their videos are compared."""
+    settings = [f"{name}: {mine} in A, {theirs} in B" for name, (mine, theirs) in found.configuration.items()]
+    return "\n".join([*settings, f"all: {_compared(found.total)}", *complaints])
+
+
+def _compared(compared: Compared) -> str:
+    alone = [f"{num} in {side} alone" for side, num in (("A", compared.only_a), ("B", compared.only_b)) if num]
+    rows = ", ".join([f"{compared.num_rows} rows in both", *alone])
+    if compared.worst_cosine is None:
+        return rows
+    return (
+        f"{rows}; cosine {compared.worst_cosine:.6f} at worst, {compared.median_cosine:.6f} in the middle; "
+        f"largest difference {compared.largest_difference:.3g}"
+    )
 
 
 def describe_forecast(found: Forecast) -> str:

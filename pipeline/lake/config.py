@@ -58,11 +58,14 @@ class DatasetConfig:
 
     def difference(self, other: "DatasetConfig") -> str | None:
         """The first setting in which ``other`` differs, as ``NAME is MINE, not ITS``; ``None``: it is the same."""
-        mine, theirs = self._settings(), other._settings()
-        for name, value in mine.items():
-            if theirs[name] != value:
-                return f"{name} is {value}, not {theirs[name]}"
+        for name, (mine, theirs) in self.differences(other).items():
+            return f"{name} is {mine}, not {theirs}"
         return None
+
+    def differences(self, other: "DatasetConfig") -> dict[str, tuple[object, object]]:
+        """All settings in which ``other`` differs, each with its value here and there."""
+        mine, theirs = self._settings(), other._settings()
+        return {name: (value, theirs[name]) for name, value in mine.items() if theirs[name] != value}
 
     def _settings(self) -> dict[str, object]:
         """What can differ, by the names that a user knows, the likeliest cause first."""
