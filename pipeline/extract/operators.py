@@ -57,6 +57,7 @@ def decode_block(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
             num_samples=samples["num_samples"][0].as_py(),
             video_s=samples["video_s"][0].as_py(),
             num_bytes=samples.nbytes,
+            decoded_frames=samples["decoded_frames"][0].as_py(),
         )
         memory = private_bytes(os.getpid(), sandbox.pid)
         context.tally.add(Worked(stage="decode", began=began, counts=counts, private_bytes=memory))

@@ -12,7 +12,7 @@ from pipeline.cluster.start import cause_of
 from pipeline.errors import RunError
 from pipeline.extract.context import RunContext
 from pipeline.extract.results import Clockwork
-from pipeline.extract.tally import StageReports
+from pipeline.extract.tally import StageReports, counts_of
 
 RUNS = "_vidlake/runs"
 _EVERY_S = 5.0
@@ -40,7 +40,14 @@ class Report:
         """The document as it lies in the dataset."""
         times = {"began": self.began.isoformat(), "written": self.written.isoformat()}
         stages = {name: stage.to_json() for name, stage in self.stages.items()}
-        return {"state": self.state, "error": self.error, **times, "marks_s": self.marks_s, "stages": stages}
+        return {
+            "state": self.state,
+            "error": self.error,
+            **times,
+            "marks_s": self.marks_s,
+            "decoded_frames": counts_of(self.stages, "decode").decoded_frames,
+            "stages": stages,
+        }
 
 
 class Reporting:

@@ -13,7 +13,7 @@ from pipeline.extract.relisting import Relisting
 from pipeline.extract.report import Reporting
 from pipeline.extract.results import Clockwork, Outcome
 from pipeline.extract.sizes import Work
-from pipeline.extract.tally import Counts, StageName, StageReports
+from pipeline.extract.tally import counts_of
 from pipeline.extract.tasks import group_tables
 from pipeline.inputs.sources import Sources
 from pipeline.lake.ledger import Ledger
@@ -78,9 +78,9 @@ class Run:
             out=dataset.store.uri,
             totals=totals,
             seconds=self._clockwork.marks["end"],
-            num_samples=_counts(stages, "decode" if self._context.keeps_inputs else "embed").num_samples,
-            video_s=_counts(stages, "decode").video_s,
-            num_bytes=_counts(stages, "commit").num_bytes,
+            num_samples=counts_of(stages, "decode" if self._context.keeps_inputs else "embed").num_samples,
+            video_s=counts_of(stages, "decode").video_s,
+            num_bytes=counts_of(stages, "commit").num_bytes,
             marks_s=self._clockwork.marks,
         )
 
@@ -161,10 +161,6 @@ def _waves(parts: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
             wave = []
     if wave:
         yield wave
-
-
-def _counts(stages: StageReports, stage: StageName) -> Counts:
-    return stages[stage].counts if stage in stages else Counts()
 
 
 def _sum(segments: pa.ChunkedArray, name: str) -> float:

@@ -37,6 +37,7 @@ def samples_row(task: SegmentTask, decoded: SegmentSamples) -> pa.Table:
         "num_samples": [len(marks)],
         "num_corrupt": [sum(mark.is_corrupt for mark in marks)],
         "video_s": [max(0.0, decoded.segment.end_s - decoded.segment.start_s)],
+        "decoded_frames": [decoded.decoded_frames],
         "uri": [task.video.uri],
         "time_base": [str(task.facts.time_base)],
         **{name: [[getattr(mark, name) for mark in marks]] for name, _ in MARKS},

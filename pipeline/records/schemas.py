@@ -97,10 +97,16 @@ _DONE = [*_SETTLED, ("video_s", pa.float64()), ("uri", pa.string()), ("time_base
 def samples_schema(num_inputs: int) -> pa.Schema:
     """A row a decoded segment of ``video_s`` seconds, its samples prepared in ``num_inputs`` ways.
 
-    ``pixels_0``, ``pixels_1`` ... are ``uint8[T, H, W, 3]`` each: bytes, which travel without a copy whatever their
-    shape.
+    ``decoded_frames`` came out of the decoder for it. ``pixels_0``, ``pixels_1`` ... are ``uint8[T, H, W, 3]`` each:
+    bytes, which travel without a copy whatever their shape.
     """
-    return pa.schema([*_DONE, *((pixels_column(place), pa.large_binary()) for place in range(num_inputs))])
+    return pa.schema(
+        [
+            *_DONE,
+            ("decoded_frames", pa.int64()),
+            *((pixels_column(place), pa.large_binary()) for place in range(num_inputs)),
+        ]
+    )
 
 
 def pixels_column(place: int) -> str:

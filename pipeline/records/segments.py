@@ -236,6 +236,8 @@ class SegmentSamples:
     marks: tuple[FrameMark, ...]
     pixels: tuple[NDArray[np.uint8], ...]
     failure: Quarantined | None
+    decoded_frames: int = 0
+    """That came out of the decoder for it, samples or not."""
 
     def __post_init__(self) -> None:
         for pixels in self.pixels:

@@ -64,13 +64,19 @@ class SampleBuffer:
         """Forget what came so far."""
         self._marks.clear()
 
-    def close(self, failure: Quarantined | None) -> SegmentSamples:
+    def close(self, failure: Quarantined | None, *, decoded_frames: int = 0) -> SegmentSamples:
         """The finished segment; one that failed in a way that keeps no rows has none."""
         if failure is not None and failure.reason not in KEEPING_ROWS:
             self.clear()
         count = len(self._marks)
         pixels = tuple(pixels[:count] for pixels in self._pixels)
-        return SegmentSamples(segment=self._segment, marks=tuple(self._marks), pixels=pixels, failure=failure)
+        return SegmentSamples(
+            segment=self._segment,
+            marks=tuple(self._marks),
+            pixels=pixels,
+            failure=failure,
+            decoded_frames=decoded_frames,
+        )
 
 
 def decode_video(
@@ -140,7 +146,7 @@ def _decode_on(
                     buffer.clear()
                 else:
                     reader.check_unchanged()
-                    yield buffer.close(event.failure)
+                    yield buffer.close(event.failure, decoded_frames=event.decoded_frames)
                     break
             else:
                 raise Crashed(job.uri, "the decoder stopped before the segment did")

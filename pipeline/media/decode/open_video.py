@@ -26,7 +26,11 @@ class Picked:
 
 
 class OpenVideo:
-    """A container, its best stream, and what to keep of it."""
+    """A container, its best stream, and what to keep of it.
+
+    Attributes:
+        decoded_frames: how many frames came out of the decoder so far, samples or not.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class OpenVideo:
         self.uri = uri
         self.facts = facts
         self.max_pixels = max_pixels
+        self.decoded_frames = 0
         self._file = file
         self._rule = rule
         self._time_range = time_range
@@ -119,10 +124,12 @@ class OpenVideo:
             TooLarge: it announces frames of more than ``max_pixels`` pixels.
         """
         try:
-            return decode(self.codec, packet)
+            frames = decode(self.codec, packet)
         except Undecodable:
             self._require_size(self.codec.width, self.codec.height)
             raise
+        self.decoded_frames += len(frames)
+        return frames
 
     def picked(self, segment: Segment, frame: VideoFrame, *, tick: Tick, epoch: int, pts: int) -> Picked:
         """A sample, checked for its size.

@@ -7,7 +7,7 @@ message against its class; dataclasses with checks of our own would take longer 
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -86,6 +86,8 @@ class Ended(_Event, frozen=True):
 
     segment: int
     failure: Quarantined | None
+    decoded_frames: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """That came out of the decoder since the request came, or the segment before ended."""
 
 
 class Planned(_Event, frozen=True):

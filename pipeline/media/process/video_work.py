@@ -74,6 +74,7 @@ def _decode(control: Channel, file: BinaryIO, request: Decode, slots: Slots) -> 
         max_pixels=request.max_pixels,
     )
     painter = Painter()
+    told_frames = 0
     for event in decode_segments(video, request.segments):
         if isinstance(event, Picked):
             height_px, width_px, depth = painter.shape_of(event.frame)
@@ -95,6 +96,8 @@ def _decode(control: Channel, file: BinaryIO, request: Decode, slots: Slots) -> 
         if isinstance(event, Restarted):
             control.send(written(Dropped(segment=event.segment)))
         else:
-            control.send(written(Ended(segment=event.segment, failure=event.failure)))
+            new_frames = video.decoded_frames - told_frames
+            told_frames = video.decoded_frames
+            control.send(written(Ended(segment=event.segment, failure=event.failure, decoded_frames=new_frames)))
     slots.settle()
     control.send(written(Done()))
