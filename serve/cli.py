@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.cluster.terminal import own_terminal
 from pipeline.errors import UsageError
-from pipeline.lake.dataset import Dataset
+from pipeline.lake.model_folders import existing_dataset
 from pipeline.lake.trust import trusted
 from pipeline.records.model_info import Precision
 from pipeline.records.resources import parse_size
@@ -171,7 +171,7 @@ def _model(arguments: _Arguments) -> ModelSettings:
 def _model_of_dataset(arguments: _Arguments, uri: str) -> ModelSettings:
     if arguments.precision:
         raise UsageError("--from takes the precision from the dataset: leave out --precision")
-    info = Dataset.at(uri).existing()
+    info = existing_dataset(uri, command="serve --from").existing()
     info = trusted(info, uri=uri, model=arguments.model, weights=arguments.weights)
     return ModelSettings(
         name=info.config.model.name,

@@ -15,14 +15,18 @@ from pipeline.records.resources import parse_size
 @click.argument("uri")
 @JSON
 def status(*, uri: str, is_json: bool) -> int:
-    """What is in the dataset at URI: done, partial, quarantined, rows, configuration."""
-    from pipeline.cli.summary import describe_status
-    from pipeline.lake.tables import read_status
+    """What is in the dataset at URI: done, partial, quarantined, rows, configuration.
+
+    Of a folder with the datasets of several models, what is in each.
+    """
+    from pipeline.cli.summary import describe_folder, describe_status
+    from pipeline.lake.tables import Status, read_status
 
     found = read_status(uri)
-    side_tables = {name: asdict(table) for name, table in found.side_tables.items()}
-    document = {"uri": uri, **asdict(found.totals), "side_tables": side_tables, "config": found.info.to_json()}
-    click.echo(json.dumps(document) if is_json else describe_status(uri, found))
+    if is_json:
+        click.echo(json.dumps({"uri": uri, **found.to_json()}))
+    else:
+        click.echo(describe_status(uri, found) if isinstance(found, Status) else describe_folder(uri, found))
     return 0
 
 

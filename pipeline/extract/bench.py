@@ -48,7 +48,7 @@ def measure(request: ExtractRequest, display: Display, *, seconds: float) -> Mea
     inputs = Inputs(request.inputs)
     if not gpus:
         keep_what_is_freed()  # as the actor that holds the model does
-    model = load_model(request.model, weights=request.weights)
+    model = load_model(request.models[0].name, weights=request.models[0].weights)
     display.say(f"decoding up to {_MOST_VIDEOS} videos for about {seconds:g} s")
     decode = _decode_rate(inputs, request, model.info, seconds=seconds)
     rates = dict(_model_rates(model, request, hardware, display))

@@ -1,7 +1,10 @@
 """A run as one value: what every stage of it is given, on whatever node."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
+
+import pyarrow as pa
 
 from pipeline.extract.request import RunOptions
 from pipeline.extract.sizes import NO_WORK, Sizes, Work, choose_sizes
@@ -11,15 +14,35 @@ from pipeline.media.sampling.rule import SamplingRule
 from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import Hardware
+from pipeline.records.settled import Settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A dataset that a run writes one model's features to, under the ``token`` of its lease."""
+class Place:
+    """A dataset that a run writes to, under the ``token`` of its lease."""
 
     dataset: Dataset
-    info: DatasetInfo
     token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target(Place):
+    """A dataset that a run writes one model's features to."""
+
+    info: DatasetInfo
+
+    @property
+    def label(self) -> str:
+        """What a user knows it by."""
+        return self.info.config.model.name
+
+    def settled_parts(self) -> Iterator[pa.Table]:
+        """What is settled of it, ``SETTLED`` rows, file by file."""
+        return self.dataset.settled_parts()
+
+    def settle(self, entries: Sequence[Settled]) -> None:
+        """Commit outcomes that have no rows."""
+        self.dataset.settle(entries, self.info, token=self.token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +84,26 @@ class RunContext:
     def sized_for(self, work: Work) -> Self:
         """The same run, its stages sized for what is left to do."""
         return replace(self, sizes=choose_sizes(self.hardware, work, self.options))
+
+    @property
+    def outputs(self) -> tuple[Target, ...]:
+        """All that the run fills, each of which may lack other segments."""
+        return self.targets
+
+    def of_outputs(self, numbers: Sequence[int]) -> Self:
+        """The same run for some of its ``outputs`` alone."""
+        return replace(self, targets=tuple(self.outputs[number] for number in numbers))
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The datasets that the outputs are in, each once."""
+        places = {output.dataset.store.uri: output for output in self.outputs}
+        return tuple(Place(dataset=each.dataset, token=each.token) for each in places.values())
+
+    def at(self, places: Sequence[Place]) -> Self:
+        """The same run for what it fills in some of its ``places`` alone."""
+        uris = {place.dataset.store.uri for place in places}
+        return self.of_outputs([at for at, each in enumerate(self.outputs) if each.dataset.store.uri in uris])
 
     @property
     def rule(self) -> SamplingRule:

@@ -60,7 +60,7 @@ class Reporting:
         self._context = context
         self._clockwork = clockwork
         self._began = datetime.fromtimestamp(clockwork.began, UTC)
-        self._name = f"{RUNS}/{self._began:%Y%m%dT%H%M%S}-{context.targets[0].token[-8:]}.json"
+        self._name = f"{RUNS}/{self._began:%Y%m%dT%H%M%S}-{context.places[0].token[-8:]}.json"
         self._state: State = "running"
         self._error: str | None = None
         self._stages: StageReports = {}
@@ -131,5 +131,6 @@ class Reporting:
             marks_s=dict(self._clockwork.marks),
             stages=self._stages,
         )
-        store = self._context.targets[0].dataset.store
-        store.publish(self._name, json.dumps(report.to_json()).encode(), overwrite=True)
+        data = json.dumps(report.to_json()).encode()
+        for place in self._context.places:  # each of them may be copied away alone
+            place.dataset.store.publish(self._name, data, overwrite=True)

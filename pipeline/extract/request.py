@@ -30,13 +30,21 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """A model by its name, and where its weights are from."""
+
+    name: str
+    weights: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractRequest:
     """One ``vidlake extract``, as it was parsed."""
 
     inputs: tuple[str, ...]
     out: str
-    model: str
-    weights: str
+    models: tuple[ModelChoice, ...]
+    """At least one; several of them make a dataset each, in folders of ``out``."""
     rule: SamplingRule
     precision: Precision | None
     """``None``: the dataset's own or, in a new one, what the hardware is good at."""

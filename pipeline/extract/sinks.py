@@ -1,13 +1,13 @@
 """Where a stage's rows leave Ray Data: planned videos and finished segments are published in the run's datasets."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 from ray.data import Datasink
 from ray.data.block import Block
 
-from pipeline.extract.context import RunContext, Target
+from pipeline.extract.context import Place, RunContext, Target
 from pipeline.extract.tally import Counts, Worked
 from pipeline.lake.planned import publish_plan
 from pipeline.records.rows import embedded_rows, pictured_rows
@@ -16,10 +16,10 @@ _PLAN_VIDEOS_PER_FILE = 5_000
 
 
 class PlanSink(Datasink[int]):
-    """Adds planned videos to the plan of each of the run's datasets."""
+    """Adds planned videos to the plan of each of some datasets."""
 
-    def __init__(self, context: RunContext) -> None:
-        self._targets = context.targets
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._places = places
 
     @property
     def min_rows_per_write(self) -> int:
@@ -29,8 +29,8 @@ class PlanSink(Datasink[int]):
     def write(self, blocks: Iterable[Block], ctx: object) -> int:
         """Publish one file of the plan in each dataset."""
         planned = pa.concat_tables(blocks)
-        for target in self._targets:
-            publish_plan(target.dataset, planned, token=target.token)
+        for place in self._places:
+            publish_plan(place.dataset, planned, token=place.token)
         return len(planned)
 
 

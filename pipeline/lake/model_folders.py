@@ -3,17 +3,13 @@
 Each of them is a dataset by itself, which may be copied away; the folder above holds nothing that they need.
 """
 
-import re
-
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
 
-_NOT_IN_A_NAME = re.compile(r"[/:]")
 
-
-def folder_of(model: str) -> str:
-    """The name of a model's dataset in such a folder."""
-    return _NOT_IN_A_NAME.sub("-", model)
+def folder_above(uri: str) -> str:
+    """The folder that a dataset of several lies in."""
+    return uri.rstrip("/").rpartition("/")[0]
 
 
 def dataset_within(uri: str, folder: str) -> Dataset:

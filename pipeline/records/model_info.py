@@ -111,6 +111,11 @@ class ModelInfo:
         )
 
 
+def folder_of(name: str) -> str:
+    """The folder of a model's dataset, where several models make one each."""
+    return name.replace("/", "-").replace(":", "-")
+
+
 def feature_fingerprint(model: ModelInfo, precision: Precision) -> str:
     """16 hexadecimal digits that features made in one way share, whether batch or live, whatever was sampled."""
     import hashlib  # takes 3 ms, which the decoder's child, started after every crash, need not pay

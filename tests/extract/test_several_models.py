@@ -16,8 +16,8 @@ from rows import TINY, config
 from pipeline.extract import dataflow
 from pipeline.extract.context import RunContext, Target
 from pipeline.extract.listing import Listing
+from pipeline.extract.planning import plan_blocks
 from pipeline.extract.request import RunOptions
-from pipeline.extract.run import plan_blocks
 from pipeline.extract.shared_tally import SharedTally
 from pipeline.extract.tally import LocalTally, StageReports
 from pipeline.extract.tasks import group_tables
@@ -84,7 +84,8 @@ def extract(archive: Path, folder: Path, *models: str) -> Extracted:
         listing = Listing(Inputs([str(archive)]), OPTIONS, planned=Ids())
         for videos in listing.new_videos():
             present = videos.drop_columns(["reason", "detail"])
-            dataflow.run_plan(plan_blocks(present, HARDWARE), context=context, schema=listing.plan_schema)
+            blocks = plan_blocks(present, HARDWARE)
+            dataflow.run_plan(blocks, planning=context.planning, places=context.places, schema=listing.plan_schema)
         tasks = list(pending_tasks(Planned(targets[-1].dataset), Ledger.of([]), chosen=listing.chosen.ids))
         dataflow.run_extract(group_tables(tasks, task_s=1.0), context=context)
     keys = [("video_id", "ascending"), ("pts", "ascending")]
