@@ -78,6 +78,12 @@ CLUSTER = options(
 DATASET = options(
     MODELS,
     click.option("--dtype", type=click.Choice(get_args(FeatureType)), help="Of the stored feature.  [float32]"),
+    click.option(
+        "--thumbnails",
+        type=click.IntRange(1, 4096),
+        metavar="PX",
+        help="A JPEG of each sample besides, PX long at most.",
+    ),
     click.option("--segment-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Target length."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N videos."),
     click.option("--shard", default="1/1", show_default=True, metavar="I/N", help="Part I of N of the input."),
@@ -127,6 +133,7 @@ class ExtractWords(SamplingWords, ClusterWords):
     models: tuple[str, ...]
     out: str | None
     dtype: FeatureType | None
+    thumbnails: int | None
     segment_seconds: float | None
     limit: int | None
     shard: str
@@ -154,7 +161,8 @@ def request_of(words: ExtractWords) -> ExtractRequest:
         shard=Shard.parse(str(words["shard"])),
     )
     models = models_of(words["models"] or (DEFAULT_MODEL,), weights=words["weights"])
-    return _request(words, models, out=words["out"] or "", dtype=words["dtype"], run=run)
+    request = _request(words, models, out=words["out"] or "", dtype=words["dtype"], run=run)
+    return replace(request, thumbnail_px=words["thumbnails"])
 
 
 def bench_request_of(words: BenchWords) -> ExtractRequest:

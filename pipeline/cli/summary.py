@@ -100,10 +100,10 @@ def _compared(compared: Compared) -> str:
 
 def describe_forecast(found: Forecast) -> str:
     """What a run would do."""
-    models = [
-        f"{name}: {model.num_samples} samples to do, model {_duration(model.model_s)}, output about "
-        f"{_size(model.num_bytes)}; {model.num_done} segments are done"
-        for name, model in found.models.items()
+    outputs = [
+        f"{name}: {output.num_samples} samples to do, model {_duration(output.model_s)}, output about "
+        f"{_size(output.num_bytes)}; {output.num_done} segments are done"
+        for name, output in found.outputs.items()
     ]
     return "\n".join(
         [
@@ -111,7 +111,7 @@ def describe_forecast(found: Forecast) -> str:
             f"to do: {found.num_segments} segments, {found.hours:.2f} h of video, about {found.num_samples} samples",
             f"decoding {_duration(found.decode_s)} on one core, model {_duration(found.model_s)} on one actor, "
             f"output about {_size(found.num_bytes)}",
-            *(models if len(models) > 1 else []),
+            *(outputs if len(outputs) > 1 else []),
         ]
     )
 

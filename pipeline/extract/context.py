@@ -14,7 +14,11 @@ from pipeline.media.sampling.rule import SamplingRule
 from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import Hardware
+from pipeline.records.segments import Sizing
 from pipeline.records.settled import Settled
+from pipeline.records.tables import Table
+from pipeline.records.thumbnails import estimated_bytes, thumbnails_table
+from pipeline.stages.plan import sizing_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,11 @@ class Target(Place):
         """What a user knows it by."""
         return self.info.config.model.name
 
+    @property
+    def sample(self) -> str:
+        """What is sampled of each video."""
+        return self.info.config.sample
+
     def settled_parts(self) -> Iterator[pa.Table]:
         """What is settled of it, ``SETTLED`` rows, file by file."""
         return self.dataset.settled_parts()
@@ -46,11 +55,37 @@ class Target(Place):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThumbnailTarget(Place):
+    """A dataset, or the folder above those of several models, that a run writes thumbnails to."""
+
+    longest_px: int
+    sample: str
+
+    @property
+    def table(self) -> Table:
+        """Their table."""
+        return thumbnails_table(self.longest_px, sample=self.sample)
+
+    @property
+    def label(self) -> str:
+        """What a user knows it by."""
+        return self.table.name
+
+    def settled_parts(self) -> Iterator[pa.Table]:
+        """What is settled of it, ``SETTLED`` rows, file by file."""
+        return self.dataset.appended(self.table.name).settled_parts()
+
+    def settle(self, entries: Sequence[Settled]) -> None:
+        """Commit outcomes that have no rows."""
+        self.dataset.settle_in(self.table, entries, token=self.token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
     """What planning takes of a run: how videos are sampled and cut, and within which limits."""
 
     rule: SamplingRule
-    preprocessings: tuple[Preprocessing, ...]
+    sizing: Sizing
     options: RunOptions
     sizes: Sizes
     tally: Tally
@@ -68,31 +103,47 @@ class RunContext:
     hardware: Hardware
     sizes: Sizes
     tally: Tally
+    thumbnails: ThumbnailTarget | None = None
 
     def __post_init__(self) -> None:
-        if len({target.info.config.sample for target in self.targets}) != 1:
+        if len({output.sample for output in self.outputs}) != 1:
             raise ValueError("one decoding pass has one sampling rule")
-        if len({target.info.config.content for target in self.targets}) != 1:
+        if len({target.info.config.content for target in self.targets}) > 1:
             raise ValueError("one pass keeps features or the models' inputs")
 
     @classmethod
-    def of(cls, *targets: Target, options: RunOptions, hardware: Hardware, tally: Tally) -> Self:
+    def of(
+        cls,
+        *targets: Target,
+        options: RunOptions,
+        hardware: Hardware,
+        tally: Tally,
+        thumbnails: ThumbnailTarget | None = None,
+    ) -> Self:
         """The context of a run whose work is not known yet."""
-        sizes = choose_sizes(hardware, NO_WORK, options)
-        return cls(targets=targets, options=options, hardware=hardware, sizes=sizes, tally=tally)
+        return cls(
+            targets=targets,
+            options=options,
+            hardware=hardware,
+            sizes=choose_sizes(hardware, NO_WORK, options),
+            tally=tally,
+            thumbnails=thumbnails,
+        )
 
     def sized_for(self, work: Work) -> Self:
         """The same run, its stages sized for what is left to do."""
-        return replace(self, sizes=choose_sizes(self.hardware, work, self.options))
+        beside_bytes = 0 if self.thumbnail_px is None else estimated_bytes(self.thumbnail_px)
+        return replace(self, sizes=choose_sizes(self.hardware, work, self.options, beside_bytes=beside_bytes))
 
     @property
-    def outputs(self) -> tuple[Target, ...]:
+    def outputs(self) -> tuple[Target | ThumbnailTarget, ...]:
         """All that the run fills, each of which may lack other segments."""
-        return self.targets
+        return self.targets if self.thumbnails is None else (*self.targets, self.thumbnails)
 
     def of_outputs(self, numbers: Sequence[int]) -> Self:
         """The same run for some of its ``outputs`` alone."""
-        return replace(self, targets=tuple(self.outputs[number] for number in numbers))
+        targets = tuple(target for number, target in enumerate(self.targets) if number in numbers)
+        return replace(self, targets=targets, thumbnails=self.thumbnails if len(self.targets) in numbers else None)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -108,7 +159,12 @@ class RunContext:
     @property
     def rule(self) -> SamplingRule:
         """What is sampled of each video."""
-        return parse_rule(self.targets[0].info.config.sample)
+        return parse_rule(self.outputs[0].sample)
+
+    @property
+    def thumbnail_px(self) -> int | None:
+        """The longest side of the thumbnails that are made, if any."""
+        return None if self.thumbnails is None else self.thumbnails.longest_px
 
     @property
     def preprocessings(self) -> tuple[Preprocessing, ...]:
@@ -122,14 +178,24 @@ class RunContext:
     @property
     def keeps_inputs(self) -> bool:
         """Whether the samples themselves are kept, as the models take them, and no model is at work."""
-        return self.targets[0].info.config.content == "inputs"
+        return any(target.info.config.content == "inputs" for target in self.targets)
+
+    @property
+    def has_models(self) -> bool:
+        """Whether models are at work on the samples."""
+        return bool(self.targets) and not self.keeps_inputs
+
+    @property
+    def sizing(self) -> Sizing:
+        """How large a segment may become, for all that is kept of its samples."""
+        return sizing_for(self.preprocessings, duration_s=self.options.segment_seconds, thumbnail_px=self.thumbnail_px)
 
     @property
     def planning(self) -> Planning:
         """What planning takes of the run."""
         return Planning(
             rule=self.rule,
-            preprocessings=self.preprocessings,
+            sizing=self.sizing,
             options=self.options,
             sizes=self.sizes,
             tally=self.tally,

@@ -6,9 +6,14 @@ from pipeline.errors import UsageError
 from pipeline.extract.request import ExtractRequest, ModelChoice
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.declarations import check_declared, declared
+from pipeline.lake.files import ForeignFile
 from pipeline.lake.model_folders import dataset_within, datasets_within
+from pipeline.media.sampling.rules import parse_rule
+from pipeline.records.documents import text, whole
 from pipeline.records.model_info import ModelInfo, Precision, folder_of
 from pipeline.records.resources import Hardware
+from pipeline.records.thumbnails import MOST_THUMBNAIL_PX, THUMBNAILS, thumbnails_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,26 +70,88 @@ def precision_of(request: ExtractRequest, *, known: DatasetInfo | None, hardware
     return request.precision or (known.config.precision if known else hardware.usual_precision)
 
 
-def destinations_of(request: ExtractRequest) -> tuple[Destination, ...]:
-    """The datasets that a request fills: ``out`` for a single model, one in it for each of several.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThumbnailPlace:
+    """Where thumbnails go: the dataset of a single model, or the folder above those of several."""
+
+    dataset: Dataset
+    longest_px: int
+    sample: str
+
+    def check(self) -> None:
+        """Make sure that those which are there were made in the same way.
+
+        Raises:
+            UsageError: they were not.
+        """
+        check_declared(self.dataset.files, thumbnails_table(self.longest_px, sample=self.sample))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destinations:
+    """What a request fills."""
+
+    models: tuple[Destination, ...]
+    thumbnails: ThumbnailPlace | None
+
+    @property
+    def datasets(self) -> list[Dataset]:
+        """Those of the models, and then the folder above where it gets the thumbnails."""
+        return with_thumbnails([each.dataset for each in self.models], self.thumbnails)
+
+
+def with_thumbnails(datasets: list[Dataset], thumbnails: ThumbnailPlace | None) -> list[Dataset]:
+    """The datasets, and behind them the place of thumbnails where it is none of them."""
+    is_another = thumbnails is not None and thumbnails.dataset not in datasets
+    return [*datasets, thumbnails.dataset] if thumbnails is not None and is_another else datasets
+
+
+def known_thumbnails(dataset: Dataset) -> ThumbnailPlace | None:
+    """The thumbnails that a dataset, or a folder of several, has; ``None``: none were asked for.
 
     Raises:
-        UsageError: ``out`` holds a dataset of one model, or of several, where it should be the other way round; or a
-            dataset was made with other settings.
+        ForeignFile: their declaration is damaged.
+    """
+    for declaration in declared(dataset.files):
+        if declaration.name == THUMBNAILS:
+            try:
+                longest_px, sample = whole(declaration.made_by, "longest_px"), text(declaration.made_by, "sample")
+                if not 1 <= longest_px <= MOST_THUMBNAIL_PX:
+                    raise ValueError(f"{longest_px} pixels")
+                parse_rule(sample)
+            except (KeyError, TypeError, ValueError, UsageError) as error:
+                uri = dataset.files.uri(THUMBNAILS)
+                raise ForeignFile(f"the declaration of {uri} is damaged ({error}): remove both") from None
+            return ThumbnailPlace(dataset=dataset, longest_px=longest_px, sample=sample)
+    return None
+
+
+def destinations_of(request: ExtractRequest) -> Destinations:
+    """What a request fills: for a single model the dataset ``out``, for each of several one in it.
+
+    Raises:
+        UsageError: ``out`` holds a dataset of one model, or of several, where it should be the other way round; or
+            what is there was made with other settings.
     """
     if len(request.models) == 1:
         [model] = request.models
-        datasets = [_flat(request.out, model)]
+        above = _flat(request.out, model)
+        datasets = [above]
     else:
-        _refuse_flat(request.out, request.models)
+        above = Dataset.at(request.out)
+        _refuse_flat(above, request.models)
         datasets = [dataset_within(request.out, folder_of(model.name)) for model in request.models]
-    found = tuple(
+    models = tuple(
         Destination(model=model, dataset=dataset, known=dataset.info())
         for model, dataset in zip(request.models, datasets, strict=True)
     )
-    for each in found:
+    for each in models:
         each.check(request)
-    return found
+    thumbnails = None
+    if request.thumbnail_px is not None:
+        thumbnails = ThumbnailPlace(dataset=above, longest_px=request.thumbnail_px, sample=str(request.rule))
+        thumbnails.check()
+    return Destinations(models=models, thumbnails=thumbnails)
 
 
 def _flat(out: str, model: ModelChoice) -> Dataset:
@@ -100,8 +167,7 @@ def _flat(out: str, model: ModelChoice) -> Dataset:
     return dataset
 
 
-def _refuse_flat(out: str, models: tuple[ModelChoice, ...]) -> None:
-    dataset = Dataset.at(out)
+def _refuse_flat(dataset: Dataset, models: tuple[ModelChoice, ...]) -> None:
     info = dataset.info()
     if info is not None:
         root, folder = dataset.store.uri, folder_of(info.config.model.name)

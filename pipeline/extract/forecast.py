@@ -8,127 +8,168 @@ import pyarrow.compute as pc
 
 from pipeline.extract import dataflow
 from pipeline.extract.context import Planning
-from pipeline.extract.destinations import Destination, config_of, precision_of
+from pipeline.extract.destinations import Destinations, config_of, precision_of
 from pipeline.extract.listing import Chosen, Listing
 from pipeline.extract.planning import by_lacking, cuts_of, plan_blocks
 from pipeline.extract.request import ExtractRequest
-from pipeline.extract.results import Forecast, ModelForecast
+from pipeline.extract.results import Forecast, OutputForecast
 from pipeline.extract.shared_tally import SharedTally
-from pipeline.extract.sizes import NO_WORK, Sizes, Work, choose_sizes
+from pipeline.extract.sizes import NO_WORK, Sizes, choose_sizes
 from pipeline.extract.tasks import work_of
 from pipeline.inputs.input_words import Inputs
-from pipeline.lake.config import DatasetConfig
+from pipeline.lake.appended import Appended
 from pipeline.lake.ids import Ids, in_all
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import Wanted
 from pipeline.lake.pending_together import Progress, pending_together
 from pipeline.lake.planned import Planned
+from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import Hardware
 from pipeline.records.schemas import PLAN
+from pipeline.records.segments import Sizing
+from pipeline.records.thumbnails import THUMBNAILS, estimated_bytes
+from pipeline.stages.plan import sizing_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
-    """A model that was timed, and what its rows would be."""
+class _Output:
+    """What would be filled: by a model that was timed, or with thumbnails."""
 
-    config: DatasetConfig
+    name: str
+    row_bytes: int
     sample_s: float
+    preprocessing: Preprocessing | None
+    """``None``: of thumbnails."""
+    planned: Planned | None
+    """``None``: no dataset was named."""
+    table: Appended | None
 
 
 class Forecasting:
-    """Adds up what there is to do for each of some models, part by part: memory does not grow with the input."""
+    """Adds up what there is to do for each output, part by part: memory does not grow with the input."""
 
-    def __init__(self, num_models: int) -> None:
+    def __init__(self, num_outputs: int) -> None:
         self.decoding = NO_WORK
         """What is decoded, once for all that lack it."""
-        self.work = [NO_WORK] * num_models
-        self.num_unusable = [0] * num_models
-        self.num_planned = [0] * num_models
+        self.work = [NO_WORK] * num_outputs
+        self.num_unusable = [0] * num_outputs
+        self.num_planned = [0] * num_outputs
 
-    def add_plan(self, part: pa.Table, *, model: int) -> None:
+    def add_plan(self, part: pa.Table, *, output: int) -> None:
         """Count in videos as they are planned: rows with ``segments`` and ``reason``."""
-        self.num_unusable[model] += len(part) - part["reason"].null_count
-        self.num_planned[model] += pc.sum(pc.list_value_length(part["segments"])).as_py() or 0
+        self.num_unusable[output] += len(part) - part["reason"].null_count
+        self.num_planned[output] += pc.sum(pc.list_value_length(part["segments"])).as_py() or 0
 
-    def add_work(self, segments: pa.ChunkedArray, *, models: Sequence[int]) -> None:
-        """Count in segments that are decoded for these models."""
+    def add_work(self, segments: pa.ChunkedArray, *, outputs: Sequence[int]) -> None:
+        """Count in segments that are decoded for these outputs."""
         work = work_of(segments)
         self.decoding = self.decoding + work
-        for model in models:
-            self.work[model] = self.work[model] + work
+        for output in outputs:
+            self.work[output] = self.work[output] + work
 
-    def add_new(self, part: pa.Table, *, models: Sequence[int]) -> None:
-        """Count in videos that are new to these models."""
-        for model in models:
-            self.add_plan(part, model=model)
-        self.add_work(pc.list_flatten(part["segments"]), models=models)
+    def add_new(self, part: pa.Table, *, outputs: Sequence[int]) -> None:
+        """Count in videos that are new to these outputs."""
+        for output in outputs:
+            self.add_plan(part, output=output)
+        self.add_work(pc.list_flatten(part["segments"]), outputs=outputs)
 
-    def forecast(self, models: Sequence[_Model], *, num_videos: int) -> Forecast:
+    def forecast(self, outputs: Sequence[_Output], *, num_videos: int) -> Forecast:
         """What it comes to."""
-        each = {
-            model.config.model.name: _of_model(
-                model, self.work[at], num_done=self.num_planned[at] - self.work[at].num_segments
-            )
-            for at, model in enumerate(models)
-        }
+        each = {output.name: self._of(at, output) for at, output in enumerate(outputs)}
         return Forecast(
             num_videos=num_videos,
             num_unusable=max(self.num_unusable),
-            num_done=min(model.num_done for model in each.values()),
+            num_done=min(output.num_done for output in each.values()),
             num_segments=self.decoding.num_segments,
             hours=self.decoding.video_s / 3600,
             num_samples=self.decoding.num_samples,
             decode_s=self.decoding.cost_s,
-            model_s=sum(model.model_s for model in each.values()),
-            num_bytes=sum(model.num_bytes for model in each.values()),
-            models=each,
+            model_s=sum(output.model_s for output in each.values()),
+            num_bytes=sum(output.num_bytes for output in each.values()),
+            outputs=each,
+        )
+
+    def _of(self, at: int, output: _Output) -> OutputForecast:
+        work = self.work[at]
+        return OutputForecast(
+            num_done=self.num_planned[at] - work.num_segments,
+            num_segments=work.num_segments,
+            num_samples=work.num_samples,
+            model_s=work.num_samples * output.sample_s,
+            num_bytes=work.num_samples * output.row_bytes,
         )
 
 
-def _of_model(model: _Model, work: Work, *, num_done: int) -> ModelForecast:
-    value_bytes = 2 if model.config.dtype == "float16" else 4
-    return ModelForecast(
-        num_done=num_done,
-        num_segments=work.num_segments,
-        num_samples=work.num_samples,
-        model_s=work.num_samples * model.sample_s,
-        num_bytes=work.num_samples * model.config.model.dim * value_bytes,
-    )
-
-
 def forecast_run(
-    inputs: Inputs, request: ExtractRequest, *, destinations: Sequence[Destination], hardware: Hardware
+    inputs: Inputs, request: ExtractRequest, *, destinations: Destinations | None, hardware: Hardware
 ) -> Forecast:
     """Go through the input: what a dataset has planned already is taken from there, and what is new is probed.
 
-    ``destinations``: none where the request names no ``out``.
+    ``destinations``: ``None`` where the request names no ``out``.
     """
     sizes = choose_sizes(hardware, NO_WORK, request.run)
-    models = _timed(request, destinations, hardware=hardware, sizes=sizes)
-    prepared = [model.config.model.preprocessing.beside_the_decoder for model in models]
+    outputs = [*_of_models(request, destinations, hardware=hardware, sizes=sizes), *_thumbnails(request, destinations)]
     planning = Planning(
         rule=request.rule,
-        preprocessings=tuple(dict.fromkeys(prepared)),
+        sizing=_sizing(outputs, request),
         options=request.run,
         sizes=sizes,
         tally=SharedTally(),
     )
-    adding = Forecasting(len(models))
-    planned = [Planned(each.dataset) for each in destinations]
+    adding = Forecasting(len(outputs))
+    planned = [output.planned for output in outputs if output.planned is not None]
     listing = Listing(inputs, request.run, planned=in_all([each.ids for each in planned]) if planned else Ids())
     for videos in listing.new_videos():
-        for lacking, some in by_lacking(videos, planned) if planned else [(range(len(models)), videos)]:
+        for lacking, some in by_lacking(videos, planned) if planned else [(range(len(outputs)), videos)]:
             having = [each for at, each in enumerate(planned) if at not in lacking]
-            cuts, left = cuts_of(some, having, preprocessings=[prepared[at] for at in lacking])
+            cuts, left = cuts_of(some, having, sizing=_sizing([outputs[at] for at in lacking], request))
             for rows in (*cuts, *_probed(left, planning, hardware=hardware, schema=listing.plan_schema)):
-                adding.add_new(rows, models=lacking)
-    if planned:
-        progress = [
-            Progress(planned=plan, ledger=Ledger.of(each.dataset.settled_parts()))
-            for plan, each in zip(planned, destinations, strict=True)
-        ]
-        _add_known(adding, progress, listing.chosen)
-    return adding.forecast(models, num_videos=listing.chosen.num_videos)
+                adding.add_new(rows, outputs=lacking)
+    _add_known(adding, outputs, listing.chosen)
+    return adding.forecast(outputs, num_videos=listing.chosen.num_videos)
+
+
+def _of_models(
+    request: ExtractRequest, destinations: Destinations | None, *, hardware: Hardware, sizes: Sizes
+) -> Iterator[_Output]:
+    for at, choice in enumerate(request.models):
+        destination = None if destinations is None else destinations.models[at]
+        known = None if destination is None else destination.known
+        precision = precision_of(request, known=known, hardware=hardware)
+        timed = dataflow.time_on_cluster(choice, precision=precision, sizes=sizes, is_compiled=request.run.compile)
+        config = config_of(request, timed.info, known=known, hardware=hardware)
+        if destination is not None:
+            destination.dataset.check(config)
+        yield _Output(
+            name=choice.name,
+            row_bytes=config.model.dim * (2 if config.dtype == "float16" else 4),
+            sample_s=timed.sample_s,
+            preprocessing=config.model.preprocessing.beside_the_decoder,
+            planned=None if destination is None else Planned(destination.dataset),
+            table=None if destination is None else destination.dataset.features,
+        )
+
+
+def _thumbnails(request: ExtractRequest, destinations: Destinations | None) -> Iterator[_Output]:
+    if request.thumbnail_px is not None:
+        place = None if destinations is None else destinations.thumbnails
+        yield _Output(
+            name=THUMBNAILS,
+            row_bytes=estimated_bytes(request.thumbnail_px),
+            sample_s=0.0,
+            preprocessing=None,
+            planned=None if place is None else Planned(place.dataset),
+            table=None if place is None else place.dataset.appended(THUMBNAILS),
+        )
+
+
+def _sizing(outputs: Sequence[_Output], request: ExtractRequest) -> Sizing:
+    prepared = dict.fromkeys(output.preprocessing for output in outputs)
+    return sizing_for(
+        [each for each in prepared if each is not None],
+        duration_s=request.run.segment_seconds,
+        thumbnail_px=request.thumbnail_px if None in prepared else None,
+    )
 
 
 def _probed(videos: pa.Table, planning: Planning, *, hardware: Hardware, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -142,24 +183,13 @@ def _probed(videos: pa.Table, planning: Planning, *, hardware: Hardware, schema:
         yield from dataflow.probe(blocks, planning=planning, schema=schema)
 
 
-def _timed(
-    request: ExtractRequest, destinations: Sequence[Destination], *, hardware: Hardware, sizes: Sizes
-) -> list[_Model]:
-    found = []
-    for at, choice in enumerate(request.models):
-        known = destinations[at].known if destinations else None
-        precision = precision_of(request, known=known, hardware=hardware)
-        timed = dataflow.time_on_cluster(choice, precision=precision, sizes=sizes, is_compiled=request.run.compile)
-        config = config_of(request, timed.info, known=known, hardware=hardware)
-        if destinations:
-            destinations[at].dataset.check(config)
-        found.append(_Model(config=config, sample_s=timed.sample_s))
-    return found
-
-
-def _add_known(adding: Forecasting, progress: Sequence[Progress], chosen: Chosen) -> None:
-    for at, each in enumerate(progress):
-        for _, part in each.planned.parts(["video_id", "segments", "reason"]):
-            adding.add_plan(part.filter(pa.array(chosen.ids.mask(part["video_id"]))), model=at)
+def _add_known(adding: Forecasting, outputs: Sequence[_Output], chosen: Chosen) -> None:
+    progress = []
+    for at, output in enumerate(outputs):
+        if output.planned is None or output.table is None:
+            return
+        for _, part in output.planned.parts(["video_id", "segments", "reason"]):
+            adding.add_plan(part.filter(pa.array(chosen.ids.mask(part["video_id"]))), output=at)
+        progress.append(Progress(planned=output.planned, ledger=Ledger.of(output.table.settled_parts())))
     for pending in pending_together(progress, Wanted(chosen=chosen.ids, locators={}, is_retry=False)):
-        adding.add_work(pending.tasks["segment"], models=pending.lacking)
+        adding.add_work(pending.tasks["segment"], outputs=pending.lacking)

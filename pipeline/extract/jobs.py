@@ -5,7 +5,7 @@ without them, and torch while Ray starts.
 """
 
 from pipeline.errors import UsageError
-from pipeline.extract.destinations import destinations_of
+from pipeline.extract.destinations import ThumbnailPlace, destinations_of, known_thumbnails, with_thumbnails
 from pipeline.extract.opening import hardware_of, opening
 from pipeline.extract.progress import Display
 from pipeline.extract.request import ExtractRequest, RunOptions
@@ -27,13 +27,15 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
     clockwork = Clockwork()
     destinations = destinations_of(request)
     inputs = Inputs(request.inputs, exclude=request.out, reserved=RESERVED_COLUMNS)
-    with opening([each.dataset for each in destinations], request.run, display, clockwork) as opened:
+    with opening(destinations.datasets, request.run, display, clockwork) as opened:
         from pipeline.models.registry import load_model
 
-        models = [load_model(each.model.name, weights=each.model.weights).info for each in destinations]
+        models = [load_model(each.name, weights=each.weights).info for each in request.models]
         opened.clockwork.mark("model")
-        infos = [each.info(request, model, opened.hardware) for each, model in zip(destinations, models, strict=True)]
-        with opened.run(*infos) as run:
+        infos = [
+            each.info(request, model, opened.hardware) for each, model in zip(destinations.models, models, strict=True)
+        ]
+        with opened.run(*infos, thumbnails=destinations.thumbnails) as run:
             run.extract(run.plan(inputs))
             return run.finish()
 
@@ -51,39 +53,41 @@ def run_retry(
         weights: the command line's ``--weights``, as for ``model``.
     """
     clockwork = Clockwork()
-    datasets = _to_retry(uri)
+    datasets, thumbnails = _to_retry(uri)
     if len(datasets) > 1 and (model, weights) != (None, None):
         names = ", ".join(dataset.store.uri for dataset, _ in datasets)
         raise UsageError(f"--model and --weights are of one dataset: retry each by itself ({names})")
     infos = [trusted(info, uri=dataset.store.uri, model=model, weights=weights) for dataset, info in datasets]
+    places = with_thumbnails([dataset for dataset, _ in datasets], thumbnails)
     with (
-        opening([dataset for dataset, _ in datasets], options, display, clockwork) as opened,
-        opened.run(*infos) as run,
+        opening(places, options, display, clockwork) as opened,
+        opened.run(*infos, thumbnails=thumbnails) as run,
     ):
         run.retry()
         return run.finish()
 
 
-def _to_retry(uri: str) -> list[tuple[Dataset, DatasetInfo]]:
-    """The dataset at ``uri``, or all that are in that folder."""
+def _to_retry(uri: str) -> tuple[list[tuple[Dataset, DatasetInfo]], ThumbnailPlace | None]:
+    """The dataset at ``uri``, or all that are in that folder, and the thumbnails that were made there."""
     dataset = Dataset.at(uri)
     info = dataset.info()
     within = {} if info is not None else datasets_within(uri)
     if not within:
-        return [(dataset, dataset.existing())]
-    rules = {known.config.sample for _, known in within.values()}
+        return [(dataset, dataset.existing())], known_thumbnails(dataset)
+    thumbnails = known_thumbnails(dataset)
+    rules = {known.config.sample for _, known in within.values()} | ({thumbnails.sample} if thumbnails else set())
     if len(rules) > 1:
         raise UsageError(
             f"the datasets in {dataset.store.uri} were sampled in different ways ({', '.join(sorted(rules))}): "
             f"retry each by itself ({', '.join(each.store.uri for each, _ in within.values())})"
         )
-    return list(within.values())
+    return list(within.values()), thumbnails
 
 
 def forecast(request: ExtractRequest, display: Display) -> Forecast:
     """Probe the input and time the models on the cluster; writes nothing, also where ``request.out`` is a dataset."""
     inputs = Inputs(request.inputs, exclude=request.out or None, reserved=RESERVED_COLUMNS)
-    destinations = destinations_of(request) if request.out else ()
+    destinations = destinations_of(request) if request.out else None
     from pipeline.cluster.start import starting
 
     with starting(request.run.address) as cluster:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pipeline.extract.destinations import ThumbnailPlace
 from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.progress import Display
 from pipeline.extract.request import RunOptions
@@ -44,12 +45,17 @@ class Opened:
         return hardware
 
     @contextlib.contextmanager
-    def run(self, *infos: DatasetInfo, rows_per_file: int | None = None) -> "Iterator[Run]":
+    def run(
+        self, *infos: DatasetInfo, thumbnails: ThumbnailPlace | None = None, rows_per_file: int | None = None
+    ) -> "Iterator[Run]":
         """A run that makes each dataset what its info says, under its lease, and reports what it does as it goes.
 
-        ``rows_per_file``: where the options say nothing, and it is not to be chosen.
+        Args:
+            infos: of the datasets, but for one behind them that is opened for the thumbnails alone.
+            thumbnails: that are made too; they go to one of the datasets.
+            rows_per_file: where the options say nothing, and it is not to be chosen.
         """
-        from pipeline.extract.context import RunContext, Target
+        from pipeline.extract.context import RunContext, Target, ThumbnailTarget
         from pipeline.extract.report import Reporting
         from pipeline.extract.run import Run
         from pipeline.extract.shared_tally import SharedTally
@@ -57,22 +63,32 @@ class Opened:
         hardware = self.hardware
         with self._leased() as tokens:
             targets = []
-            for dataset, info, token in zip(self._datasets, infos, tokens, strict=True):
+            for dataset, info in zip(self._datasets, infos, strict=False):
                 dataset.create(info)
-                targets.append(Target(dataset=dataset, info=info, token=token))
+                targets.append(Target(dataset=dataset, info=info, token=tokens[dataset.store.uri]))
+            small = (
+                None
+                if thumbnails is None
+                else ThumbnailTarget(
+                    dataset=thumbnails.dataset,
+                    token=tokens[thumbnails.dataset.store.uri],
+                    longest_px=thumbnails.longest_px,
+                    sample=thumbnails.sample,
+                )
+            )
             options = replace(self._options, rows_per_file=self._options.rows_per_file or rows_per_file)
-            context = RunContext.of(*targets, options=options, hardware=hardware, tally=SharedTally())
+            context = RunContext.of(*targets, options=options, hardware=hardware, tally=SharedTally(), thumbnails=small)
             with Reporting(context, self.clockwork) as reporting:
                 yield Run(context, display=self._display, clockwork=self.clockwork, reporting=reporting)
 
     @contextlib.contextmanager
-    def _leased(self) -> Iterator[list[str]]:
-        """The token of each dataset's lease; taken in one order by all, so that of two runs one goes on."""
+    def _leased(self) -> Iterator[dict[str, str]]:
+        """The token of each dataset's lease, by its address; taken in one order, so that of two runs one goes on."""
         tokens: dict[str, str] = {}
         with contextlib.ExitStack() as leases:
             for dataset in sorted(self._datasets, key=lambda each: each.store.uri):
                 tokens[dataset.store.uri] = leases.enter_context(leased(dataset, shard=self._options.shard))
-            yield [tokens[dataset.store.uri] for dataset in self._datasets]
+            yield tokens
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from pipeline.media.process.sandbox import Sandbox
 from pipeline.records.model_info import ModelInfo, Precision
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.rows import output_rows, table_of
-from pipeline.stages.plan import plan_sources, sizing_for
+from pipeline.stages.plan import plan_sources
 
 _DECODE_NICENESS = 4
 
@@ -37,8 +37,7 @@ def plan_block(sources: pa.Table, *, planning: Planning, schema: pa.Schema) -> p
     """``SOURCES`` rows to rows of ``schema``: ``PLAN`` and a manifest's further columns."""
     began = time.time()
     sandbox = _sandbox(planning.options.limits)
-    sizing = sizing_for(planning.preprocessings, duration_s=planning.options.segment_seconds)
-    planned = plan_sources(sources, sandbox=sandbox, rule=planning.rule, sizing=sizing)
+    planned = plan_sources(sources, sandbox=sandbox, rule=planning.rule, sizing=planning.sizing)
     planning.tally.add(Worked(stage="plan", began=began, counts=Counts(num_videos=len(planned))))
     return table_of([video.to_row() for video in planned], schema)
 
@@ -51,7 +50,14 @@ def decode_block(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
     use_one_thread()
     sandbox = _sandbox(context.options.limits)
     began = time.time()
-    for samples in decode_tasks(tasks, sandbox=sandbox, rule=context.rule, preprocessings=context.preprocessings):
+    decoded = decode_tasks(
+        tasks,
+        sandbox=sandbox,
+        rule=context.rule,
+        preprocessings=context.preprocessings,
+        thumbnail_px=context.thumbnail_px,
+    )
+    for samples in decoded:
         counts = Counts(
             num_segments=1,
             num_samples=samples["num_samples"][0].as_py(),

@@ -16,9 +16,8 @@ from pipeline.extract.context import Place, RunContext
 from pipeline.extract.progress import Display
 from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import Planned, publish_plan
-from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import Hardware
-from pipeline.stages.plan import sizing_for
+from pipeline.records.segments import Sizing
 
 _PLAN_VIDEOS_PER_TASK = 32
 
@@ -37,7 +36,7 @@ class Planner:
         for lacking, some in by_lacking(videos, self._planned):
             places = [self._context.places[at] for at in lacking]
             having = [each for at, each in enumerate(self._planned) if at not in lacking]
-            cuts, left = cuts_of(some, having, preprocessings=self._context.at(places).preprocessings)
+            cuts, left = cuts_of(some, having, sizing=self._context.at(places).sizing)
             for rows in cuts:
                 for place in places:
                     publish_plan(place.dataset, rows, token=place.token)
@@ -66,15 +65,12 @@ def by_lacking(videos: pa.Table, planned: Sequence[Planned]) -> Iterator[tuple[t
             yield tuple(np.flatnonzero(pattern).tolist()), videos.filter(rows)
 
 
-def cuts_of(
-    videos: pa.Table, planned: Sequence[Planned], *, preprocessings: Sequence[Preprocessing]
-) -> tuple[list[pa.Table], pa.Table]:
-    """How others have cut videos, where the segments are not too large for what is to be kept of their samples.
+def cuts_of(videos: pa.Table, planned: Sequence[Planned], *, sizing: Sizing) -> tuple[list[pa.Table], pa.Table]:
+    """How others have cut videos, where no segment is larger than ``sizing`` allows for what is kept of its samples.
 
     Returns:
         Rows of the plans, and the videos that are left.
     """
-    sizing = sizing_for(preprocessings)
     found = []
     for plan in planned:
         rows = plan.of_videos(id_bytes(videos["video_id"]))

@@ -51,6 +51,8 @@ class ExtractRequest:
     dtype: FeatureType | None
     """``None``: the dataset's own, or ``float32``."""
     run: RunOptions
+    thumbnail_px: int | None = None
+    """The longest side of the thumbnails that are made besides, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

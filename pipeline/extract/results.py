@@ -10,8 +10,8 @@ from pipeline.records.resources import Hardware
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelForecast:
-    """What an ``extract`` would do for one model."""
+class OutputForecast:
+    """What an ``extract`` would do for one model, or for the thumbnails."""
 
     num_done: int
     """Of the videos' segments, settled already in its dataset."""
@@ -38,7 +38,8 @@ class Forecast:
     model_s: float
     """Of all models, on one model actor."""
     num_bytes: int
-    models: dict[str, ModelForecast]
+    outputs: dict[str, OutputForecast]
+    """By the models' names; ``thumbnails`` too, where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

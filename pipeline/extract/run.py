@@ -127,7 +127,7 @@ class Run:
             f"{work.num_samples} samples of {work.video_s / 3600:.2f} h: {sizes.decode_workers} decode workers, "
             f"{_beside_decoding(work, context)}"
         )
-        run_stages = dataflow.run_decode if context.keeps_inputs else dataflow.run_extract
+        run_stages = dataflow.run_extract if context.has_models else dataflow.run_decode
         with self._display.follow(context.tally, work=work, num_videos=num_videos, num_actors=sizes.num_actors):
             run_stages(group_tables(parts, task_s=sizes.task_s), context=context)
 
@@ -137,8 +137,10 @@ class Run:
 
 
 def _beside_decoding(work: Work, context: RunContext) -> str:
-    if not context.keeps_inputs:
+    if context.has_models:
         return f"{context.sizes.num_actors} model actors"
+    if not context.targets:
+        return "and no model"
     target = context.targets[0]
     sample_bytes = target.info.config.model.preprocessing.sample_bytes
     num_bytes, where = work.num_samples * sample_bytes, target.dataset.store.uri

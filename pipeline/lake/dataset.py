@@ -186,7 +186,10 @@ class Dataset:
 
     def settle(self, entries: Sequence[Settled], info: DatasetInfo, *, token: str) -> int:
         """Commit outcomes that have no rows: videos that failed as a whole. Returns bytes written."""
-        table = info.features
+        return self.settle_in(info.features, entries, token=token)
+
+    def settle_in(self, table: Table, entries: Sequence[Settled], *, token: str) -> int:
+        """As ``settle``, in a table of the dataset."""
         parts = (entries[at : at + _ENTRIES_PER_FILE] for at in range(0, len(entries), _ENTRIES_PER_FILE))
         return sum(self.publish(table, table.schema.empty_table(), part, token=token) for part in parts)
 

@@ -58,7 +58,7 @@ def prepare_part(
 ) -> None:
     """As ``prepare``, of the part that ``crops.cuts`` takes of a picture of ``whole_px``, to ``uint8[H, W, 3]``."""
     rows, columns = cuts(*whole_px, preprocessing=preprocessing)
-    resized = _resized(part, size=(rows.resized_px, columns.resized_px), interpolation=preprocessing.interpolation)
+    resized = resize(part, size=(rows.resized_px, columns.resized_px), interpolation=preprocessing.interpolation)
     kept = resized[rows.kept, columns.kept]
     if kept.shape != into.shape:
         top, left = rows.zeros_before_px, columns.zeros_before_px
@@ -67,8 +67,8 @@ def prepare_part(
     np.copyto(into, kept)
 
 
-def _resized(part: NDArray[np.uint8], *, size: tuple[int, int], interpolation: Interpolation) -> NDArray[np.uint8]:
-    """Resize ``uint8[h, w, 3]``; the result may be ``part`` itself."""
+def resize(part: NDArray[np.uint8], *, size: tuple[int, int], interpolation: Interpolation) -> NDArray[np.uint8]:
+    """Resize ``uint8[h, w, 3]`` with antialias, as torchvision does; the result may be ``part`` itself."""
     if part.shape[:2] == size:
         return part
     # Rows must follow each other without gaps for the fast kernel; copying them is cheaper than the slow one. And

@@ -20,6 +20,7 @@ from pipeline.records.schemas import (
 )
 from pipeline.records.segments import SegmentSamples
 from pipeline.records.settled import Settled
+from pipeline.records.thumbnails import THUMBNAILS, thumbnails_array
 from pipeline.records.videos import SegmentTask
 
 
@@ -42,9 +43,10 @@ def samples_row(task: SegmentTask, decoded: SegmentSamples) -> pa.Table:
         "time_base": [str(task.facts.time_base)],
         **{name: [[getattr(mark, name) for mark in marks]] for name, _ in MARKS},
     }
-    schema = samples_schema(len(decoded.pixels))
+    schema = samples_schema(len(decoded.pixels), has_thumbnails=decoded.thumbnails is not None)
     columns = [pa.array(row[field.name], field.type) for field in schema if field.name in row]
-    return pa.Table.from_arrays([*columns, *map(_one_value, decoded.pixels)], schema=schema)
+    thumbnails = [] if decoded.thumbnails is None else [thumbnails_array(decoded.thumbnails)]
+    return pa.Table.from_arrays([*columns, *thumbnails, *map(_one_value, decoded.pixels)], schema=schema)
 
 
 def pixels_of(samples: pa.Table, *, height: int, width: int, place: int = 0) -> list[NDArray[np.uint8]]:
@@ -54,8 +56,8 @@ def pixels_of(samples: pa.Table, *, height: int, width: int, place: int = 0) -> 
 
 
 def output_rows(samples: pa.Table, features: Sequence[NDArray[np.float32]]) -> pa.Table:
-    """Decoded segments with their pictures replaced by each model's ``float32[sum T, D]`` features, without a copy."""
-    schema = outputs_schema(len(features))
+    """Decoded segments with what models take replaced by the ``float32[sum T, D]`` features of each, without a copy."""
+    schema = outputs_schema(len(features), has_thumbnails=THUMBNAILS in samples.column_names)
     counts = samples["num_samples"].to_numpy()
     names = [name for name in schema.names if name in samples.column_names]
     columns = [*(samples[name] for name in names), *(_features_array(each, counts=counts) for each in features)]

@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 
+from pipeline.records.thumbnails import THUMBNAILS_FIELD
+
 _SEGMENT = pa.struct(
     [
         ("index", pa.int32()),
@@ -94,19 +96,15 @@ MARKS = [
 _DONE = [*_SETTLED, ("video_s", pa.float64()), ("uri", pa.string()), ("time_base", pa.string()), *MARKS]
 
 
-def samples_schema(num_inputs: int) -> pa.Schema:
+def samples_schema(num_inputs: int, *, has_thumbnails: bool = False) -> pa.Schema:
     """A row a decoded segment of ``video_s`` seconds, its samples prepared in ``num_inputs`` ways.
 
     ``decoded_frames`` came out of the decoder for it. ``pixels_0``, ``pixels_1`` ... are ``uint8[T, H, W, 3]`` each:
     bytes, which travel without a copy whatever their shape.
     """
-    return pa.schema(
-        [
-            *_DONE,
-            ("decoded_frames", pa.int64()),
-            *((pixels_column(place), pa.large_binary()) for place in range(num_inputs)),
-        ]
-    )
+    thumbnails = [THUMBNAILS_FIELD] if has_thumbnails else []
+    pixels = [(pixels_column(place), pa.large_binary()) for place in range(num_inputs)]
+    return pa.schema([*_DONE, ("decoded_frames", pa.int64()), *thumbnails, *pixels])
 
 
 def pixels_column(place: int) -> str:
@@ -114,9 +112,12 @@ def pixels_column(place: int) -> str:
     return f"pixels_{place}"
 
 
-def outputs_schema(num_models: int) -> pa.Schema:
+def outputs_schema(num_models: int, *, has_thumbnails: bool = False) -> pa.Schema:
     """A row a segment with the features of ``num_models`` models: ``features_0`` ..., ``float32[T, D]`` each."""
-    return pa.schema([*_DONE, *((features_column(place), pa.large_binary()) for place in range(num_models))])
+    thumbnails = [THUMBNAILS_FIELD] if has_thumbnails else []
+    return pa.schema(
+        [*_DONE, *thumbnails, *((features_column(place), pa.large_binary()) for place in range(num_models))]
+    )
 
 
 def features_column(place: int) -> str:

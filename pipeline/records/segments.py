@@ -225,6 +225,15 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnail:
+    """A sample, upright and small, as a JPEG."""
+
+    width: int
+    height: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSamples:
     """The samples of one segment, ready for the model, and the failure that cut them short, if any.
 
@@ -238,8 +247,12 @@ class SegmentSamples:
     failure: Quarantined | None
     decoded_frames: int = 0
     """That came out of the decoder for it, samples or not."""
+    thumbnails: tuple[Thumbnail, ...] | None = None
+    """One for each mark; ``None``: none were asked for."""
 
     def __post_init__(self) -> None:
+        if self.thumbnails is not None and len(self.thumbnails) != len(self.marks):
+            raise ValueError(f"{len(self.marks)} marks for {len(self.thumbnails)} thumbnails")
         for pixels in self.pixels:
             if pixels.ndim != 4 or pixels.shape[0] != len(self.marks):
                 raise ValueError(f"{len(self.marks)} marks for pixels of shape {pixels.shape}")

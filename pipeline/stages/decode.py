@@ -14,11 +14,20 @@ from pipeline.inputs.sources import identity_of
 from pipeline.media.process.messages import Dropped, Ended
 from pipeline.media.process.sandbox import Job, Picture, Sandbox
 from pipeline.media.sampling.rule import SamplingRule
-from pipeline.models.preprocess import prepare_part
+from pipeline.media.thumbnail_jpeg import encoded, thumbnail_size
+from pipeline.models.preprocess import prepare_part, resize
 from pipeline.records.crops import part_within
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.rows import pixels_of, samples_row
-from pipeline.records.segments import KEEPING_ROWS, FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts
+from pipeline.records.segments import (
+    KEEPING_ROWS,
+    FrameMark,
+    Quarantined,
+    Segment,
+    SegmentSamples,
+    Thumbnail,
+    VideoFacts,
+)
 from pipeline.records.videos import SegmentTask
 from pipeline.stages.plan import MAX_SEGMENT_BYTES, job_of
 from pipeline.storage.reader import Reader
@@ -34,13 +43,17 @@ _MOST_BYTES = 8 * MAX_SEGMENT_BYTES
 class SampleBuffer:
     """The samples of one segment as they come, in an array for each way of preparing them, sized by the plan."""
 
-    def __init__(self, segment: Segment, *, preprocessings: Preprocessings) -> None:
+    def __init__(self, segment: Segment, *, preprocessings: Preprocessings, thumbnail_px: int | None = None) -> None:
+        """Begin a segment; ``thumbnail_px``: the longest side of the thumbnails that are made besides, if any."""
         self._segment = segment
         self._preprocessings = preprocessings
+        self._thumbnail_px = thumbnail_px
+        self._shared = preprocessings if thumbnail_px is None else ()
         self._room = max(1, segment.num_samples)
         # Takes memory only where it is written to, so a plan that estimates too many samples costs nothing.
         self._pixels = [np.empty((self._room, *each.crop_px, 3), np.uint8) for each in preprocessings]
         self._marks: list[FrameMark] = []
+        self._thumbnails: list[Thumbnail] = []
 
     def add(self, picture: Picture, *, uri: str) -> None:
         """Prepare one picture in each way, and keep that; of the picture, only the part came that is needed for it.
@@ -50,19 +63,26 @@ class SampleBuffer:
         """
         count = len(self._marks)
         if count == self._room:
-            if sum(pixels.nbytes for pixels in self._pixels) > _MOST_BYTES:
+            if (
+                sum(each.nbytes for each in self._pixels) + sum(len(each.jpeg) for each in self._thumbnails)
+                > _MOST_BYTES
+            ):
                 raise OutOfMemory(uri, f"more than {count} samples, where {self._segment.num_samples} were expected")
             self._pixels = [np.concatenate([pixels, np.empty_like(pixels)]) for pixels in self._pixels]
             self._room *= 2
         whole_px = picture.whole_px
         for preprocessing, pixels in zip(self._preprocessings, self._pixels, strict=True):
-            part = part_within(*whole_px, preprocessing=preprocessing, preprocessings=self._preprocessings)
+            part = part_within(*whole_px, preprocessing=preprocessing, preprocessings=self._shared)
             prepare_part(picture.pixels[part], whole_px=whole_px, preprocessing=preprocessing, into=pixels[count])
+        if self._thumbnail_px is not None:
+            size = thumbnail_size(*whole_px, longest_px=self._thumbnail_px)
+            self._thumbnails.append(encoded(resize(picture.pixels, size=size, interpolation="bicubic")))
         self._marks.append(picture.mark)
 
     def clear(self) -> None:
         """Forget what came so far."""
         self._marks.clear()
+        self._thumbnails.clear()
 
     def close(self, failure: Quarantined | None, *, decoded_frames: int = 0) -> SegmentSamples:
         """The finished segment; one that failed in a way that keeps no rows has none."""
@@ -76,6 +96,7 @@ class SampleBuffer:
             pixels=pixels,
             failure=failure,
             decoded_frames=decoded_frames,
+            thumbnails=None if self._thumbnail_px is None else tuple(self._thumbnails),
         )
 
 
@@ -87,6 +108,7 @@ def decode_video(
     facts: VideoFacts,
     segments: Sequence[Segment],
     preprocessings: Preprocessings,
+    thumbnail_px: int | None = None,
 ) -> Iterator[SegmentSamples]:
     """Decode segments of one video to model input, each to its end or to what cut it short, in their order.
 
@@ -99,7 +121,16 @@ def decode_video(
     was_killed = False
     while left:
         try:
-            for samples in _decode_on(sandbox, reader, job, facts=facts, segments=left, preprocessings=preprocessings):
+            decoded = _decode_on(
+                sandbox,
+                reader,
+                job,
+                facts=facts,
+                segments=left,
+                preprocessings=preprocessings,
+                thumbnail_px=thumbnail_px,
+            )
+            for samples in decoded:
                 yield samples
                 del left[0]
                 was_killed = False
@@ -110,7 +141,7 @@ def decode_video(
             # Without the object, or with another in its place, no later segment fares better.
             num_lost = len(left) if isinstance(error, Changed | Unreadable) else 1
             for segment in left[:num_lost]:
-                yield _lost(segment, error, preprocessings=preprocessings)
+                yield _lost(segment, error, preprocessings=preprocessings, thumbnail_px=thumbnail_px)
             del left[:num_lost]
             was_killed = False
 
@@ -123,6 +154,7 @@ def _decode_on(
     facts: VideoFacts,
     segments: Sequence[Segment],
     preprocessings: Preprocessings,
+    thumbnail_px: int | None,
 ) -> Iterator[SegmentSamples]:
     """Decode until all have ended.
 
@@ -130,11 +162,13 @@ def _decode_on(
         InputError: the first segment that was not yielded is lost, for this reason.
     """
     waiting = list(segments)
-    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting), preprocessings=preprocessings)
+    # Only a whole picture has a thumbnail; what the models take is then cut out of it here.
+    wanted = preprocessings if thumbnail_px is None else ()
+    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting), preprocessings=wanted)
     with contextlib.closing(cast("Generator[Picture | Dropped | Ended, None, None]", decoded)) as events:
         while waiting:
             segment = waiting.pop(0)
-            buffer = SampleBuffer(segment, preprocessings=preprocessings)
+            buffer = SampleBuffer(segment, preprocessings=preprocessings, thumbnail_px=thumbnail_px)
             for event in events:
                 if event.segment != segment.index:
                     if isinstance(event, Dropped):
@@ -154,12 +188,20 @@ def _decode_on(
             raise Crashed(job.uri, "the decoder went on after the last segment")
 
 
-def _lost(segment: Segment, error: InputError, *, preprocessings: Preprocessings) -> SegmentSamples:
-    return SampleBuffer(segment, preprocessings=preprocessings).close(Quarantined.of(error, segment=segment))
+def _lost(
+    segment: Segment, error: InputError, *, preprocessings: Preprocessings, thumbnail_px: int | None
+) -> SegmentSamples:
+    buffer = SampleBuffer(segment, preprocessings=preprocessings, thumbnail_px=thumbnail_px)
+    return buffer.close(Quarantined.of(error, segment=segment))
 
 
 def decode_tasks(
-    tasks: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, preprocessings: Preprocessings
+    tasks: pa.Table,
+    *,
+    sandbox: Sandbox,
+    rule: SamplingRule,
+    preprocessings: Preprocessings,
+    thumbnail_px: int | None = None,
 ) -> Iterator[pa.Table]:
     """Decode a block of ``TASKS`` rows; yields a one-row table of ``samples_schema`` for each, in their order.
 
@@ -173,13 +215,20 @@ def decode_tasks(
         try:
             with open_reader(video.locator, expected=identity_of(video)) as reader:
                 decoded = decode_video(
-                    sandbox, reader, job_of(video, rule), facts=facts, segments=segments, preprocessings=preprocessings
+                    sandbox,
+                    reader,
+                    job_of(video, rule),
+                    facts=facts,
+                    segments=segments,
+                    preprocessings=preprocessings,
+                    thumbnail_px=thumbnail_px,
                 )
                 for samples in decoded:
                     yield samples_row(left.pop(0), samples)
         except InputError as error:  # it cannot even be opened: absent, forbidden or replaced since it was planned
             for task in left:
-                yield samples_row(task, _lost(task.segment, error, preprocessings=preprocessings))
+                lost = _lost(task.segment, error, preprocessings=preprocessings, thumbnail_px=thumbnail_px)
+                yield samples_row(task, lost)
 
 
 def samples_for_model(samples: pa.Table, model: ModelInfo, *, place: int) -> list[NDArray[np.uint8]]:

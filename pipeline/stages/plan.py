@@ -10,6 +10,7 @@ from pipeline.media.process.sandbox import Job, Sandbox
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.segments import MAX_SAMPLES, Quarantined, Sizing, VideoPlan
+from pipeline.records.thumbnails import estimated_bytes
 from pipeline.records.videos import ListedVideo, PlannedVideo
 from pipeline.storage.reader import Reader
 from pipeline.storage.schemes import open_reader
@@ -18,9 +19,12 @@ MAX_SEGMENT_BYTES = 80_000_000
 """Of model input that one segment may hold: a row between operators is a whole segment."""
 
 
-def sizing_for(preprocessings: Iterable[Preprocessing], *, duration_s: float | None = None) -> Sizing:
-    """How to cut a video whose samples are prepared in all these ways."""
+def sizing_for(
+    preprocessings: Iterable[Preprocessing], *, duration_s: float | None = None, thumbnail_px: int | None = None
+) -> Sizing:
+    """How to cut a video whose samples are prepared in all these ways, and have thumbnails of this longest side."""
     sample_bytes = sum(each.sample_bytes for each in preprocessings)
+    sample_bytes += 0 if thumbnail_px is None else estimated_bytes(thumbnail_px)
     max_samples = max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // sample_bytes))
     return Sizing(max_samples=max_samples, duration_s=duration_s)
 
