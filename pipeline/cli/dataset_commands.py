@@ -20,9 +20,9 @@ def status(*, uri: str, is_json: bool) -> int:
     Of a folder with the datasets of several models, what is in each.
     """
     from pipeline.cli.summary import describe_folder, describe_status
-    from pipeline.lake.tables import Status, read_status
+    from pipeline.lake.tables import Status, read_statuses
 
-    found = read_status(uri)
+    found = read_statuses(uri)
     if is_json:
         click.echo(json.dumps({"uri": uri, **found.to_json()}))
     else:

@@ -223,19 +223,26 @@ class FolderStatus:
         return {"datasets": {name: each.to_json() for name, each in self.datasets.items()}, "side_tables": tables}
 
 
-def read_status(uri: str) -> Status | FolderStatus:
-    """What is in a dataset, its configuration, its totals and its side tables; or in those of a folder.
+def read_status(uri: str) -> Status:
+    """What is in a dataset: its configuration, its totals, and its side tables.
+
+    Raises:
+        UsageError: there is none.
+    """
+    dataset = Dataset.at(uri)
+    return _status(dataset, dataset.existing())
+
+
+def read_statuses(uri: str) -> Status | FolderStatus:
+    """The same, or what is in the datasets of a folder.
 
     Raises:
         UsageError: there is neither.
     """
     dataset = Dataset.at(uri)
-    info = dataset.info()
-    if info is not None:
-        return _status(dataset, info)
-    within = datasets_within(uri)
+    within = datasets_within(uri) if dataset.info() is None else {}
     if not within:
-        dataset.existing()
+        return read_status(uri)
     statuses = {name: _status(each, known) for name, (each, known) in within.items()}
     return FolderStatus(datasets=statuses, side_tables=side_tables(dataset))
 
