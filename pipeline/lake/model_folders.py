@@ -5,6 +5,9 @@ Each of them is a dataset by itself, which may be copied away; the folder above 
 
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.publishing.store import TEMPORARIES
+
+_OURS = TEMPORARIES.partition("/")[0]
 
 
 def folder_above(uri: str) -> str:
@@ -24,7 +27,7 @@ def datasets_within(uri: str) -> dict[str, tuple[Dataset, DatasetInfo]]:
         UsageError, ForeignFile: as ``Dataset.info``.
         StorageError: the store failed.
     """
-    names = [name for name in Dataset.at(uri).store.folders("") if name[0] not in "._"]
+    names = [name for name in Dataset.at(uri).store.folders("") if name[0] != "." and name != _OURS]
     datasets = {name: dataset_within(uri, name) for name in names}
     return {name: (each, info) for name, each in datasets.items() if (info := each.info()) is not None}
 

@@ -14,15 +14,18 @@ from conftest import ClipFactory
 from lakes import features, table
 
 from pipeline.extract.context import RunContext, Target, ThumbnailTarget
+from pipeline.extract.destinations import destinations_of
+from pipeline.extract.forecast import forecast_run
 from pipeline.extract.progress import Display
 from pipeline.extract.report import Reporting
-from pipeline.extract.request import RunOptions
+from pipeline.extract.request import ExtractRequest, ModelChoice, RunOptions
 from pipeline.extract.results import Clockwork, Outcome
 from pipeline.extract.run import Run
 from pipeline.extract.shared_tally import SharedTally
 from pipeline.inputs.input_words import Inputs
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo, leased
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.models.registry import load_model
 from pipeline.records.resources import Hardware
 from pipeline.records.shards import WHOLE
@@ -167,3 +170,35 @@ def test_thumbnails_asked_for_later_are_made_alone_and_exactly_once(archive: Pat
     assert sorted_rows(lake, "thumbnails").equals(made)
     assert run(archive, lake, "small", thumbnail_px=32).decoded_frames == 0
     assert set(after) - {f"{lost.name}"} <= set(files(lake / "thumbnails"))
+
+
+def test_a_plan_tells_what_each_lacks_and_what_is_decoded_for_all(archive: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    (lake / "video_cnn").parent.mkdir()
+    run(archive / "0.mp4", lake, "small")
+    (lake / "small").rename(lake / "video_cnn")
+    before = files(lake)
+    names = (("video_cnn", "random:0"), ("mobilenet_v3_small", "random:0"))
+    request = ExtractRequest(
+        inputs=(str(archive),),
+        out=str(lake),
+        models=tuple(ModelChoice(name=name, weights=weights) for name, weights in names),
+        rule=parse_rule("fps:5"),
+        precision=None,
+        dtype=None,
+        run=RunOptions(segment_seconds=1),
+        thumbnail_px=32,
+    )
+    inputs, destinations = Inputs([str(archive)]), destinations_of(request)
+    told = forecast_run(inputs, request, destinations=destinations, hardware=HARDWARE)
+    assert (told.num_videos, told.num_unusable, told.num_done) == (NUM_VIDEOS + 1, 1, 0)
+    assert (told.num_segments, told.num_samples) == (2 * NUM_VIDEOS, NUM_SAMPLES * NUM_VIDEOS)
+    samples = {name: (each.num_done, each.num_segments, each.num_samples) for name, each in told.outputs.items()}
+    assert samples == {
+        "video_cnn": (2, 2, NUM_SAMPLES),
+        "mobilenet_v3_small": (0, 4, NUM_SAMPLES * NUM_VIDEOS),
+        "thumbnails": (0, 4, NUM_SAMPLES * NUM_VIDEOS),
+    }
+    assert told.outputs["video_cnn"].num_bytes == NUM_SAMPLES * 512 * 4
+    assert told.outputs["video_cnn"].model_s > 0 == told.outputs["thumbnails"].model_s
+    assert files(lake) == before
