@@ -23,7 +23,10 @@ class LoadedModel:
 
     info: ModelInfo
     backbone: nn.Module
-    """Normalised ``float[B, 3, H, W]`` to ``float[B, D]``, the exact input of the classification layer."""
+    """Normalised ``float[B, 3, H, W]`` to ``float[B, D]``, the exact input of the classification layer.
+
+    Of clips ``float[B, 3, N, H, W]``.
+    """
     head: nn.Module | None
     """``float[B, D]`` to ``float[B, classes]`` before softmax; ``None`` where no such layer exists."""
     classes: tuple[str, ...]
