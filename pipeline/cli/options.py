@@ -13,6 +13,7 @@ from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.model_info import FeatureType, Precision, folder_of
 from pipeline.records.resources import DecodeLimits, parse_size
 from pipeline.records.shards import Shard
+from pipeline.records.windows import Windows
 from pipeline.storage.addresses import canonical_uri, scheme_of
 
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -37,6 +38,9 @@ CONFIG = click.option(
 )
 SAMPLING = options(
     click.option("--sample", default="fps:1", show_default=True, help="fps:R, every:N, all, keyframes or uniform:N."),
+    click.option(
+        "--window", metavar="N[/STRIDE]", help="Samples of a clip, for models of clips.  [16, or the model's]"
+    ),
     click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU."),
 )
 _WEIGHTS = click.option("--weights", metavar="W", help="default, random:SEED, or a file.  [default]")
@@ -124,6 +128,7 @@ class SamplingWords(TypedDict):
     inputs: tuple[str, ...]
     weights: str | None
     sample: str
+    window: str | int | None
     precision: Precision | None
 
 
@@ -224,6 +229,7 @@ def _request(
         precision=words["precision"],
         dtype=dtype,
         run=run,
+        windows=None if words["window"] is None else Windows.parse(str(words["window"])),
     )
 
 

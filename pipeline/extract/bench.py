@@ -23,6 +23,7 @@ from pipeline.models.registry import load_model
 from pipeline.records.model_info import ModelInfo
 from pipeline.records.resources import Hardware
 from pipeline.records.segments import MAX_SAMPLES, SegmentSamples, TimeRange
+from pipeline.records.windows import Windows
 from pipeline.stages.decode import decode_video
 from pipeline.stages.plan import sizing_for
 from pipeline.storage.schemes import open_reader
@@ -48,7 +49,8 @@ def measure(request: ExtractRequest, display: Display, *, seconds: float) -> Mea
     inputs = Inputs(request.inputs)
     if not gpus:
         keep_what_is_freed()  # as the actor that holds the model does
-    model = load_model(request.models[0].name, weights=request.models[0].weights)
+    choice, window = request.models[0], None if request.windows is None else request.windows.length
+    model = load_model(choice.name, weights=choice.weights, window=window)
     display.say(f"decoding up to {_MOST_VIDEOS} videos for about {seconds:g} s")
     decode = _decode_rate(inputs, request, model.info, seconds=seconds)
     rates = dict(_model_rates(model, request, hardware, display))
@@ -104,8 +106,9 @@ def _decode_rate(inputs: Inputs, request: ExtractRequest, model: ModelInfo, *, s
 def _decoded(source: Source, sandbox: Sandbox, request: ExtractRequest, model: ModelInfo) -> Iterator[SegmentSamples]:
     if source.failure is not None:
         raise Unreadable(source.uri, source.failure[1])
-    job = Job(uri=source.uri, rule=request.rule, time_range=TimeRange(start=source.start_s, end=source.end_s))
     preprocessing = model.preprocessing
+    time_range = TimeRange(start=source.start_s, end=source.end_s)
+    job = Job(uri=source.uri, rule=request.rule, time_range=time_range, windows=_windows(request, model))
     with open_reader(source.locator, expected=source.identity) as reader:
         plan = sandbox.plan(reader, job, sizing=sizing_for([preprocessing], duration_s=request.run.segment_seconds))
         yield from decode_video(
@@ -134,4 +137,10 @@ def _model_rates(
             compile=request.run.compile,
             batch_size=batch_size,
         )
-        yield batch_size, 1 / seconds_per_sample(embedder)
+        windows = _windows(request, model.info)
+        yield batch_size, (1 if windows is None else windows.stride) / seconds_per_sample(embedder)
+
+
+def _windows(request: ExtractRequest, model: ModelInfo) -> Windows | None:
+    length = model.preprocessing.window
+    return None if length is None else request.windows or Windows(length=length, stride=length)

@@ -18,6 +18,7 @@ from pipeline.records.segments import Sizing
 from pipeline.records.settled import Settled
 from pipeline.records.tables import Table
 from pipeline.records.thumbnails import estimated_bytes, thumbnails_table
+from pipeline.records.windows import Windows
 from pipeline.stages.plan import sizing_for
 
 
@@ -86,6 +87,7 @@ class Planning:
 
     rule: SamplingRule
     sizing: Sizing
+    windows: Windows | None
     options: RunOptions
     sizes: Sizes
     tally: Tally
@@ -157,6 +159,11 @@ class RunContext:
         return self.of_outputs([at for at, each in enumerate(self.outputs) if each.dataset.store.uri in uris])
 
     @property
+    def windows(self) -> Windows | None:
+        """How samples form windows; for all targets of one decoding pass alike."""
+        return self.targets[0].info.config.windows if self.targets else None
+
+    @property
     def rule(self) -> SamplingRule:
         """What is sampled of each video."""
         return parse_rule(self.outputs[0].sample)
@@ -196,6 +203,7 @@ class RunContext:
         return Planning(
             rule=self.rule,
             sizing=self.sizing,
+            windows=self.windows,
             options=self.options,
             sizes=self.sizes,
             tally=self.tally,

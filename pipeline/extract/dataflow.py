@@ -49,12 +49,14 @@ def run_decode(tasks: Sequence[pa.Table], *, context: RunContext) -> None:
     samples.write_datasink(FeatureSinks(context), ray_remote_args={"num_cpus": context.sizes.commit_cpus})
 
 
-def time_on_cluster(model: ModelChoice, *, precision: Precision, sizes: Sizes, is_compiled: bool) -> TimedModel:
+def time_on_cluster(
+    model: ModelChoice, *, window: int | None, precision: Precision, sizes: Sizes, is_compiled: bool
+) -> TimedModel:
     """Time a model where it will run, with the share of a machine that one of its actors will have."""
     share = {"num_cpus": sizes.actor_cpus, "num_gpus": sizes.actor_gpus, "runtime_env": _memory_of_actors(sizes)}
     task = cast(Any, ray).remote(**share)(time_model)
-    how = {"weights": model.weights, "precision": precision, "sizes": sizes, "is_compiled": is_compiled}
-    timed: TimedModel = ray.get(task.remote(model.name, **how))
+    how = {"weights": model.weights, "window": window, "precision": precision, "sizes": sizes}
+    timed: TimedModel = ray.get(task.remote(model.name, is_compiled=is_compiled, **how))
     return timed
 
 

@@ -1,5 +1,6 @@
 """Which datasets a request fills, and whether they fit it: told before anything is started, as far as it can be."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import UsageError
@@ -44,13 +45,25 @@ class Destination:
         if self.known is None:
             return
         mine = self.known.config
+        model, stride = replace(mine.model, name=self.model.name), mine.stride
+        if request.windows is not None:
+            try:
+                preprocessing = replace(model.preprocessing, window=request.windows.length)
+            except ValueError as error:
+                raise UsageError(f"--window {request.windows}: {error}") from None
+            model, stride = replace(model, preprocessing=preprocessing), request.windows.stride
         requested = DatasetConfig(
-            model=replace(mine.model, name=self.model.name),
+            model=model,
             sample=str(request.rule),
             precision=request.precision or mine.precision,
             dtype=request.dtype or mine.dtype,
+            stride=stride,
         )
         self.dataset.check(requested)
+
+    def window(self, request: ExtractRequest) -> int | None:
+        """How many samples the model is to take at once, as far as that is said."""
+        return window_of(request, known=self.known)
 
 
 def config_of(
@@ -62,7 +75,21 @@ def config_of(
         sample=str(request.rule),
         precision=precision_of(request, known=known, hardware=hardware),
         dtype=request.dtype or (known.config.dtype if known else "float32"),
+        stride=_stride_of(request, model, known=known),
     )
+
+
+def window_of(request: ExtractRequest, *, known: DatasetInfo | None) -> int | None:
+    """How many samples a model is asked to take at once, or takes in its dataset; ``None``: as it was trained."""
+    if request.windows is not None:
+        return request.windows.length
+    return None if known is None else known.config.model.preprocessing.window
+
+
+def _stride_of(request: ExtractRequest, model: ModelInfo, *, known: DatasetInfo | None) -> int | None:
+    if request.windows is not None:
+        return request.windows.stride
+    return model.preprocessing.window if known is None else known.config.stride
 
 
 def precision_of(request: ExtractRequest, *, known: DatasetInfo | None, hardware: Hardware) -> Precision:
@@ -124,6 +151,21 @@ def known_thumbnails(dataset: Dataset) -> ThumbnailPlace | None:
                 raise ForeignFile(f"the declaration of {uri} is damaged ({error}): remove both") from None
             return ThumbnailPlace(dataset=dataset, longest_px=longest_px, sample=sample)
     return None
+
+    def check_thumbnails(self, infos: Sequence[DatasetInfo]) -> None:
+        """Make sure that thumbnails do not share the plan of a model of clips, whose segments read on for windows.
+
+        Raises:
+            UsageError: they would.
+        """
+        place = self.thumbnails
+        for each, info in zip(self.models, infos, strict=True):
+            if place is not None and each.dataset is place.dataset and info.config.windows is not None:
+                name = info.config.model.name
+                raise UsageError(
+                    f"--thumbnails are of samples, and rows of {name} are of windows: make them with a model of "
+                    "pictures, or with several models"
+                )
 
 
 def destinations_of(request: ExtractRequest) -> Destinations:

@@ -1,16 +1,16 @@
 """What an ``extract`` would do: the input probed on the cluster, the models timed there, and nothing written."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.extract import dataflow
 from pipeline.extract.context import Planning
-from pipeline.extract.destinations import Destinations, config_of, precision_of
+from pipeline.extract.destinations import Destinations, config_of, precision_of, window_of
 from pipeline.extract.listing import Chosen, Listing
-from pipeline.extract.planning import by_lacking, cuts_of, plan_blocks
+from pipeline.extract.planning import by_lacking, cuts_of, grouped, plan_blocks
 from pipeline.extract.request import ExtractRequest
 from pipeline.extract.results import Forecast, OutputForecast
 from pipeline.extract.shared_tally import SharedTally
@@ -28,6 +28,7 @@ from pipeline.records.resources import Hardware
 from pipeline.records.schemas import PLAN
 from pipeline.records.segments import Sizing
 from pipeline.records.thumbnails import THUMBNAILS, estimated_bytes
+from pipeline.records.windows import Windows
 from pipeline.stages.plan import sizing_for
 
 
@@ -40,6 +41,7 @@ class _Output:
     sample_s: float
     preprocessing: Preprocessing | None
     """``None``: of thumbnails."""
+    windows: Windows | None
     planned: Planned | None
     """``None``: no dataset was named."""
     table: Appended | None
@@ -112,19 +114,23 @@ def forecast_run(
     planning = Planning(
         rule=request.rule,
         sizing=_sizing(outputs, request),
+        windows=None,
         options=request.run,
         sizes=sizes,
         tally=SharedTally(),
     )
+    windows = [output.windows for output in outputs]
     adding = Forecasting(len(outputs))
     planned = [output.planned for output in outputs if output.planned is not None]
     listing = Listing(inputs, request.run, planned=in_all([each.ids for each in planned]) if planned else Ids())
     for videos in listing.new_videos():
         for lacking, some in by_lacking(videos, planned) if planned else [(range(len(outputs)), videos)]:
-            having = [each for at, each in enumerate(planned) if at not in lacking]
-            cuts, left = cuts_of(some, having, sizing=_sizing([outputs[at] for at in lacking], request))
-            for rows in (*cuts, *_probed(left, planning, hardware=hardware, schema=listing.plan_schema)):
-                adding.add_new(rows, outputs=lacking)
+            for each, together in grouped(lacking, windows):
+                having = [plan for at, plan in enumerate(planned) if at not in lacking and windows[at] == each]
+                cuts, left = cuts_of(some, having, sizing=_sizing([outputs[at] for at in together], request))
+                how = replace(planning, windows=each)
+                for rows in (*cuts, *_probed(left, how, hardware=hardware, schema=listing.plan_schema)):
+                    adding.add_new(rows, outputs=together)
     _add_known(adding, outputs, listing.chosen)
     return adding.forecast(outputs, num_videos=listing.chosen.num_videos)
 
@@ -136,7 +142,13 @@ def _of_models(
         destination = None if destinations is None else destinations.models[at]
         known = None if destination is None else destination.known
         precision = precision_of(request, known=known, hardware=hardware)
-        timed = dataflow.time_on_cluster(choice, precision=precision, sizes=sizes, is_compiled=request.run.compile)
+        timed = dataflow.time_on_cluster(
+            choice,
+            window=window_of(request, known=known),
+            precision=precision,
+            sizes=sizes,
+            is_compiled=request.run.compile,
+        )
         config = config_of(request, timed.info, known=known, hardware=hardware)
         if destination is not None:
             destination.dataset.check(config)
@@ -145,6 +157,7 @@ def _of_models(
             row_bytes=config.model.dim * (2 if config.dtype == "float16" else 4),
             sample_s=timed.sample_s,
             preprocessing=config.model.preprocessing.beside_the_decoder,
+            windows=config.windows,
             planned=None if destination is None else Planned(destination.dataset),
             table=None if destination is None else destination.dataset.features,
         )
@@ -158,6 +171,7 @@ def _thumbnails(request: ExtractRequest, destinations: Destinations | None) -> I
             row_bytes=estimated_bytes(request.thumbnail_px),
             sample_s=0.0,
             preprocessing=None,
+            windows=None,
             planned=None if place is None else Planned(place.dataset),
             table=None if place is None else place.dataset.appended(THUMBNAILS),
         )

@@ -30,11 +30,15 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
     with opening(destinations.datasets, request.run, display, clockwork) as opened:
         from pipeline.models.registry import load_model
 
-        models = [load_model(each.name, weights=each.weights).info for each in request.models]
+        models = [
+            load_model(each.model.name, weights=each.model.weights, window=each.window(request)).info
+            for each in destinations.models
+        ]
         opened.clockwork.mark("model")
         infos = [
             each.info(request, model, opened.hardware) for each, model in zip(destinations.models, models, strict=True)
         ]
+        destinations.check_thumbnails(infos)
         with opened.run(*infos, thumbnails=destinations.thumbnails) as run:
             run.extract(run.plan(inputs))
             return run.finish()

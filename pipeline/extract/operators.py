@@ -37,7 +37,9 @@ def plan_block(sources: pa.Table, *, planning: Planning, schema: pa.Schema) -> p
     """``SOURCES`` rows to rows of ``schema``: ``PLAN`` and a manifest's further columns."""
     began = time.time()
     sandbox = _sandbox(planning.options.limits)
-    planned = plan_sources(sources, sandbox=sandbox, rule=planning.rule, sizing=planning.sizing)
+    planned = plan_sources(
+        sources, sandbox=sandbox, rule=planning.rule, sizing=planning.sizing, windows=planning.windows
+    )
     planning.tally.add(Worked(stage="plan", began=began, counts=Counts(num_videos=len(planned))))
     return table_of([video.to_row() for video in planned], schema)
 
@@ -56,6 +58,7 @@ def decode_block(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
         rule=context.rule,
         preprocessings=context.preprocessings,
         thumbnail_px=context.thumbnail_px,
+        windows=context.windows,
     )
     for samples in decoded:
         counts = Counts(
@@ -73,13 +76,15 @@ def decode_block(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedModel:
-    """A model as the workers know it, and how long it takes for a sample."""
+    """A model as the workers know it, and how long it takes for a sample, or for a window of them."""
 
     info: ModelInfo
     sample_s: float
 
 
-def time_model(name: str, *, weights: str, precision: Precision, sizes: Sizes, is_compiled: bool) -> TimedModel:
+def time_model(
+    name: str, *, weights: str, window: int | None, precision: Precision, sizes: Sizes, is_compiled: bool
+) -> TimedModel:
     """Load a model as ``Embed`` does and time it, once warm.
 
     Raises:
@@ -88,7 +93,7 @@ def time_model(name: str, *, weights: str, precision: Precision, sizes: Sizes, i
     from pipeline.models.embedder import Embedder, seconds_per_sample
     from pipeline.models.registry import load_model
 
-    model = load_model(name, weights=weights)
+    model = load_model(name, weights=weights, window=window)
     embedder = Embedder(
         model,
         precision=precision,
@@ -125,7 +130,8 @@ class _EmbeddingModel:
         from pipeline.models.registry import load_model
 
         config = target.info.config
-        model = load_model(config.model.name, weights=target.info.weights)
+        window = config.model.preprocessing.window
+        model = load_model(config.model.name, weights=target.info.weights, window=window)
         if model.info != config.model:
             raise UsageError(
                 f"the weights of {config.model.name} at {target.info.weights} are not those that the dataset was made "

@@ -4,7 +4,8 @@ A dataset of another model may have planned a video before. Its cut is then take
 a killed run had planned for one of its models, and what a model is added to, is decoded once for all that lack it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import Planned, publish_plan
 from pipeline.records.resources import Hardware
 from pipeline.records.segments import Sizing
+from pipeline.records.windows import Windows
 
 _PLAN_VIDEOS_PER_TASK = 32
 
@@ -29,18 +31,22 @@ class Planner:
         """Know what has been ``planned`` in each of ``context.places`` before."""
         self._context = context
         self._planned = planned
+        self._windows = [context.at([place]).windows for place in context.places]
         self._display = display
 
     def add(self, videos: pa.Table, schema: pa.Schema) -> None:
         """Plan each of these videos, rows of ``listed_schema``, where it is not planned yet, as rows of ``schema``."""
         for lacking, some in by_lacking(videos, self._planned):
-            places = [self._context.places[at] for at in lacking]
-            having = [each for at, each in enumerate(self._planned) if at not in lacking]
-            cuts, left = cuts_of(some, having, sizing=self._context.at(places).sizing)
-            for rows in cuts:
-                for place in places:
-                    publish_plan(place.dataset, rows, token=place.token)
-            self.probe(left, schema, places=places)
+            for windows, together in grouped(lacking, self._windows):
+                places = [self._context.places[at] for at in together]
+                having = [
+                    each for at, each in enumerate(self._planned) if at not in lacking and self._windows[at] == windows
+                ]
+                cuts, left = cuts_of(some, having, sizing=self._context.at(places).sizing)
+                for rows in cuts:
+                    for place in places:
+                        publish_plan(place.dataset, rows, token=place.token)
+                self.probe(left, schema, places=places)
 
     def probe(self, videos: pa.Table, schema: pa.Schema, *, places: Sequence[Place]) -> None:
         """Plan videos for some of the datasets; those that are known to be absent are not probed."""
@@ -53,7 +59,8 @@ class Planner:
             return
         self._display.say(f"planning {len(present)} videos")
         blocks = plan_blocks(present, self._context.hardware)
-        dataflow.run_plan(blocks, planning=self._context.planning, places=places, schema=schema)
+        planning = replace(self._context.planning, windows=self._context.at(places).windows)
+        dataflow.run_plan(blocks, planning=planning, places=places, schema=schema)
 
 
 def by_lacking(videos: pa.Table, planned: Sequence[Planned]) -> Iterator[tuple[tuple[int, ...], pa.Table]]:
@@ -63,6 +70,15 @@ def by_lacking(videos: pa.Table, planned: Sequence[Planned]) -> Iterator[tuple[t
         if pattern.any():
             rows = pa.array((is_lacking == pattern).all(axis=1))
             yield tuple(np.flatnonzero(pattern).tolist()), videos.filter(rows)
+
+
+def grouped(
+    numbers: Iterable[int], windows: Sequence[Windows | None]
+) -> Iterator[tuple[Windows | None, tuple[int, ...]]]:
+    """Numbers of datasets by how their samples form windows: those where that differs are cut and decoded apart."""
+    chosen = list(numbers)
+    for each in dict.fromkeys(windows[number] for number in chosen):
+        yield each, tuple(number for number in chosen if windows[number] == each)
 
 
 def cuts_of(videos: pa.Table, planned: Sequence[Planned], *, sizing: Sizing) -> tuple[list[pa.Table], pa.Table]:

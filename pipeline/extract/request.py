@@ -7,6 +7,7 @@ from pipeline.records.model_info import FeatureType, Precision
 from pipeline.records.periods import Period
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.shards import WHOLE, Shard
+from pipeline.records.windows import Windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class ExtractRequest:
     run: RunOptions
     thumbnail_px: int | None = None
     """The longest side of the thumbnails that are made besides, if any."""
+    windows: Windows | None = None
+    """How samples form windows; ``None``: the dataset's own, or as the model's weights were trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

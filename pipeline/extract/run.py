@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from pipeline.extract import dataflow
 from pipeline.extract.context import RunContext
 from pipeline.extract.listing import Chosen, Listing
-from pipeline.extract.planning import Planner
+from pipeline.extract.planning import Planner, grouped
 from pipeline.extract.progress import Display
 from pipeline.extract.relisting import Relisting
 from pipeline.extract.report import Reporting
@@ -112,9 +112,11 @@ class Run:
         return found
 
     def _process(self, pending: Iterable[PendingTogether]) -> None:
+        windows = [self._context.of_outputs([at]).windows for at in range(len(self._context.outputs))]
         for wave in _waves(pending):
             for lacking, parts in wave.items():
-                self._decode(parts, context=self._context.of_outputs(lacking))
+                for _, together in grouped(lacking, windows):
+                    self._decode(parts, context=self._context.of_outputs(together))
 
     def _decode(self, parts: list[pa.Table], *, context: RunContext) -> None:
         """Decode segments, and whatever follows, for those outputs that the context has."""

@@ -20,6 +20,7 @@ from pipeline.records.documents import (
     whole_or_none,
     wholes,
 )
+from pipeline.records.windows import Clip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +250,8 @@ class SegmentSamples:
     """That came out of the decoder for it, samples or not."""
     thumbnails: tuple[Thumbnail, ...] | None = None
     """One for each mark; ``None``: none were asked for."""
+    clips: tuple[Clip, ...] | None = None
+    """The windows that begin in the segment, where the samples form some; those samples may lie behind it, too."""
 
     def __post_init__(self) -> None:
         if self.thumbnails is not None and len(self.thumbnails) != len(self.marks):

@@ -12,6 +12,7 @@ from pipeline.records.model_info import Preprocessing
 from pipeline.records.segments import MAX_SAMPLES, Quarantined, Sizing, VideoPlan
 from pipeline.records.thumbnails import estimated_bytes
 from pipeline.records.videos import ListedVideo, PlannedVideo
+from pipeline.records.windows import Windows
 from pipeline.storage.reader import Reader
 from pipeline.storage.schemes import open_reader
 
@@ -29,7 +30,14 @@ def sizing_for(
     return Sizing(max_samples=max_samples, duration_s=duration_s)
 
 
-def plan_sources(sources: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, sizing: Sizing) -> list[PlannedVideo]:
+def plan_sources(
+    sources: pa.Table,
+    *,
+    sandbox: Sandbox,
+    rule: SamplingRule,
+    sizing: Sizing,
+    windows: Windows | None = None,
+) -> list[PlannedVideo]:
     """Probe each video of a ``SOURCES`` table and cut it into segments.
 
     Raises:
@@ -40,7 +48,7 @@ def plan_sources(sources: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, siz
         result: VideoPlan | Quarantined
         try:
             with open_reader(video.locator, expected=identity_of(video)) as reader:
-                result = _plan(sandbox, reader, job_of(video, rule), sizing=sizing)
+                result = _plan(sandbox, reader, job_of(video, rule, windows=windows), sizing=sizing)
                 reader.check_unchanged()
         except InputError as error:
             result = Quarantined.of(error)
@@ -55,6 +63,6 @@ def _plan(sandbox: Sandbox, reader: Reader, job: Job, *, sizing: Sizing) -> Vide
         return sandbox.plan(reader, job, sizing=sizing)
 
 
-def job_of(video: ListedVideo, rule: SamplingRule) -> Job:
+def job_of(video: ListedVideo, rule: SamplingRule, *, windows: Windows | None = None) -> Job:
     """What a decoder is to do with a video."""
-    return Job(uri=video.uri, rule=rule, time_range=video.time_range)
+    return Job(uri=video.uri, rule=rule, time_range=video.time_range, windows=windows)

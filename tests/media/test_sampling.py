@@ -11,9 +11,10 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.media.sampling.footage import uniform_targets
 from pipeline.media.sampling.fps import FpsRule, slot_of
-from pipeline.media.sampling.pickers import Succession, Tick, allowance_of
+from pipeline.media.sampling.pickers import Tick, allowance_of
 from pipeline.media.sampling.rule import SamplingRule, picker_for
 from pipeline.media.sampling.rules import AllRule, EveryRule, KeyframesRule, UniformRule, parse_rule
+from pipeline.media.sampling.succession import Succession
 from pipeline.records.segments import Window
 
 EVERYTHING = Window(first=0, end=None)

@@ -15,6 +15,7 @@ from pipeline.errors import INPUT_ERRORS, InputError
 from pipeline.media.process.wire import Nonsense
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.segments import FrameMark, Quarantined, Segment, Sizing, TimeRange, VideoFacts
+from pipeline.records.windows import Windows
 
 _MAX_DETAIL = 10_000
 """Characters of an explanation; real ones have a tenth of it at most."""
@@ -33,6 +34,7 @@ class Plan(_Request, frozen=True):
 
     rule: str
     time_range: TimeRange
+    windows: Windows | None
     sizing: Sizing
 
 
@@ -41,6 +43,7 @@ class Decode(_Request, frozen=True):
 
     rule: str
     time_range: TimeRange
+    windows: Windows | None
     facts: VideoFacts
     segments: tuple[Segment, ...]
     preprocessings: tuple[Preprocessing, ...]
@@ -68,9 +71,15 @@ class InMemory(_Event, frozen=True):
 
 
 class Painted(InMemory, frozen=True):
-    """A sample of a video; the child fills its slot anew once the last picture in it is acknowledged."""
+    """A sample of a video; the child fills its slot anew once the last picture in it is acknowledged.
+
+    It belongs to ``count`` segments from ``segment`` on; ``ordinal`` and ``begins`` are those of ``succession.Taken``.
+    """
 
     segment: int
+    count: int
+    ordinal: int
+    begins: bool
     mark: FrameMark
     is_last_in_slot: bool
 

@@ -57,6 +57,7 @@ def _planned(file: BinaryIO, request: Plan) -> Planned:
             size_bytes=request.size_bytes,
             rule=parse_rule(request.rule),
             time_range=request.time_range,
+            windows=request.windows,
             sizing=request.sizing,
             max_pixels=request.max_pixels,
         ),
@@ -72,6 +73,7 @@ def _decode(control: Channel, file: BinaryIO, request: Decode, slots: Slots) -> 
         rule=parse_rule(request.rule),
         time_range=request.time_range,
         max_pixels=request.max_pixels,
+        windows=request.windows,
     )
     painter = Painter()
     told_frames = 0
@@ -84,6 +86,9 @@ def _decode(control: Channel, file: BinaryIO, request: Decode, slots: Slots) -> 
             painter.paint(event.frame, into=room.reshape(shape), part=part)
             painted = Painted(
                 segment=event.segment,
+                count=event.taken.count,
+                ordinal=event.taken.ordinal,
+                begins=event.taken.begins,
                 mark=event.mark,
                 shape=shape,
                 offset=offset,

@@ -1,6 +1,7 @@
 """What the planner and the decoder ask of a sampling rule."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,6 +41,23 @@ class SamplingRule(ABC):
     def targets(self, footage: Footage, time_range: TimeRange) -> Sequence[int] | None:
         """The positions of all samples, where they can only be chosen with the whole video in view."""
         return None
+
+    def listed(self, footage: Footage) -> Sequence[int]:
+        """The positions of all samples of a video that is not sequential, wherever no ``targets`` are chosen."""
+        return footage.positions
+
+    def samples(self, footage: Footage, time_range: TimeRange) -> Sequence[int] | None:
+        """The positions of all samples in the range; ``None`` where only decoding tells which those are."""
+        targets = self.targets(footage, time_range)
+        if targets is None and footage.is_sequential:
+            return None
+        samples = self.listed(footage) if targets is None else targets
+        if not footage.is_timed:
+            return samples
+        start, end = time_range.start, time_range.end
+        low = 0 if start is None else bisect_left(samples, footage.first_position_from(start))
+        high = len(samples) if end is None else bisect_left(samples, footage.first_position_from(end))
+        return samples[low:high]
 
     def places(self, footage: Footage) -> Sequence[int] | None:
         """Where on the rule's axis samples lie, increasing; in a sequential video, wherever one could lie.

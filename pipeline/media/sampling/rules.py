@@ -110,6 +110,11 @@ class KeyframesRule(SamplingRule):
         """The keyframes; in a sequential video any frame may turn out to be one."""
         return footage.positions if footage.is_sequential else footage.keyframe_positions
 
+    def listed(self, footage: Footage) -> Sequence[int]:
+        """The keyframes."""
+        keyframes = footage.keyframe_positions or ()
+        return keyframes[bisect.bisect_left(keyframes, footage.first_position) :]
+
     def picker(self, window: Window) -> Picker:
         """Keeps what the decoder says is a keyframe."""
         return StridePicker(window=window, keyframes_only=True)
