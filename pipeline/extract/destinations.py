@@ -126,6 +126,21 @@ class Destinations:
         """Those of the models, and then the folder above where it gets the thumbnails."""
         return with_thumbnails([each.dataset for each in self.models], self.thumbnails)
 
+    def check_thumbnails(self, infos: Sequence[DatasetInfo]) -> None:
+        """Make sure that thumbnails do not share the plan of a model of clips, whose segments read on for windows.
+
+        Raises:
+            UsageError: they would.
+        """
+        place = self.thumbnails
+        for each, info in zip(self.models, infos, strict=True):
+            if place is not None and each.dataset is place.dataset and info.config.windows is not None:
+                name = info.config.model.name
+                raise UsageError(
+                    f"--thumbnails are of samples, and rows of {name} are of windows: make them with a model of "
+                    "pictures, or with several models"
+                )
+
 
 def with_thumbnails(datasets: list[Dataset], thumbnails: ThumbnailPlace | None) -> list[Dataset]:
     """The datasets, and behind them the place of thumbnails where it is none of them."""
@@ -151,21 +166,6 @@ def known_thumbnails(dataset: Dataset) -> ThumbnailPlace | None:
                 raise ForeignFile(f"the declaration of {uri} is damaged ({error}): remove both") from None
             return ThumbnailPlace(dataset=dataset, longest_px=longest_px, sample=sample)
     return None
-
-    def check_thumbnails(self, infos: Sequence[DatasetInfo]) -> None:
-        """Make sure that thumbnails do not share the plan of a model of clips, whose segments read on for windows.
-
-        Raises:
-            UsageError: they would.
-        """
-        place = self.thumbnails
-        for each, info in zip(self.models, infos, strict=True):
-            if place is not None and each.dataset is place.dataset and info.config.windows is not None:
-                name = info.config.model.name
-                raise UsageError(
-                    f"--thumbnails are of samples, and rows of {name} are of windows: make them with a model of "
-                    "pictures, or with several models"
-                )
 
 
 def destinations_of(request: ExtractRequest) -> Destinations:
