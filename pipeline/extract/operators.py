@@ -20,7 +20,7 @@ from pipeline.extract.tally import Counts, Worked, private_bytes
 from pipeline.media.process.sandbox import Sandbox
 from pipeline.records.model_info import ModelInfo, Precision
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.rows import output_rows, table_of
+from pipeline.records.rows import clips_of, output_rows, table_of
 from pipeline.stages.plan import plan_sources
 
 _DECODE_NICENESS = 4
@@ -138,6 +138,7 @@ class _EmbeddingModel:
                 "with: give --weights where those are"
             )
         self._place = context.place_of(target)
+        self._windows = config.windows
         self._embedder = Embedder(
             model,
             precision=config.precision,
@@ -149,5 +150,10 @@ class _EmbeddingModel:
     def features_of(self, samples: pa.Table) -> NDArray[np.float32]:
         """``float32[sum T, D]`` of decoded segments."""
         from pipeline.stages.decode import samples_for_model
+        from pipeline.stages.windows import kept_rows
 
-        return self._embedder.embed(samples_for_model(samples, self._embedder.info, place=self._place))
+        features = self._embedder.embed(samples_for_model(samples, self._embedder.info, place=self._place))
+        windows = self._windows
+        if windows is None or not windows.keeps_samples:
+            return features
+        return kept_rows(features, clips_of(samples), windows=windows)

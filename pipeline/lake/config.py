@@ -28,6 +28,8 @@ class DatasetConfig:
     content: Content = "features"
     stride: int | None = None
     """How many samples a window begins after the one before, where the model takes clips."""
+    lead: int = 0
+    """Samples of a window before those that it gives rows for, where rows are samples all the same."""
 
     def __post_init__(self) -> None:
         if (self.stride is None) != (self.model.preprocessing.window is None):
@@ -41,7 +43,7 @@ class DatasetConfig:
         length = self.model.preprocessing.window
         if length is None or self.stride is None:
             return None
-        return Windows(length=length, stride=self.stride)
+        return Windows(length=length, stride=self.stride, lead=self.lead)
 
     @property
     def fingerprint(self) -> str:
@@ -57,6 +59,7 @@ class DatasetConfig:
             "dtype": self.dtype,
             **({} if self.content == "features" else {"content": self.content}),
             **({} if self.stride is None else {"stride": self.stride}),
+            **({"lead": self.lead} if self.lead else {}),
         }
 
     @classmethod
@@ -73,6 +76,7 @@ class DatasetConfig:
             dtype=_one_of(document, "dtype", _FEATURE_TYPES),
             content=_one_of(document, "content", _CONTENTS) if "content" in document else "features",
             stride=whole(document, "stride") if "stride" in document else None,
+            lead=whole(document, "lead") if "lead" in document else 0,
         )
 
     def difference(self, other: "DatasetConfig") -> str | None:

@@ -60,7 +60,8 @@ class DatasetInfo:
         model, metadata = self.config.model, metadata_of(self.to_json())
         if self.config.content == "inputs":
             return inputs_table(model.preprocessing.sample_bytes, metadata=metadata)
-        has_windows = self.config.windows is not None
+        windows = self.config.windows
+        has_windows = windows is not None and not windows.keeps_samples
         return features_table(model.dim, dtype=self.config.dtype, metadata=metadata, has_windows=has_windows)
 
 

@@ -21,8 +21,11 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.flo
 class PicturesToFeatures(nn.Module):
     """What runs on the device: scale and normalise in ``float32``, then the backbone in its own precision."""
 
-    def __init__(self, backbone: nn.Module, *, preprocessing: Preprocessing, dtype: torch.dtype) -> None:
+    def __init__(
+        self, backbone: nn.Module, *, preprocessing: Preprocessing, dtype: torch.dtype, takes_pixels: bool = False
+    ) -> None:
         super().__init__()
+        self.takes_pixels = takes_pixels
         self.backbone = backbone
         self.dtype = dtype
         self.mean: Tensor
@@ -36,6 +39,9 @@ class PicturesToFeatures(nn.Module):
 
         Of clips ``uint8[B, N, H, W, 3]``.
         """
+        if self.takes_pixels:
+            outputs: Tensor = self.backbone(pictures)
+            return outputs.float()
         scaled = pictures.movedim(-1, 1).float() / 255
         normalised = (scaled - self.mean) / self.std
         features: Tensor = self.backbone(normalised.to(self.dtype))
@@ -96,7 +102,10 @@ class Embedder:
         batch_size = max(1, batch_size // (window or 1))
         if window is None:
             backbone = backbone.to(memory_format=torch.channels_last)
-        module = PicturesToFeatures(backbone, preprocessing=model.info.preprocessing, dtype=dtype).to(self.device)
+        module = PicturesToFeatures(
+            backbone, preprocessing=model.info.preprocessing, dtype=dtype, takes_pixels=model.takes_pixels
+        ).to(self.device)
+        self._width = model.info.dim * model.rows_per_input
         self.is_compiled: bool = compile
         self._forward = torch.compile(module, dynamic=False) if compile else module
         self._head = None if model.head is None else copy.deepcopy(model.head).eval().to(self.device, torch.float32)
@@ -151,7 +160,7 @@ class Embedder:
                 length; read-only ones do.
 
         Returns:
-            ``float32[sum n_i, D]``, in the order of the input.
+            ``float32[sum n_i, D]``, in the order of the input; several features of one input stand side by side.
 
         Raises:
             ValueError: an array of another shape or type.
@@ -163,7 +172,7 @@ class Embedder:
         num_pictures = sum(len(array) for array in pictures)
         with self._lock, torch.inference_mode():
             torch.backends.cudnn.benchmark = self._is_searching_kernels
-            results = self._feeder.results(num_pictures, self.info.dim)
+            results = self._feeder.results(num_pictures, self._width)
             done = 0
             for part in _batches(pictures, lengths=batch_lengths(num_pictures, shapes=self.batch_shapes)):
                 num_rows = sum(map(len, part))

@@ -11,6 +11,9 @@ from pipeline.models.weights_notes import read_notes
 
 __all__ = ["LoadedModel", "ModelEntry", "has_default_weights", "list_models", "load_model"]
 
+SHOTS_MODEL = "transnetv2"
+"""Finds shots, and is no model of ``--model``: `vidlake shots` uses it."""
+
 OWN_NAMES = ("efficientnet_lite0", "video_cnn")
 
 
@@ -73,6 +76,10 @@ def _loaded(name: str, choice: Weights, *, window: int | None) -> LoadedModel:
         from pipeline.models.zoo import own_models
 
         return own_models.load_from_factory(name, weights=choice)
+    if name == SHOTS_MODEL:
+        from pipeline.models.zoo import shot_model
+
+        return shot_model.load(weights=choice)
     if name == "video_cnn":
         from pipeline.models.zoo import own_models
 

@@ -11,6 +11,8 @@ Precision = Literal["fp32", "fp16", "bf16"]
 FeatureType = Literal["float32", "float16"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Scaler = Literal["torch", "ffmpeg"]
+_SCALERS: dict[str, Scaler] = {name: name for name in get_args(Scaler)}
 _INTERPOLATIONS: dict[str, Interpolation] = {name: name for name in get_args(Interpolation)}
 
 
@@ -39,6 +41,8 @@ class Preprocessing:
     """Whether the resize smooths what it makes smaller."""
     window: int | None = None
     """How many samples the model takes at once, as a clip; ``None``: pictures, each by itself."""
+    scaler: Scaler = "torch"
+    """``ffmpeg``: the decoder scales whole pictures to ``crop_px`` by FFmpeg's bicubic filter, whatever their shape."""
 
     def __post_init__(self) -> None:
         sizes = [*self.crop_px, *(self.resize_px if isinstance(self.resize_px, tuple) else (self.resize_px,))]
@@ -71,6 +75,7 @@ class Preprocessing:
             crop_px=self.crop_px,
             interpolation=self.interpolation,
             antialias=self.antialias,
+            scaler=self.scaler,
         )
 
     def to_json(self) -> Document:
@@ -95,17 +100,21 @@ class Preprocessing:
             raise ValueError(f"interpolation is {name!r}, not one of {', '.join(_INTERPOLATIONS)}")
         colours = {name: _three(document, name) for name in ("mean", "std") if name in document}
         window = whole(document, "window") if "window" in document else None
+        scaler = text(document, "scaler") if "scaler" in document else "torch"
+        if scaler not in _SCALERS:
+            raise ValueError(f"scaler is {scaler!r}, not one of {', '.join(_SCALERS)}")
         return cls(
             resize_px=whole(document, "resize_px") if isinstance(resize_px, int) else _two(document, "resize_px"),
             crop_px=_two(document, "crop_px"),
             interpolation=_INTERPOLATIONS[name],
             antialias=flag(document, "antialias") if "antialias" in document else True,
             window=window,
+            scaler=_SCALERS[scaler],
             **colours,
         )
 
 
-_LEFT_OUT = (("antialias", True), ("window", None))
+_LEFT_OUT = (("antialias", True), ("window", None), ("scaler", "torch"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

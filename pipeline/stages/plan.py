@@ -19,14 +19,20 @@ from pipeline.storage.schemes import open_reader
 MAX_SEGMENT_BYTES = 80_000_000
 """Of model input that one segment may hold: a row between operators is a whole segment."""
 
+_MOST_FRAMES = 4096
+"""Of a segment that every frame of is seen, as small as a thumb: what it reads past its end is then a small part."""
+
 
 def sizing_for(
     preprocessings: Iterable[Preprocessing], *, duration_s: float | None = None, thumbnail_px: int | None = None
 ) -> Sizing:
     """How to cut a video whose samples are prepared in all these ways, and have thumbnails of this longest side."""
+    preprocessings = list(preprocessings)
     sample_bytes = sum(each.sample_bytes for each in preprocessings)
     sample_bytes += 0 if thumbnail_px is None else estimated_bytes(thumbnail_px)
-    max_samples = max(1, min(MAX_SAMPLES, MAX_SEGMENT_BYTES // sample_bytes))
+    is_for_shots = bool(preprocessings) and all(each.scaler == "ffmpeg" for each in preprocessings)
+    most = _MOST_FRAMES if is_for_shots else MAX_SAMPLES
+    max_samples = max(1, min(most, MAX_SEGMENT_BYTES // sample_bytes))
     return Sizing(max_samples=max_samples, duration_s=duration_s)
 
 

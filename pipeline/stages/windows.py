@@ -85,3 +85,23 @@ def _even_runs(clips: Sequence[Clip], *, length: int) -> Iterator[list[Clip]]:
 
 def _is_whole(clip: Clip, length: int) -> bool:
     return clip.first == clip.begin and clip.end - clip.begin == length
+
+
+def kept_rows(
+    features: NDArray[np.float32], clips: Sequence[Sequence[Clip]], *, windows: Windows
+) -> NDArray[np.float32]:
+    """The rows of the samples that windows keep results for, ``float32[sum T, D]``.
+
+    Args:
+        features: of all windows, ``float32[sum windows, stride * D]``: each gives ``stride`` rows.
+        clips: the windows of each segment.
+        windows: how samples form windows.
+    """
+    by_window = features.reshape(len(features), windows.stride, -1)
+    each = (clip for segment in clips for clip in segment)
+    parts = [
+        rows[kept.start - clip.first - windows.lead : kept.stop - clip.first - windows.lead]
+        for rows, clip in zip(by_window, each, strict=True)
+        for kept in [clip.kept(windows)]
+    ]
+    return np.concatenate([by_window[:0].reshape(0, by_window.shape[2]), *parts])
