@@ -10,6 +10,7 @@ from pipeline.cli.config_file import read_config
 from pipeline.errors import UsageError
 from pipeline.extract.request import ExtractRequest, ModelChoice, RunOptions
 from pipeline.media.sampling.rules import parse_rule
+from pipeline.media.sampling.shots import ShotsRule
 from pipeline.records.model_info import FeatureType, Precision, folder_of
 from pipeline.records.resources import DecodeLimits, parse_size
 from pipeline.records.shards import Shard
@@ -37,7 +38,9 @@ CONFIG = click.option(
     "--config", callback=read_config, is_eager=True, expose_value=False, metavar="FILE", help="These options, as YAML."
 )
 SAMPLING = options(
-    click.option("--sample", default="fps:1", show_default=True, help="fps:R, every:N, all, keyframes or uniform:N."),
+    click.option(
+        "--sample", default="fps:1", show_default=True, help="fps:R, every:N, all, keyframes, uniform:N, shots:N."
+    ),
     click.option(
         "--window", metavar="N[/STRIDE]", help="Samples of a clip, for models of clips.  [16, or the model's]"
     ),
@@ -88,6 +91,7 @@ DATASET = options(
         metavar="PX",
         help="A JPEG of each sample besides, PX long at most.",
     ),
+    click.option("--shots", metavar="URI", help="The lake whose shots --sample shots:N goes by.  [--out]"),
     click.option("--segment-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Target length."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N videos."),
     click.option("--shard", default="1/1", show_default=True, metavar="I/N", help="Part I of N of the input."),
@@ -139,6 +143,7 @@ class ExtractWords(SamplingWords, ClusterWords):
     out: str | None
     dtype: FeatureType | None
     thumbnails: int | None
+    shots: str | None
     segment_seconds: float | None
     limit: int | None
     shard: str
@@ -164,9 +169,12 @@ def request_of(words: ExtractWords) -> ExtractRequest:
         segment_seconds=words["segment_seconds"],
         limit=words["limit"],
         shard=Shard.parse(str(words["shard"])),
+        shots=words["shots"],
     )
     models = models_of(words["models"] or (DEFAULT_MODEL,), weights=words["weights"])
     request = _request(words, models, out=words["out"] or "", dtype=words["dtype"], run=run)
+    if words["shots"] is not None and not isinstance(request.rule, ShotsRule):
+        raise UsageError(f"--shots goes with --sample shots:N, and not with {request.rule}")
     return replace(request, thumbnail_px=words["thumbnails"])
 
 

@@ -16,6 +16,7 @@ from pipeline.extract.sizes import Work, choose_sizes
 from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import Source
 from pipeline.media.process.sandbox import Job, Sandbox
+from pipeline.media.sampling.shots import ShotsRule
 from pipeline.models.embedder import Embedder, gpu_names, seconds_per_sample
 from pipeline.models.network import LoadedModel
 from pipeline.models.preprocess import one_thread
@@ -44,6 +45,8 @@ def measure(request: ExtractRequest, display: Display, *, seconds: float) -> Mea
         UsageError: the request does not fit, or none of the videos gives a sample.
         StorageError: a store failed.
     """
+    if isinstance(request.rule, ShotsRule):
+        raise UsageError("bench decodes without a lake, whose shots it could go by: give another --sample")
     gpus = gpu_names()
     hardware = Hardware(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(gpus), num_nodes=1)
     inputs = Inputs(request.inputs)

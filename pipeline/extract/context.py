@@ -10,8 +10,10 @@ from pipeline.extract.request import RunOptions
 from pipeline.extract.sizes import NO_WORK, Sizes, Work, choose_sizes
 from pipeline.extract.tally import Tally
 from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.shots import KnownShots
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.media.sampling.rules import parse_rule
+from pipeline.media.sampling.shots import ShotsRule
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import Hardware
 from pipeline.records.segments import Sizing
@@ -88,6 +90,8 @@ class Planning:
     rule: SamplingRule
     sizing: Sizing
     windows: Windows | None
+    shots: KnownShots | None
+    """Where the rule goes by them."""
     options: RunOptions
     sizes: Sizes
     tally: Tally
@@ -159,6 +163,11 @@ class RunContext:
         return self.of_outputs([at for at, each in enumerate(self.outputs) if each.dataset.store.uri in uris])
 
     @property
+    def shots(self) -> KnownShots | None:
+        """What the rule goes by, if it is ``shots:N``."""
+        return known_shots(self.rule, self.options, out=self.outputs[0].dataset.store.uri)
+
+    @property
     def windows(self) -> Windows | None:
         """How samples form windows; for all targets of one decoding pass alike."""
         return self.targets[0].info.config.windows if self.targets else None
@@ -204,6 +213,7 @@ class RunContext:
             rule=self.rule,
             sizing=self.sizing,
             windows=self.windows,
+            shots=self.shots,
             options=self.options,
             sizes=self.sizes,
             tally=self.tally,
@@ -212,3 +222,8 @@ class RunContext:
 
 def _prepared(target: Target) -> Preprocessing:
     return target.info.config.model.preprocessing.beside_the_decoder
+
+
+def known_shots(rule: SamplingRule, options: RunOptions, *, out: str) -> KnownShots | None:
+    """The shots that a rule goes by, if it is ``shots:N``: those that the options name, or of the dataset ``out``."""
+    return KnownShots(uri=options.shots or out) if isinstance(rule, ShotsRule) else None

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.extract import dataflow
-from pipeline.extract.context import Planning
+from pipeline.extract.context import Planning, known_shots
 from pipeline.extract.destinations import Destinations, config_of, precision_of, window_of
 from pipeline.extract.listing import Chosen, Listing
 from pipeline.extract.planning import by_lacking, cuts_of, grouped, plan_blocks
@@ -110,11 +110,13 @@ def forecast_run(
     ``destinations``: ``None`` where the request names no ``out``.
     """
     sizes = choose_sizes(hardware, NO_WORK, request.run)
+    shots = known_shots(request.rule, request.run, out=request.out)
     outputs = [*_of_models(request, destinations, hardware=hardware, sizes=sizes), *_thumbnails(request, destinations)]
     planning = Planning(
         rule=request.rule,
         sizing=_sizing(outputs, request),
         windows=None,
+        shots=shots,
         options=request.run,
         sizes=sizes,
         tally=SharedTally(),
@@ -124,6 +126,8 @@ def forecast_run(
     planned = [output.planned for output in outputs if output.planned is not None]
     listing = Listing(inputs, request.run, planned=in_all([each.ids for each in planned]) if planned else Ids())
     for videos in listing.new_videos():
+        if shots is not None:
+            shots.require(videos.filter(pc.is_null(videos["reason"])))
         for lacking, some in by_lacking(videos, planned) if planned else [(range(len(outputs)), videos)]:
             for each, together in grouped(lacking, windows):
                 having = [plan for at, plan in enumerate(planned) if at not in lacking and windows[at] == each]

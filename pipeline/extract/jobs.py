@@ -4,7 +4,10 @@ Ray and torch take seconds to import: they are imported where they are first nee
 without them, and torch while Ray starts.
 """
 
+from dataclasses import replace
+
 from pipeline.errors import UsageError
+from pipeline.extract.context import known_shots
 from pipeline.extract.destinations import ThumbnailPlace, destinations_of, known_thumbnails, with_thumbnails
 from pipeline.extract.opening import hardware_of, opening
 from pipeline.extract.progress import Display
@@ -25,6 +28,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
         RunError: the run failed and can be resumed.
     """
     clockwork = Clockwork()
+    request = _with_shots(request)
     destinations = destinations_of(request)
     inputs = Inputs(request.inputs, exclude=request.out, reserved=RESERVED_COLUMNS)
     with opening(destinations.datasets, request.run, display, clockwork) as opened:
@@ -90,6 +94,7 @@ def _to_retry(uri: str) -> tuple[list[tuple[Dataset, DatasetInfo]], ThumbnailPla
 
 def forecast(request: ExtractRequest, display: Display) -> Forecast:
     """Probe the input and time the models on the cluster; writes nothing, also where ``request.out`` is a dataset."""
+    request = _with_shots(request)
     inputs = Inputs(request.inputs, exclude=request.out or None, reserved=RESERVED_COLUMNS)
     destinations = destinations_of(request) if request.out else None
     from pipeline.cluster.start import starting
@@ -99,3 +104,19 @@ def forecast(request: ExtractRequest, display: Display) -> Forecast:
 
         hardware = hardware_of(cluster, request.run, display=display)
         return forecast_run(inputs, request, destinations=destinations, hardware=hardware)
+
+
+def _with_shots(request: ExtractRequest) -> ExtractRequest:
+    """The request, with the place of the shots that its rule goes by.
+
+    Raises:
+        UsageError: there are none.
+    """
+    uri = request.run.shots or request.out
+    shots = known_shots(request.rule, request.run, out=uri)
+    if shots is None:
+        return request
+    if not uri:
+        raise UsageError(f"--sample {request.rule} goes by the shots that `vidlake shots` has found: give --shots")
+    shots.require_any(request.inputs)
+    return replace(request, run=replace(request.run, shots=uri))

@@ -38,7 +38,12 @@ def plan_block(sources: pa.Table, *, planning: Planning, schema: pa.Schema) -> p
     began = time.time()
     sandbox = _sandbox(planning.options.limits)
     planned = plan_sources(
-        sources, sandbox=sandbox, rule=planning.rule, sizing=planning.sizing, windows=planning.windows
+        sources,
+        sandbox=sandbox,
+        rule=planning.rule,
+        sizing=planning.sizing,
+        windows=planning.windows,
+        shots=None if planning.shots is None else planning.shots.of_videos(sources["video_id"].to_pylist()),
     )
     planning.tally.add(Worked(stage="plan", began=began, counts=Counts(num_videos=len(planned))))
     return table_of([video.to_row() for video in planned], schema)

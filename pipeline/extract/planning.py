@@ -36,6 +36,8 @@ class Planner:
 
     def add(self, videos: pa.Table, schema: pa.Schema) -> None:
         """Plan each of these videos, rows of ``listed_schema``, where it is not planned yet, as rows of ``schema``."""
+        if self._context.shots is not None:
+            self._context.shots.require(videos.filter(pc.is_null(videos["reason"])))
         for lacking, some in by_lacking(videos, self._planned):
             for windows, together in grouped(lacking, self._windows):
                 places = [self._context.places[at] for at in together]

@@ -26,6 +26,8 @@ class RunOptions:
     min_cpus: int | None = None
     min_gpus: int | None = None
     """What a cluster is to have before the run is sized; one that scales is asked for it."""
+    shots: str | None = None
+    """The lake whose shots the rule ``shots:N`` goes by; ``None``: that of the dataset."""
     compile: bool = False
     strict: bool = False
 

@@ -24,6 +24,7 @@ from pipeline.lake.dataset import Dataset, DatasetInfo, leased
 from pipeline.lake.derived import Derived
 from pipeline.lake.ids import id_bytes
 from pipeline.lake.planned import Planned
+from pipeline.lake.shots import predictions_at
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.lake.video_groups import VideoFeatures
 from pipeline.records.documents import Document, number, part, text, text_or_none
@@ -33,7 +34,6 @@ from pipeline.records.shots import PACKAGE, WINDOWS, shots_table
 from pipeline.records.tables import QUARANTINE
 from pipeline.stages.shots import PredictedFrames, shots_of
 
-_FOLDER = "_vidlake/shots"
 _WINDOWS_AT_ONCE = 4
 
 
@@ -45,11 +45,6 @@ class ShotsRequest:
     out: str
     precision: Precision | None
     run: RunOptions
-
-
-def predictions_at(out: str) -> Dataset:
-    """What is said of each frame of the videos whose shots are at ``out``."""
-    return Dataset.at(f"{out.rstrip('/')}/{_FOLDER}")
 
 
 def run_shots(request: ShotsRequest, display: Display) -> Outcome:

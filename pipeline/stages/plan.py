@@ -1,13 +1,14 @@
 """The first stage: source -> plan. Free of Ray, and of torch, whose import would hold up the start of every run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from pipeline.errors import InputError, Killed
+from pipeline.errors import InputError, Killed, UsageError
 from pipeline.inputs.sources import identity_of
 from pipeline.media.process.sandbox import Job, Sandbox
 from pipeline.media.sampling.rule import SamplingRule
+from pipeline.media.sampling.shots import ShotSpan, ShotsRule
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.segments import MAX_SAMPLES, Quarantined, Sizing, VideoPlan
 from pipeline.records.thumbnails import estimated_bytes
@@ -43,8 +44,11 @@ def plan_sources(
     rule: SamplingRule,
     sizing: Sizing,
     windows: Windows | None = None,
+    shots: Mapping[str, tuple[ShotSpan, ...]] | None = None,
 ) -> list[PlannedVideo]:
     """Probe each video of a ``SOURCES`` table and cut it into segments.
+
+    ``shots``: of the videos, by their ids, where the rule goes by them.
 
     Raises:
         StorageError: a store failed.
@@ -54,10 +58,13 @@ def plan_sources(
         result: VideoPlan | Quarantined
         try:
             with open_reader(video.locator, expected=identity_of(video)) as reader:
-                result = _plan(sandbox, reader, job_of(video, rule, windows=windows), sizing=sizing)
+                job = job_of(video, rule, windows=windows, shots=(shots or {}).get(video.video_id, ()))
+                result = _plan(sandbox, reader, job, sizing=sizing)
                 reader.check_unchanged()
         except InputError as error:
             result = Quarantined.of(error)
+        if isinstance(rule, ShotsRule) and isinstance(result, VideoPlan) and video.video_id not in (shots or {}):
+            raise UsageError(f"the shots of {video.uri} are not known: find them by `vidlake shots`")
         planned.append(PlannedVideo(video=video, result=result))
     return planned
 
@@ -69,6 +76,12 @@ def _plan(sandbox: Sandbox, reader: Reader, job: Job, *, sizing: Sizing) -> Vide
         return sandbox.plan(reader, job, sizing=sizing)
 
 
-def job_of(video: ListedVideo, rule: SamplingRule, *, windows: Windows | None = None) -> Job:
+def job_of(
+    video: ListedVideo,
+    rule: SamplingRule,
+    *,
+    windows: Windows | None = None,
+    shots: tuple[ShotSpan, ...] = (),
+) -> Job:
     """What a decoder is to do with a video."""
-    return Job(uri=video.uri, rule=rule, time_range=video.time_range, windows=windows)
+    return Job(uri=video.uri, rule=rule, time_range=video.time_range, windows=windows, shots=shots)

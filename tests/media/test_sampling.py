@@ -75,7 +75,7 @@ def test_bad_rule_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError, match="bad sampling rule") as caught:
         parse_rule(text)
     assert "\n" not in str(caught.value)
-    assert "use fps:R, every:N, all, keyframes or uniform:N with R, N > 0" in str(caught.value)
+    assert "use fps:R, every:N, all, keyframes, uniform:N or shots:N with R, N > 0" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import msgspec
 
 from pipeline.errors import INPUT_ERRORS, InputError
 from pipeline.media.process.wire import Nonsense
+from pipeline.media.sampling.shots import ShotSpan
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.segments import FrameMark, Quarantined, Segment, Sizing, TimeRange, VideoFacts
 from pipeline.records.windows import Windows
@@ -33,6 +34,8 @@ class Plan(_Request, frozen=True):
     """Probe a video and cut it into segments."""
 
     rule: str
+    shots: tuple[ShotSpan, ...]
+    """Of the video, where the rule goes by them."""
     time_range: TimeRange
     windows: Windows | None
     sizing: Sizing

@@ -23,6 +23,7 @@ from pipeline.media.process.messages import (
 )
 from pipeline.media.process.wire import Nonsense
 from pipeline.media.sampling.rule import SamplingRule
+from pipeline.media.sampling.shots import ShotSpan
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import FrameMark, Segment, Sizing, TimeRange, VideoFacts, VideoPlan
@@ -64,6 +65,8 @@ class Job:
     time_range: TimeRange
     windows: Windows | None = None
     """How samples form windows; ``None``: each stands by itself."""
+    shots: tuple[ShotSpan, ...] = ()
+    """Of the video, where the rule goes by them."""
 
 
 class Sandbox:
@@ -100,6 +103,7 @@ class Sandbox:
             size_bytes=reader.size_bytes,
             max_pixels=self._limits.max_pixels,
             rule=str(job.rule),
+            shots=job.shots,
             time_range=job.time_range,
             windows=job.windows,
             sizing=sizing,

@@ -56,7 +56,7 @@ def _planned(file: BinaryIO, request: Plan) -> Planned:
         PlanRequest(
             uri=UNNAMED,
             size_bytes=request.size_bytes,
-            rule=parse_rule(request.rule),
+            rule=parse_rule(request.rule).of_video(request.shots),
             time_range=request.time_range,
             windows=request.windows,
             sizing=request.sizing,

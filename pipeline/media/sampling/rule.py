@@ -5,11 +5,14 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pipeline.media.sampling.footage import Footage
 from pipeline.media.sampling.pickers import ListPicker, Picker, RangePicker
 from pipeline.records.segments import TimeRange, Window
+
+if TYPE_CHECKING:
+    from pipeline.media.sampling.shots import ShotSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,10 @@ class SamplingRule(ABC):
     @abstractmethod
     def __str__(self) -> str:
         """The text that ``parse_rule`` reads back; the child process and the dataset's configuration keep this."""
+
+    def of_video(self, shots: "Sequence[ShotSpan]") -> "SamplingRule":
+        """The same rule for a video whose shots are known."""
+        return self
 
     @abstractmethod
     def estimate(self, footage: Footage, frames: range) -> int:
