@@ -32,7 +32,7 @@ from pipeline.records.windows import Clip, Windows
 def samples_row(task: SegmentTask, decoded: SegmentSamples, *, windows: Windows | None = None) -> pa.Table:
     """The one-row table of ``samples_schema`` of the decoded segment of a task."""
     failure = decoded.failure
-    marks, about_windows = (decoded.marks, {}) if windows is None else _row_marks(decoded, windows)
+    marks, about_windows = (decoded.marks, {}) if windows is None else row_marks(decoded, windows)
     row = {
         "video_id": [task.video.video_id],
         "segment": [decoded.segment.index],
@@ -56,7 +56,7 @@ def samples_row(task: SegmentTask, decoded: SegmentSamples, *, windows: Windows 
     return pa.Table.from_arrays([*columns, *thumbnails, *map(_one_value, decoded.pixels)], schema=schema)
 
 
-def _row_marks(decoded: SegmentSamples, windows: Windows) -> tuple[Sequence[FrameMark], dict[str, list[int | float]]]:
+def row_marks(decoded: SegmentSamples, windows: Windows) -> tuple[Sequence[FrameMark], dict[str, list[int | float]]]:
     """The marks of a segment's rows, which windows give, and what else the columns say of the windows."""
     marks, clips = decoded.marks, decoded.clips or ()
     about: dict[str, list[int | float]] = {
