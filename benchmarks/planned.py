@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.extract import dataflow
-from pipeline.extract.context import RunContext, Target
+from pipeline.extract.context import Place, Planning, RunContext, Target
 from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.progress import Display
 from pipeline.extract.report import Reporting
@@ -70,9 +70,11 @@ class Edges:
         self.num_segments = 0
         self._segments = [segment(index, num_samples=num_samples, cost_s=cost_s) for index in range(segments_per_video)]
 
-    def run_plan(self, sources: Sequence[pa.Table], *, context: RunContext, schema: pa.Schema) -> None:
+    def run_plan(
+        self, sources: Sequence[pa.Table], *, planning: Planning, places: Sequence[Place], schema: pa.Schema
+    ) -> None:
         """Every video is planned alike."""
-        [target] = context.targets
+        [target] = places
         with self._apart():
             for table in _of_size(sources, 5_000):
                 outcome = {"facts": _FACTS, "segments": self._segments, "reason": None, "detail": None}

@@ -83,6 +83,7 @@ def _samples(task: dict[str, Any]) -> pa.Table:
         "num_samples": NUM_SAMPLES,
         "num_corrupt": 0,
         "video_s": 600.0,
+        "decoded_frames": NUM_SAMPLES,
         "uri": task["uri"],
         "time_base": task["facts"]["time_base"],
         "epoch": np.zeros(NUM_SAMPLES, np.int32),

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from pipeline.cluster.terminal import own_terminal
 from pipeline.errors import UsageError
-from pipeline.lake.dataset import Dataset
+from pipeline.lake.model_folders import existing_dataset
 from pipeline.lake.trust import trusted
 from pipeline.records.model_info import Precision
 from pipeline.records.resources import parse_size
+from pipeline.records.windows import Windows
 from serve.inference.head_backbones import folder_at, model_of_heads, require_head
 from serve.settings import Access, HeadSettings, Limits, ModelSettings, Settings
 
@@ -30,6 +31,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--default-head", metavar="NAME", help="Answers /score and the WebSocket where no head is named.")
 @click.option("--model", help=f"See `vidlake models`.  [{_DEFAULT_MODEL}]")
 @click.option("--weights", help="default, random:SEED, or a file.  [default]")
+@click.option("--window", metavar="N[/STRIDE]", help="Samples of a clip, for models of clips.  [16, or the model's]")
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU.")
 @click.option("--compile", "is_compiled", is_flag=True, help="Compile the model with torch.compile.")
 @click.option("--batch-size", type=_COUNT, metavar="N", help="Pictures that the model sees at once, at most.")
@@ -91,6 +93,7 @@ class _Arguments:
     default_head: str | None
     model: str | None
     weights: str | None
+    window: str | None
     precision: Precision | None
     is_compiled: bool
     batch_size: int | None
@@ -159,9 +162,12 @@ def _model(arguments: _Arguments) -> ModelSettings:
         return _model_of_dataset(arguments, arguments.source).model_copy(update=speed)
     if arguments.heads is not None and arguments.model is None:
         return _model_of_heads(arguments, arguments.heads).model_copy(update=speed)
+    windows = None if arguments.window is None else Windows.parse(arguments.window)
     return ModelSettings(
         name=arguments.model or _DEFAULT_MODEL,
         weights=arguments.weights or "default",
+        window=None if windows is None else windows.length,
+        stride=None if windows is None else windows.stride,
         precision=arguments.precision,
         compile=arguments.is_compiled,
         batch_size=arguments.batch_size,
@@ -171,19 +177,25 @@ def _model(arguments: _Arguments) -> ModelSettings:
 def _model_of_dataset(arguments: _Arguments, uri: str) -> ModelSettings:
     if arguments.precision:
         raise UsageError("--from takes the precision from the dataset: leave out --precision")
-    info = Dataset.at(uri).existing()
+    if arguments.window:
+        raise UsageError("--from takes the window from the dataset: leave out --window")
+    info = existing_dataset(uri, command="serve --from").existing()
     info = trusted(info, uri=uri, model=arguments.model, weights=arguments.weights)
     return ModelSettings(
         name=info.config.model.name,
         weights=info.weights,
         precision=info.config.precision,
         weights_digest=info.config.model.weights_digest,
+        window=info.config.model.preprocessing.window,
+        stride=info.config.stride,
     )
 
 
 def _model_of_heads(arguments: _Arguments, uri: str) -> ModelSettings:
     if arguments.precision:
         raise UsageError("--heads takes the precision from the heads: leave out --precision, or give --model as well")
+    if arguments.window:
+        raise UsageError("--heads takes the window from the heads: leave out --window, or give --model as well")
     folder_at(uri)
     return model_of_heads(uri, weights=arguments.weights)
 

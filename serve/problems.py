@@ -26,6 +26,12 @@ class Problem(PipelineError):
         self.message = message
 
 
+class NeedsVideo(Problem):
+    """The model takes clips, and was sent a picture."""
+
+    code = "needs_video"
+
+
 class Unauthorized(Problem):
     """No key, or none that is known."""
 

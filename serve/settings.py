@@ -81,6 +81,10 @@ class ModelSettings(_Settings):
     """``None``: ``fp16`` on a GPU, ``fp32`` on a CPU."""
     weights_digest: str | None = None
     """The digest that the weights must have: that of the dataset or the heads whose model is served. ``None``: any."""
+    window: PositiveInt | None = None
+    """How many samples a model of clips takes at once; ``None``: as its weights were trained."""
+    stride: PositiveInt | None = None
+    """How many samples a window begins after the one before; ``None``: as many as it has."""
     compile: bool = False
     batch_size: PositiveInt | None = None
     """``None``: 32 on a GPU; 8 on a CPU, where larger batches outgrow its caches and only take longer."""

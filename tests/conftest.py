@@ -49,6 +49,7 @@ _STARTING_RAY = frozenset(
         "test_shards.py",
         "test_start.py",
         "test_submit.py",
+        "test_what_each_lacks.py",
         "test_wheel.py",
         "test_whole_archives.py",
         "test_working_folder.py",

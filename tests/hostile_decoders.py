@@ -17,7 +17,7 @@ LIBC.malloc.restype = ctypes.c_void_p
 LIBC.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
 MARK = {"epoch": 0, "pts": 0, "time_s": 0.0, "is_keyframe": True, "is_corrupt": False}
 PLACE = {"shape": [4, 4, 3], "offset": 0, "whole_px": [4, 4], "is_last_in_slot": True}
-PICTURE = {"event": "painted", "segment": 0, "mark": MARK, **PLACE}
+PICTURE = {"event": "painted", "segment": 0, "count": 1, "ordinal": 0, "begins": False, "mark": MARK, **PLACE}
 
 
 def segfault(control: Channel, source: Channel, shared: mmap.mmap) -> None:

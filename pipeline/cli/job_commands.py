@@ -56,8 +56,8 @@ def extract(*, is_json: bool, **words: Unpack[ExtractWords]) -> int:
 
     with own_terminal(is_json=is_json):
         outcome = run_extract(request, Display())
-    click.echo(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
-    return 3 if request.run.strict and outcome.totals.reasons else 0
+    click.echo(json.dumps(outcome.to_json()) if is_json else describe_outcome(outcome))
+    return 3 if request.run.strict and outcome.has_quarantined else 0
 
 
 @click.command()
@@ -111,15 +111,18 @@ def bench(*, seconds: float, is_json: bool, **words: Unpack[BenchWords]) -> int:
 @JSON
 @CONFIG
 def retry(*, uri: str, model: str | None, weights: str | None, is_json: bool, **words: Unpack[ClusterWords]) -> int:
-    """Run again what was quarantined in the dataset at URI; only what is missing is added."""
+    """Run again what was quarantined in the dataset at URI, or in those of several models there.
+
+    Only what is missing is added.
+    """
     run = run_options_of(words)
     from pipeline.cli.summary import describe_outcome
     from pipeline.extract.jobs import run_retry
 
     with own_terminal(is_json=is_json):
         outcome = run_retry(uri, run, Display(), model=model, weights=weights)
-    click.echo(json.dumps(asdict(outcome)) if is_json else describe_outcome(outcome))
-    return 3 if run.strict and outcome.totals.reasons else 0
+    click.echo(json.dumps(outcome.to_json()) if is_json else describe_outcome(outcome))
+    return 3 if run.strict and outcome.has_quarantined else 0
 
 
 COMMANDS = {"extract": extract, "retry": retry, "predict": predict, "finetune": finetune}

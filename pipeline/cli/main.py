@@ -10,12 +10,13 @@ import click
 import stamina
 
 from pipeline import __version__
-from pipeline.cli.dataset_commands import compact, models, status
+from pipeline.cli.dataset_commands import compact, diff, models, status
 from pipeline.cli.exit_status import Terminated, exit_status_of
 from pipeline.cli.finetune_command import finetune
 from pipeline.cli.head_commands import evaluate, heads, train
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
+from pipeline.cli.shots_command import shots
 
 _PLUGINS = "vidlake.commands"
 
@@ -66,11 +67,13 @@ for command in (
     submit,
     status,
     compact,
+    diff,
     models,
     train,
     evaluate,
     predict,
     heads,
     finetune,
+    shots,
 ):
     cli.add_command(command)

@@ -1,45 +1,25 @@
 """The options that commands share, and the typed values that their words become."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NotRequired, TypedDict, TypeVar, get_args
 
 import click
-import yaml
 
+from pipeline.cli.config_file import read_config
 from pipeline.errors import UsageError
-from pipeline.extract.request import ExtractRequest, RunOptions
+from pipeline.extract.request import ExtractRequest, ModelChoice, RunOptions
 from pipeline.media.sampling.rules import parse_rule
-from pipeline.records.model_info import FeatureType, Precision
+from pipeline.media.sampling.shots import ShotsRule
+from pipeline.records.model_info import FeatureType, Precision, folder_of
 from pipeline.records.resources import DecodeLimits, parse_size
 from pipeline.records.shards import Shard
+from pipeline.records.windows import Windows
 from pipeline.storage.addresses import canonical_uri, scheme_of
 
+DEFAULT_MODEL = "efficientnet_lite0"
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
-    """Make the YAML file's values the defaults of the command."""
-    if path is None:
-        return
-    try:
-        document = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UsageError(f"cannot read --config {path}: {reason}") from None
-    if document is None:
-        return
-    if not isinstance(document, dict):
-        raise UsageError(f"--config {path}: expected one 'option: value' a line")
-    known = {parameter.name for parameter in context.command.params} - {"config"}
-    values = {str(key).lstrip("-").replace("-", "_"): value for key, value in document.items()}
-    values = {"inputs" if key == "input" else key: value for key, value in values.items()}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        names = ", ".join(sorted(str(name).replace("_", "-") for name in known))
-        raise UsageError(f"--config {path}: unknown key {unknown[0]!r}; known are {names}")
-    context.default_map = {**(context.default_map or {}), **values}
 
 
 def options(*several: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -55,13 +35,31 @@ def options(*several: Callable[[Command], Command]) -> Callable[[Command], Comma
 
 JSON = click.option("--json", "is_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
 CONFIG = click.option(
-    "--config", callback=_read_config, is_eager=True, expose_value=False, metavar="FILE", help="These options, as YAML."
+    "--config", callback=read_config, is_eager=True, expose_value=False, metavar="FILE", help="These options, as YAML."
 )
-MODEL = options(
-    click.option("--model", default="efficientnet_lite0", show_default=True, help="See `vidlake models`."),
-    click.option("--weights", default="default", show_default=True, help="default, random:SEED, or a file."),
-    click.option("--sample", default="fps:1", show_default=True, help="fps:R, every:N, all, keyframes or uniform:N."),
+SAMPLING = options(
+    click.option(
+        "--sample", default="fps:1", show_default=True, help="fps:R, every:N, all, keyframes, uniform:N, shots:N."
+    ),
+    click.option(
+        "--window", metavar="N[/STRIDE]", help="Samples of a clip, for models of clips.  [16, or the model's]"
+    ),
     click.option("--precision", type=click.Choice(get_args(Precision)), help="fp32 on CPU, fp16 on GPU."),
+)
+_WEIGHTS = click.option("--weights", metavar="W", help="default, random:SEED, or a file.  [default]")
+MODEL = options(
+    click.option("--model", default=DEFAULT_MODEL, show_default=True, help="See `vidlake models`."), _WEIGHTS, SAMPLING
+)
+MODELS = options(
+    click.option(
+        "--model",
+        "models",
+        multiple=True,
+        metavar="NAME[=WEIGHTS]",
+        help=f"See `vidlake models`; several give a dataset each, OUT/NAME.  [{DEFAULT_MODEL}]",
+    ),
+    _WEIGHTS,
+    SAMPLING,
 )
 BATCHES = options(
     click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Pictures that the model sees at once."),
@@ -85,8 +83,15 @@ CLUSTER = options(
     click.option("--min-gpus", type=click.IntRange(min=1), metavar="N", help="Have the cluster grow to N GPUs first."),
 )
 DATASET = options(
-    MODEL,
+    MODELS,
     click.option("--dtype", type=click.Choice(get_args(FeatureType)), help="Of the stored feature.  [float32]"),
+    click.option(
+        "--thumbnails",
+        type=click.IntRange(1, 4096),
+        metavar="PX",
+        help="A JPEG of each sample besides, PX long at most.",
+    ),
+    click.option("--shots", metavar="URI", help="The lake whose shots --sample shots:N goes by.  [--out]"),
     click.option("--segment-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Target length."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N videos."),
     click.option("--shard", default="1/1", show_default=True, metavar="I/N", help="Part I of N of the input."),
@@ -121,28 +126,33 @@ class ClusterWords(BatchWords, LimitWords):
     strict: NotRequired[bool]
 
 
-class ModelWords(TypedDict):
-    """What ``INPUTS`` and ``MODEL`` parse to."""
+class SamplingWords(TypedDict):
+    """What ``INPUTS`` and ``SAMPLING`` parse to, with the weights of a single model."""
 
     inputs: tuple[str, ...]
-    model: str
-    weights: str
+    weights: str | None
     sample: str
+    window: str | int | None
     precision: Precision | None
 
 
-class ExtractWords(ModelWords, ClusterWords):
+class ExtractWords(SamplingWords, ClusterWords):
     """What ``INPUTS``, ``DATASET`` and ``CLUSTER`` parse to, with ``--out``."""
 
+    models: tuple[str, ...]
     out: str | None
     dtype: FeatureType | None
+    thumbnails: int | None
+    shots: str | None
     segment_seconds: float | None
     limit: int | None
     shard: str
 
 
-class BenchWords(ModelWords, BatchWords, LimitWords):
+class BenchWords(SamplingWords, BatchWords, LimitWords):
     """What ``INPUTS``, ``MODEL``, ``BATCHES`` and ``LIMITS`` parse to."""
+
+    model: str
 
 
 def request_of(words: ExtractWords) -> ExtractRequest:
@@ -159,14 +169,43 @@ def request_of(words: ExtractWords) -> ExtractRequest:
         segment_seconds=words["segment_seconds"],
         limit=words["limit"],
         shard=Shard.parse(str(words["shard"])),
+        shots=words["shots"],
     )
-    return _request(words, out=words["out"] or "", dtype=words["dtype"], run=run)
+    models = models_of(words["models"] or (DEFAULT_MODEL,), weights=words["weights"])
+    request = _request(words, models, out=words["out"] or "", dtype=words["dtype"], run=run)
+    if words["shots"] is not None and not isinstance(request.rule, ShotsRule):
+        raise UsageError(f"--shots goes with --sample shots:N, and not with {request.rule}")
+    return replace(request, thumbnail_px=words["thumbnails"])
 
 
 def bench_request_of(words: BenchWords) -> ExtractRequest:
     """What ``bench`` is asked for: an ``extract`` without a dataset; raises as ``request_of`` does."""
     run = RunOptions(batch_size=words["batch_size"], compile=words["compile"], limits=_limits(words))
-    return _request(words, out="", dtype=None, run=run)
+    models = models_of((words["model"],), weights=words["weights"])
+    return _request(words, models, out="", dtype=None, run=run)
+
+
+def models_of(words: Sequence[str], *, weights: str | None) -> tuple[ModelChoice, ...]:
+    """The models of some words, each ``NAME`` or ``NAME=WEIGHTS``.
+
+    Raises:
+        UsageError: two of them would have one folder, or ``weights`` is given where it says nothing.
+    """
+    choices = []
+    for word in words:
+        name, has_own, own = word.partition("=")
+        if not name or (has_own and not own):
+            raise UsageError(f"bad --model {word!r}: use NAME or NAME=WEIGHTS")
+        if weights is not None and (has_own or len(words) > 1):
+            raise UsageError("--weights is of a single model: give each its own by --model NAME=WEIGHTS")
+        chosen = own or weights or "default"  # a dataset records them: no secret may come along
+        clean = chosen if scheme_of(chosen) == "file" else canonical_uri(chosen)
+        choices.append(ModelChoice(name=name, weights=clean))
+    folders = [folder_of(choice.name) for choice in choices]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise UsageError(f"two models would share the folder {folder}: give each once, or several --out")
+    return tuple(choices)
 
 
 def run_options_of(words: ClusterWords) -> RunOptions:
@@ -187,17 +226,18 @@ def run_options_of(words: ClusterWords) -> RunOptions:
     )
 
 
-def _request(words: ModelWords, *, out: str, dtype: FeatureType | None, run: RunOptions) -> ExtractRequest:
-    weights = words["weights"]  # a dataset records them: no secret may come along
+def _request(
+    words: SamplingWords, models: tuple[ModelChoice, ...], *, out: str, dtype: FeatureType | None, run: RunOptions
+) -> ExtractRequest:
     return ExtractRequest(
         inputs=tuple(words["inputs"]),
         out=out,
-        model=words["model"],
-        weights=weights if scheme_of(weights) == "file" else canonical_uri(weights),
+        models=models,
         rule=parse_rule(str(words["sample"])),
         precision=words["precision"],
         dtype=dtype,
         run=run,
+        windows=None if words["window"] is None else Windows.parse(str(words["window"])),
     )
 
 

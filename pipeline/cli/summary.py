@@ -2,21 +2,24 @@
 
 from pipeline.extract.results import Forecast, Measured, Outcome, Predicted
 from pipeline.lake.compaction.compact import Compacted
-from pipeline.lake.tables import Status, Totals
+from pipeline.lake.comparison.diff import Compared, ComparedVideo, Diff
+from pipeline.lake.tables import FolderStatus, SideTable, Status, Totals
 
 _MOST_LABELS = 10
 
 
 def describe_outcome(outcome: Outcome) -> str:
     """The closing summary of a run."""
-    totals = outcome.totals
     rate = f"{outcome.num_samples / outcome.seconds:.1f} frames/s, {outcome.video_s / outcome.seconds:.1f} x real time"
-    lines = [
-        f"{_videos(totals)} in {outcome.out}",
+    run = (
         f"this run: {outcome.num_samples} samples of {_duration(outcome.video_s)} of video in "
-        f"{_duration(outcome.seconds)} ({rate}), {_size(outcome.num_bytes)} written",
-    ]
-    return "\n".join(lines + _quarantined(totals))
+        f"{_duration(outcome.seconds)} ({rate}), {_size(outcome.num_bytes)} written"
+    )
+    if len(outcome.datasets) == 1:
+        [one] = outcome.datasets
+        return "\n".join([f"{_videos(one.totals)} in {one.out}", run, *_quarantined(one.totals)])
+    each = ["\n".join([f"{_videos(one.totals)} in {one.out}", *_quarantined(one.totals)]) for one in outcome.datasets]
+    return "\n".join([*each, run])
 
 
 def describe_status(uri: str, status: Status) -> str:
@@ -30,9 +33,15 @@ def describe_status(uri: str, status: Status) -> str:
         f"model {config.model.name} ({config.model.dim} values, {config.precision}, stored as {config.dtype}), "
         f"weights {info.weights} ({config.model.weights_digest[:19]}), sampled {config.sample}, "
         f"fingerprint {config.fingerprint}",
-        *(f"{name}: {table.num_rows} rows in {table.num_files} files" for name, table in status.side_tables.items()),
+        *_side_tables(status.side_tables),
     ]
     return "\n".join(lines + _quarantined(totals))
+
+
+def describe_folder(uri: str, status: FolderStatus) -> str:
+    """What is in the datasets of a folder."""
+    each = [describe_status(f"{uri.rstrip('/')}/{name}", found) for name, found in status.datasets.items()]
+    return "\n".join([*each, *_side_tables(status.side_tables)])
 
 
 def describe_compacted(done: Compacted) -> str:
@@ -67,14 +76,42 @@ def describe_predicted(done: Predicted) -> str:
     return "\n".join(lines)
 
 
+def compared_video(video: ComparedVideo) -> str:
+    """A line of ``diff``."""
+    return f"{video.uri}: {_compared(video.compared)}"
+
+
+def describe_diff(found: Diff, complaints: list[str]) -> str:
+    """What two datasets come to, once all their videos are compared."""
+    settings = [f"{name}: {mine} in A, {theirs} in B" for name, (mine, theirs) in found.configuration.items()]
+    return "\n".join([*settings, f"all: {_compared(found.total)}", *complaints])
+
+
+def _compared(compared: Compared) -> str:
+    alone = [f"{num} in {side} alone" for side, num in (("A", compared.only_a), ("B", compared.only_b)) if num]
+    rows = ", ".join([f"{compared.num_rows} rows in both", *alone])
+    if compared.worst_cosine is None:
+        return rows
+    return (
+        f"{rows}; cosine {compared.worst_cosine:.6f} at worst, {compared.median_cosine:.6f} in the middle; "
+        f"largest difference {compared.largest_difference:.3g}"
+    )
+
+
 def describe_forecast(found: Forecast) -> str:
     """What a run would do."""
+    outputs = [
+        f"{name}: {output.num_samples} samples to do, model {_duration(output.model_s)}, output about "
+        f"{_size(output.num_bytes)}; {output.num_done} segments are done"
+        for name, output in found.outputs.items()
+    ]
     return "\n".join(
         [
             f"{found.num_videos} videos, {found.num_unusable} of them unusable; {found.num_done} segments are done",
             f"to do: {found.num_segments} segments, {found.hours:.2f} h of video, about {found.num_samples} samples",
             f"decoding {_duration(found.decode_s)} on one core, model {_duration(found.model_s)} on one actor, "
             f"output about {_size(found.num_bytes)}",
+            *(outputs if len(outputs) > 1 else []),
         ]
     )
 
@@ -102,6 +139,10 @@ def _videos(totals: Totals) -> str:
         f"{count} {status}" for status, count in totals.videos.items() if count or status != "unfinished"
     )
     return f"{sum(totals.videos.values())} videos: {counts}"
+
+
+def _side_tables(tables: dict[str, SideTable]) -> list[str]:
+    return [f"{name}: {table.num_rows} rows in {table.num_files} files" for name, table in tables.items()]
 
 
 def _quarantined(totals: Totals) -> list[str]:

@@ -16,6 +16,7 @@ from pipeline.extract.sizes import Work, choose_sizes
 from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import Source
 from pipeline.media.process.sandbox import Job, Sandbox
+from pipeline.media.sampling.shots import ShotsRule
 from pipeline.models.embedder import Embedder, gpu_names, seconds_per_sample
 from pipeline.models.network import LoadedModel
 from pipeline.models.preprocess import one_thread
@@ -23,6 +24,7 @@ from pipeline.models.registry import load_model
 from pipeline.records.model_info import ModelInfo
 from pipeline.records.resources import Hardware
 from pipeline.records.segments import MAX_SAMPLES, SegmentSamples, TimeRange
+from pipeline.records.windows import Windows
 from pipeline.stages.decode import decode_video
 from pipeline.stages.plan import sizing_for
 from pipeline.storage.schemes import open_reader
@@ -43,12 +45,15 @@ def measure(request: ExtractRequest, display: Display, *, seconds: float) -> Mea
         UsageError: the request does not fit, or none of the videos gives a sample.
         StorageError: a store failed.
     """
+    if isinstance(request.rule, ShotsRule):
+        raise UsageError("bench decodes without a lake, whose shots it could go by: give another --sample")
     gpus = gpu_names()
     hardware = Hardware(num_cpus=len(os.sched_getaffinity(0)), num_gpus=len(gpus), num_nodes=1)
     inputs = Inputs(request.inputs)
     if not gpus:
         keep_what_is_freed()  # as the actor that holds the model does
-    model = load_model(request.model, weights=request.weights)
+    choice, window = request.models[0], None if request.windows is None else request.windows.length
+    model = load_model(choice.name, weights=choice.weights, window=window)
     display.say(f"decoding up to {_MOST_VIDEOS} videos for about {seconds:g} s")
     decode = _decode_rate(inputs, request, model.info, seconds=seconds)
     rates = dict(_model_rates(model, request, hardware, display))
@@ -104,8 +109,9 @@ def _decode_rate(inputs: Inputs, request: ExtractRequest, model: ModelInfo, *, s
 def _decoded(source: Source, sandbox: Sandbox, request: ExtractRequest, model: ModelInfo) -> Iterator[SegmentSamples]:
     if source.failure is not None:
         raise Unreadable(source.uri, source.failure[1])
-    job = Job(uri=source.uri, rule=request.rule, time_range=TimeRange(start=source.start_s, end=source.end_s))
     preprocessing = model.preprocessing
+    time_range = TimeRange(start=source.start_s, end=source.end_s)
+    job = Job(uri=source.uri, rule=request.rule, time_range=time_range, windows=_windows(request, model))
     with open_reader(source.locator, expected=source.identity) as reader:
         plan = sandbox.plan(reader, job, sizing=sizing_for([preprocessing], duration_s=request.run.segment_seconds))
         yield from decode_video(
@@ -134,4 +140,10 @@ def _model_rates(
             compile=request.run.compile,
             batch_size=batch_size,
         )
-        yield batch_size, 1 / seconds_per_sample(embedder)
+        windows = _windows(request, model.info)
+        yield batch_size, (1 if windows is None else windows.stride) / seconds_per_sample(embedder)
+
+
+def _windows(request: ExtractRequest, model: ModelInfo) -> Windows | None:
+    length = model.preprocessing.window
+    return None if length is None else request.windows or Windows(length=length, stride=length)

@@ -10,10 +10,10 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from pipeline.extract.context import Planning, RunContext
+from pipeline.extract.context import Place, Planning, RunContext
 from pipeline.extract.memory import KEEPING_WHAT_IS_FREED
 from pipeline.extract.operators import Embed, TimedModel, decode_block, plan_block, time_model
-from pipeline.extract.request import ExtractRequest
+from pipeline.extract.request import ModelChoice
 from pipeline.extract.sinks import FeatureSinks, PlanSink
 from pipeline.extract.sizes import Sizes
 from pipeline.records.model_info import Precision
@@ -23,11 +23,11 @@ _BLOCK_BYTES = 32 << 20
 _RETRIES = 5
 
 
-def run_plan(sources: Sequence[pa.Table], *, context: RunContext, schema: pa.Schema) -> None:
-    """Probe the videos of ``SOURCES`` blocks on the cluster and add them to the datasets' plans: rows of ``schema``."""
+def run_plan(sources: Sequence[pa.Table], *, planning: Planning, places: Sequence[Place], schema: pa.Schema) -> None:
+    """Probe the videos of ``SOURCES`` blocks on the cluster and add them, as rows of ``schema``, to datasets' plans."""
     _start_worker()
-    planned = _planned(sources, planning=context.planning, schema=schema)
-    planned.write_datasink(PlanSink(context), ray_remote_args={"num_cpus": context.sizes.commit_cpus})
+    planned = _planned(sources, planning=planning, schema=schema)
+    planned.write_datasink(PlanSink(places), ray_remote_args={"num_cpus": planning.sizes.commit_cpus})
 
 
 def probe(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -49,13 +49,14 @@ def run_decode(tasks: Sequence[pa.Table], *, context: RunContext) -> None:
     samples.write_datasink(FeatureSinks(context), ray_remote_args={"num_cpus": context.sizes.commit_cpus})
 
 
-def time_on_cluster(request: ExtractRequest, *, precision: Precision, sizes: Sizes) -> TimedModel:
-    """Time the model where it will run, with the share of a machine that one of its actors will have."""
+def time_on_cluster(
+    model: ModelChoice, *, window: int | None, precision: Precision, sizes: Sizes, is_compiled: bool
+) -> TimedModel:
+    """Time a model where it will run, with the share of a machine that one of its actors will have."""
     share = {"num_cpus": sizes.actor_cpus, "num_gpus": sizes.actor_gpus, "runtime_env": _memory_of_actors(sizes)}
     task = cast(Any, ray).remote(**share)(time_model)
-    is_compiled = request.run.compile
-    how = {"weights": request.weights, "precision": precision, "sizes": sizes, "is_compiled": is_compiled}
-    timed: TimedModel = ray.get(task.remote(request.model, **how))
+    how = {"weights": model.weights, "window": window, "precision": precision, "sizes": sizes}
+    timed: TimedModel = ray.get(task.remote(model.name, is_compiled=is_compiled, **how))
     return timed
 
 

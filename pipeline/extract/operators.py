@@ -20,8 +20,8 @@ from pipeline.extract.tally import Counts, Worked, private_bytes
 from pipeline.media.process.sandbox import Sandbox
 from pipeline.records.model_info import ModelInfo, Precision
 from pipeline.records.resources import DecodeLimits
-from pipeline.records.rows import output_rows, table_of
-from pipeline.stages.plan import plan_sources, sizing_for
+from pipeline.records.rows import clips_of, output_rows, table_of
+from pipeline.stages.plan import plan_sources
 
 _DECODE_NICENESS = 4
 
@@ -37,8 +37,14 @@ def plan_block(sources: pa.Table, *, planning: Planning, schema: pa.Schema) -> p
     """``SOURCES`` rows to rows of ``schema``: ``PLAN`` and a manifest's further columns."""
     began = time.time()
     sandbox = _sandbox(planning.options.limits)
-    sizing = sizing_for(planning.preprocessings, duration_s=planning.options.segment_seconds)
-    planned = plan_sources(sources, sandbox=sandbox, rule=planning.rule, sizing=sizing)
+    planned = plan_sources(
+        sources,
+        sandbox=sandbox,
+        rule=planning.rule,
+        sizing=planning.sizing,
+        windows=planning.windows,
+        shots=None if planning.shots is None else planning.shots.of_videos(sources["video_id"].to_pylist()),
+    )
     planning.tally.add(Worked(stage="plan", began=began, counts=Counts(num_videos=len(planned))))
     return table_of([video.to_row() for video in planned], schema)
 
@@ -51,12 +57,21 @@ def decode_block(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
     use_one_thread()
     sandbox = _sandbox(context.options.limits)
     began = time.time()
-    for samples in decode_tasks(tasks, sandbox=sandbox, rule=context.rule, preprocessings=context.preprocessings):
+    decoded = decode_tasks(
+        tasks,
+        sandbox=sandbox,
+        rule=context.rule,
+        preprocessings=context.preprocessings,
+        thumbnail_px=context.thumbnail_px,
+        windows=context.windows,
+    )
+    for samples in decoded:
         counts = Counts(
             num_segments=1,
             num_samples=samples["num_samples"][0].as_py(),
             video_s=samples["video_s"][0].as_py(),
             num_bytes=samples.nbytes,
+            decoded_frames=samples["decoded_frames"][0].as_py(),
         )
         memory = private_bytes(os.getpid(), sandbox.pid)
         context.tally.add(Worked(stage="decode", began=began, counts=counts, private_bytes=memory))
@@ -66,13 +81,15 @@ def decode_block(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedModel:
-    """A model as the workers know it, and how long it takes for a sample."""
+    """A model as the workers know it, and how long it takes for a sample, or for a window of them."""
 
     info: ModelInfo
     sample_s: float
 
 
-def time_model(name: str, *, weights: str, precision: Precision, sizes: Sizes, is_compiled: bool) -> TimedModel:
+def time_model(
+    name: str, *, weights: str, window: int | None, precision: Precision, sizes: Sizes, is_compiled: bool
+) -> TimedModel:
     """Load a model as ``Embed`` does and time it, once warm.
 
     Raises:
@@ -81,7 +98,7 @@ def time_model(name: str, *, weights: str, precision: Precision, sizes: Sizes, i
     from pipeline.models.embedder import Embedder, seconds_per_sample
     from pipeline.models.registry import load_model
 
-    model = load_model(name, weights=weights)
+    model = load_model(name, weights=weights, window=window)
     embedder = Embedder(
         model,
         precision=precision,
@@ -118,13 +135,15 @@ class _EmbeddingModel:
         from pipeline.models.registry import load_model
 
         config = target.info.config
-        model = load_model(config.model.name, weights=target.info.weights)
+        window = config.model.preprocessing.window
+        model = load_model(config.model.name, weights=target.info.weights, window=window)
         if model.info != config.model:
             raise UsageError(
                 f"the weights of {config.model.name} at {target.info.weights} are not those that the dataset was made "
                 "with: give --weights where those are"
             )
         self._place = context.place_of(target)
+        self._windows = config.windows
         self._embedder = Embedder(
             model,
             precision=config.precision,
@@ -136,5 +155,10 @@ class _EmbeddingModel:
     def features_of(self, samples: pa.Table) -> NDArray[np.float32]:
         """``float32[sum T, D]`` of decoded segments."""
         from pipeline.stages.decode import samples_for_model
+        from pipeline.stages.windows import kept_rows
 
-        return self._embedder.embed(samples_for_model(samples, self._embedder.info, place=self._place))
+        features = self._embedder.embed(samples_for_model(samples, self._embedder.info, place=self._place))
+        windows = self._windows
+        if windows is None or not windows.keeps_samples:
+            return features
+        return kept_rows(features, clips_of(samples), windows=windows)

@@ -12,7 +12,7 @@ from pipeline.cluster.start import cause_of
 from pipeline.errors import RunError
 from pipeline.extract.context import RunContext
 from pipeline.extract.results import Clockwork
-from pipeline.extract.tally import StageReports
+from pipeline.extract.tally import StageReports, counts_of
 
 RUNS = "_vidlake/runs"
 _EVERY_S = 5.0
@@ -40,7 +40,14 @@ class Report:
         """The document as it lies in the dataset."""
         times = {"began": self.began.isoformat(), "written": self.written.isoformat()}
         stages = {name: stage.to_json() for name, stage in self.stages.items()}
-        return {"state": self.state, "error": self.error, **times, "marks_s": self.marks_s, "stages": stages}
+        return {
+            "state": self.state,
+            "error": self.error,
+            **times,
+            "marks_s": self.marks_s,
+            "decoded_frames": counts_of(self.stages, "decode").decoded_frames,
+            "stages": stages,
+        }
 
 
 class Reporting:
@@ -53,7 +60,7 @@ class Reporting:
         self._context = context
         self._clockwork = clockwork
         self._began = datetime.fromtimestamp(clockwork.began, UTC)
-        self._name = f"{RUNS}/{self._began:%Y%m%dT%H%M%S}-{context.targets[0].token[-8:]}.json"
+        self._name = f"{RUNS}/{self._began:%Y%m%dT%H%M%S}-{context.places[0].token[-8:]}.json"
         self._state: State = "running"
         self._error: str | None = None
         self._stages: StageReports = {}
@@ -124,5 +131,6 @@ class Reporting:
             marks_s=dict(self._clockwork.marks),
             stages=self._stages,
         )
-        store = self._context.targets[0].dataset.store
-        store.publish(self._name, json.dumps(report.to_json()).encode(), overwrite=True)
+        data = json.dumps(report.to_json()).encode()
+        for place in self._context.places:  # each of them may be copied away alone
+            place.dataset.store.publish(self._name, data, overwrite=True)

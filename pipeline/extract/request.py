@@ -7,6 +7,7 @@ from pipeline.records.model_info import FeatureType, Precision
 from pipeline.records.periods import Period
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.shards import WHOLE, Shard
+from pipeline.records.windows import Windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +26,18 @@ class RunOptions:
     min_cpus: int | None = None
     min_gpus: int | None = None
     """What a cluster is to have before the run is sized; one that scales is asked for it."""
+    shots: str | None = None
+    """The lake whose shots the rule ``shots:N`` goes by; ``None``: that of the dataset."""
     compile: bool = False
     strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """A model by its name, and where its weights are from."""
+
+    name: str
+    weights: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +46,18 @@ class ExtractRequest:
 
     inputs: tuple[str, ...]
     out: str
-    model: str
-    weights: str
+    models: tuple[ModelChoice, ...]
+    """At least one; several of them make a dataset each, in folders of ``out``."""
     rule: SamplingRule
     precision: Precision | None
     """``None``: the dataset's own or, in a new one, what the hardware is good at."""
     dtype: FeatureType | None
     """``None``: the dataset's own, or ``float32``."""
     run: RunOptions
+    thumbnail_px: int | None = None
+    """The longest side of the thumbnails that are made besides, if any."""
+    windows: Windows | None = None
+    """How samples form windows; ``None``: the dataset's own, or as the model's weights were trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,28 +1,45 @@
 """The results of the commands, and the moments of a run that are worth telling."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from pipeline.lake.model_folders import folder_above
 from pipeline.lake.tables import Totals
+from pipeline.records.documents import Document
 from pipeline.records.resources import Hardware
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputForecast:
+    """What an ``extract`` would do for one model, or for the thumbnails."""
+
+    num_done: int
+    """Of the videos' segments, settled already in its dataset."""
+    num_segments: int
+    num_samples: int
+    model_s: float
+    """On one model actor, with its share of a machine of the cluster."""
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What an ``extract`` would do."""
+    """What an ``extract`` would do: what several models lack is decoded once for all of them."""
 
     num_videos: int
     num_unusable: int
     num_done: int
-    """Of the videos' segments, settled already in the dataset."""
+    """Of the videos' segments, settled already in each dataset."""
     num_segments: int
     hours: float
     num_samples: int
     decode_s: float
     """On one core."""
     model_s: float
-    """On one model actor, with its share of a machine of the cluster."""
+    """Of all models, on one model actor."""
     num_bytes: int
+    outputs: dict[str, OutputForecast]
+    """By the models' names; ``thumbnails`` too, where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,17 +93,42 @@ class Clockwork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a finished run did, and what the dataset then holds."""
+class Filled:
+    """What the dataset of a model holds when a run has finished."""
 
+    model: str
     out: str
     totals: Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a finished run did, and what its datasets then hold."""
+
+    datasets: tuple[Filled, ...]
     seconds: float
     num_samples: int
+    """That were decoded and embedded, each once however many models saw it."""
     video_s: float
     num_bytes: int
+    decoded_frames: int
+    """That came out of the decoder, samples or not."""
     marks_s: dict[str, float]
-    """Seconds from the command to: the model is known, Ray is up, the plan is made, all is committed, the end."""
+    """Seconds from the command to: the models are known, Ray is up, the plan is made, all is committed, the end."""
+
+    @property
+    def has_quarantined(self) -> bool:
+        """Whether anything stands in quarantine, from this run or before."""
+        return any(each.totals.reasons for each in self.datasets)
+
+    def to_json(self) -> Document:
+        """The document of ``--json``: with ``out`` and ``totals`` of the dataset, or of each of several ``models``."""
+        document = asdict(self)
+        filled = document.pop("datasets")
+        if len(filled) == 1:
+            return {"out": filled[0]["out"], "totals": filled[0]["totals"], **document}
+        models = {each["model"]: {"out": each["out"], "totals": each["totals"]} for each in filled}
+        return {"out": folder_above(filled[0]["out"]), "models": models, **document}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,26 @@
 """Where a stage's rows leave Ray Data: planned videos and finished segments are published in the run's datasets."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 from ray.data import Datasink
 from ray.data.block import Block
 
-from pipeline.extract.context import RunContext, Target
+from pipeline.extract.context import Place, RunContext, Target, ThumbnailTarget
 from pipeline.extract.tally import Counts, Worked
 from pipeline.lake.planned import publish_plan
-from pipeline.records.rows import embedded_rows, pictured_rows
+from pipeline.records.rows import embedded_rows, last_attempts, pictured_rows, settled_of
+from pipeline.records.thumbnails import thumbnail_rows
 
 _PLAN_VIDEOS_PER_FILE = 5_000
 
 
 class PlanSink(Datasink[int]):
-    """Adds planned videos to the plan of each of the run's datasets."""
+    """Adds planned videos to the plan of each of some datasets."""
 
-    def __init__(self, context: RunContext) -> None:
-        self._targets = context.targets
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._places = places
 
     @property
     def min_rows_per_write(self) -> int:
@@ -29,21 +30,23 @@ class PlanSink(Datasink[int]):
     def write(self, blocks: Iterable[Block], ctx: object) -> int:
         """Publish one file of the plan in each dataset."""
         planned = pa.concat_tables(blocks)
-        for target in self._targets:
-            publish_plan(target.dataset, planned, token=target.token)
+        for place in self._places:
+            publish_plan(place.dataset, planned, token=place.token)
         return len(planned)
 
 
 class FeatureSinks(Datasink[int]):
-    """Hands finished segments to the sink of each dataset."""
+    """Hands finished segments to the sink of each output."""
 
     def __init__(self, context: RunContext) -> None:
-        self._sinks = [
+        self._sinks: list[FeatureSink | PictureSink | ThumbnailSink] = [
             PictureSink(target, place=context.place_of(target))
             if context.keeps_inputs
             else FeatureSink(target, place=place)
             for place, target in enumerate(context.targets)
         ]
+        if context.thumbnails is not None:
+            self._sinks.append(ThumbnailSink(context.thumbnails))
         self._segments_per_file = context.sizes.segments_per_file
         self._tally = context.tally
 
@@ -53,7 +56,7 @@ class FeatureSinks(Datasink[int]):
         return self._segments_per_file
 
     def write(self, blocks: Iterable[Block], ctx: object) -> int:
-        """Publish one features file in each dataset."""
+        """Publish one file of each output."""
         began = time.time()
         tables = [block for block in blocks if len(block)]
         if not tables:
@@ -93,3 +96,16 @@ class PictureSink:
         """Publish finished segments, as decoded, in one file; returns bytes written."""
         pictured = pictured_rows(outputs, place=self._place)
         return self._target.dataset.publish_features(pictured, self._target.info, token=self._target.token)
+
+
+class ThumbnailSink:
+    """Commits the thumbnails of samples to their table."""
+
+    def __init__(self, target: ThumbnailTarget) -> None:
+        self._target = target
+
+    def commit(self, outputs: pa.Table) -> int:
+        """Publish those of finished segments in one file; returns bytes written."""
+        outputs, table = last_attempts(outputs), self._target.table
+        rows = thumbnail_rows(outputs, schema=table.schema)
+        return self._target.dataset.publish(table, rows, settled_of(outputs), token=self._target.token)

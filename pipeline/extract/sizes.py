@@ -24,6 +24,7 @@ _FILE_EVERY_S = 20.0
 _FILES_PER_RUN = 8
 _MOST_ROWS_PER_FILE = 16_384
 _MOST_SEGMENTS_PER_FILE = 4_096
+_MOST_BYTES_BESIDE = 64 << 20
 _MOST_SEGMENTS_PER_CALL = 4_096
 _CALLS_PER_ACTOR = 8
 # Each call of the model and each decode task cost the driver milliseconds. A large archive therefore has fewer of them,
@@ -81,8 +82,10 @@ class Sizes:
     commit_cpus: float = _COMMIT_CPUS
 
 
-def choose_sizes(hardware: Hardware, work: Work, options: RunOptions) -> Sizes:
+def choose_sizes(hardware: Hardware, work: Work, options: RunOptions, *, beside_bytes: int = 0) -> Sizes:
     """Sizes for a run: what the options say, and the rest from the cluster and the work.
+
+    ``beside_bytes`` are made of each sample beside its features, and held until a file is full.
 
     Together they never ask for more CPUs or GPUs than there are: Ray would wait for them for ever.
     """
@@ -103,7 +106,9 @@ def choose_sizes(hardware: Hardware, work: Work, options: RunOptions) -> Sizes:
         actor_threads=None if is_on_gpu else max(1, num_cpus // num_actors),
         batch_size=batch_size,
         segments_per_call=_segments_per_call(work, batch_size=batch_size, num_actors=num_actors),
-        segments_per_file=_segments_per_file(work, rows=options.rows_per_file, decode_workers=decode_workers),
+        segments_per_file=_segments_per_file(
+            work, rows=options.rows_per_file, decode_workers=decode_workers, row_bytes=beside_bytes
+        ),
         task_s=_task_s(work.cost_s / decode_workers),
     )
 
@@ -129,7 +134,7 @@ def _segments_per_call(work: Work, *, batch_size: int, num_actors: int) -> int:
     return min(max(least, min(enough, share), min(large, large_share)), _MOST_SEGMENTS_PER_CALL)
 
 
-def _segments_per_file(work: Work, *, rows: int | None, decode_workers: int) -> int:
+def _segments_per_file(work: Work, *, rows: int | None, decode_workers: int, row_bytes: int) -> int:
     """Few enough that a killed run loses little and a small job's first rows come early.
 
     In a large job so many that a file has some thousands of rows, as readers like it.
@@ -139,7 +144,8 @@ def _segments_per_file(work: Work, *, rows: int | None, decode_workers: int) -> 
         return max(1, min(round(rows / per_segment), _MOST_SEGMENTS_PER_FILE))
     in_time = decode_workers * _FILE_EVERY_S * work.num_segments / max(work.cost_s, 0.001)
     share = work.num_segments / _FILES_PER_RUN
-    return max(1, round(min(in_time, share, _MOST_ROWS_PER_FILE / per_segment, _MOST_SEGMENTS_PER_FILE)))
+    most_rows = min(_MOST_ROWS_PER_FILE, _MOST_BYTES_BESIDE / max(1, row_bytes))
+    return max(1, round(min(in_time, share, most_rows / per_segment, _MOST_SEGMENTS_PER_FILE)))
 
 
 def _samples_per_segment(work: Work) -> float:

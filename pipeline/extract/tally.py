@@ -27,6 +27,8 @@ class Counts:
     video_s: float = 0.0
     num_bytes: int = 0
     """Of what was handed on: model inputs, features, files."""
+    decoded_frames: int = 0
+    """That came out of the decoder, samples or not."""
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -35,6 +37,7 @@ class Counts:
             num_samples=self.num_samples + other.num_samples,
             video_s=self.video_s + other.video_s,
             num_bytes=self.num_bytes + other.num_bytes,
+            decoded_frames=self.decoded_frames + other.decoded_frames,
         )
 
     def __sub__(self, other: "Counts") -> "Counts":
@@ -97,6 +100,11 @@ class Progress:
 
 StageReports = dict[StageName, StageReport]
 """Of those stages that have done something."""
+
+
+def counts_of(stages: StageReports, stage: StageName) -> Counts:
+    """How much a stage did."""
+    return stages[stage].counts if stage in stages else Counts()
 
 
 class Tally(Protocol):

@@ -1,4 +1,4 @@
-"""Which segments make one task: pure grouping, the longest work first."""
+"""Which segments make one task, and how much work they are: pure grouping, the longest work first."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from pipeline.extract.sizes import Work
 
 
 def group_tables(parts: Iterable[pa.Table], *, task_s: float) -> list[pa.Table]:
@@ -44,3 +46,18 @@ def _column(part: pa.Table, name: str) -> NDArray[np.float64]:
     column = pc.struct_field(part["segment"], name)
     values: NDArray[np.float64] = pc.fill_null(column, -(2**62) if name == "key_pts" else 0.0).to_numpy()
     return values
+
+
+def work_of(segments: pa.ChunkedArray) -> Work:
+    """How much work these segments of a plan are."""
+    return Work(
+        num_segments=len(segments),
+        num_samples=int(_sum(segments, "num_samples")),
+        cost_s=_sum(segments, "cost_s"),
+        video_s=_sum(segments, "end_s") - _sum(segments, "start_s"),
+    )
+
+
+def _sum(segments: pa.ChunkedArray, name: str) -> float:
+    total: float = pc.sum(pc.struct_field(segments, name)).as_py() or 0
+    return total

@@ -169,7 +169,10 @@ def _is_sound(settled: pa.Table) -> bool:
 
 
 def _rows_per_group(rows: pa.Table) -> int:
-    row_bytes: int = sum(field.type.byte_width for field in rows.schema if pa.types.is_fixed_size_binary(field.type))
+    fields = list(rows.schema)
+    row_bytes: int = sum(field.type.byte_width for field in fields if pa.types.is_fixed_size_binary(field.type))
+    of_any_size = [field.name for field in fields if pa.types.is_binary(field.type)]
+    row_bytes += sum(rows[name].nbytes for name in of_any_size) // max(1, len(rows))
     return max(1, min(ROW_GROUP_ROWS, _ROW_GROUP_BYTES // max(1, row_bytes)))
 
 

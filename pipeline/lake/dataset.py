@@ -60,7 +60,9 @@ class DatasetInfo:
         model, metadata = self.config.model, metadata_of(self.to_json())
         if self.config.content == "inputs":
             return inputs_table(model.preprocessing.sample_bytes, metadata=metadata)
-        return features_table(model.dim, dtype=self.config.dtype, metadata=metadata)
+        windows = self.config.windows
+        has_windows = windows is not None and not windows.keeps_samples
+        return features_table(model.dim, dtype=self.config.dtype, metadata=metadata, has_windows=has_windows)
 
 
 class Dataset:
@@ -186,7 +188,10 @@ class Dataset:
 
     def settle(self, entries: Sequence[Settled], info: DatasetInfo, *, token: str) -> int:
         """Commit outcomes that have no rows: videos that failed as a whole. Returns bytes written."""
-        table = info.features
+        return self.settle_in(info.features, entries, token=token)
+
+    def settle_in(self, table: Table, entries: Sequence[Settled], *, token: str) -> int:
+        """As ``settle``, in a table of the dataset."""
         parts = (entries[at : at + _ENTRIES_PER_FILE] for at in range(0, len(entries), _ENTRIES_PER_FILE))
         return sum(self.publish(table, table.schema.empty_table(), part, token=token) for part in parts)
 

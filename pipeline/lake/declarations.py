@@ -66,7 +66,23 @@ def declare_as(files: DatasetFiles, mine: Declaration, *, token: str) -> None:
     name = f"{_FOLDER}/{mine.name}.json"
     if files.fence(token).replace(name, json.dumps(mine.to_json(), indent=2).encode(), version=None):
         return
-    theirs = _read(files, name)
+    _compare(files, mine, _read(files, name))
+
+
+def check_declared(files: DatasetFiles, table: Table) -> None:
+    """Make sure that a table, if the dataset has it, was made in this way.
+
+    Raises:
+        UsageError: it was not.
+        ForeignFile: a declaration is damaged.
+    """
+    mine = Declaration.of(table)
+    for theirs in declared(files):
+        if theirs.name == mine.name:
+            _compare(files, mine, theirs)
+
+
+def _compare(files: DatasetFiles, mine: Declaration, theirs: Declaration) -> None:
     if theirs != mine:
         differing = [what for what in ("key", "growth", "made_by") if getattr(theirs, what) != getattr(mine, what)]
         raise UsageError(

@@ -1,6 +1,6 @@
 """Video ids and segment keys in a few bytes each, so that a driver can hold a million videos."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,28 @@ class Ids:
 
     def to_arrow(self) -> pa.Array:
         """All of them, sorted, as strings."""
+        return pa.array(self.to_bytes(), pa.binary()).cast(pa.string())
+
+    def to_bytes(self) -> NDArray[np.bytes_]:
+        """All of them, sorted, as ``id_bytes`` gives them."""
         self._merge()
-        return pa.array(self._sorted, pa.binary()).cast(pa.string())
+        return self._sorted
 
     def _merge(self) -> None:
         if self._new:
             self._sorted = _distinct([self._sorted, np.array(list(self._new), f"S{ID_BYTES}")])
             self._new.clear()
+
+
+def in_all(sets: Sequence[Ids]) -> Ids:
+    """The ids that are in each of some sets, and at least one of these."""
+    first, *others = sets
+    if not others:
+        return first
+    common = first.to_bytes()
+    for other in others:
+        common = common[find_places(other.to_bytes(), common) >= 0]
+    return Ids([common])
 
 
 def segment_keys(video_ids: NDArray[np.bytes_], segments: NDArray[Any]) -> NDArray[np.bytes_]:

@@ -1,6 +1,7 @@
 """What is left to do: planned, and not settled."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -42,23 +43,41 @@ def pending_tasks(
         locators: of the videos whose address is not their ``uri``.
         is_retry: once more also what failed and kept no rows; but nothing whose address was signed.
     """
-    columns = [name for name in PLAN.names if name in TASKS.names or name in ("segments", "is_signed")]
-    for _, part in planned.parts(columns):
+    wanted = Wanted(chosen=chosen, locators=locators or {}, is_retry=is_retry)
+    for _, part in planned.parts(TASK_COLUMNS):
+        tasks = wanted.tasks(part, ledger)
+        if len(tasks):
+            yield tasks
+
+
+TASK_COLUMNS = tuple(name for name in PLAN.names if name in TASKS.names or name in ("segments", "is_signed"))
+"""What ``Wanted.tasks`` needs of a plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What of what is left to do: see ``pending_tasks``."""
+
+    chosen: Ids | None
+    locators: Mapping[str, str]
+    is_retry: bool
+
+    def tasks(self, part: pa.Table, ledger: Ledger) -> pa.Table:
+        """Of some videos, ``TASK_COLUMNS`` of a plan: ``TASKS`` rows in the order of video and segment."""
         segments = PlannedSegments(part, ledger)
         settled = segments.at >= 0
         attempts = np.ones(len(settled), np.int32)
         wanted = ~settled
-        if is_retry and settled.any():
+        if self.is_retry and settled.any():
             again = settled & ledger.is_repeatable[segments.at]
             attempts[again] = ledger.attempts[segments.at[again]] + 1
             wanted |= again
-        if is_retry:
+        if self.is_retry:
             wanted &= ~_is_signed(part)[segments.owner]
-        if chosen is not None:
-            wanted &= chosen.mask(part["video_id"])[segments.owner]
+        if self.chosen is not None:
+            wanted &= self.chosen.mask(part["video_id"])[segments.owner]
         rows = np.flatnonzero(wanted)
-        if len(rows):
-            yield _tasks(part, segments, rows, attempts=attempts[rows], locators=locators or {})
+        return _tasks(part, segments, rows, attempts=attempts[rows], locators=self.locators)
 
 
 def unsettled_failures(planned: Planned, ledger: Ledger) -> Iterator[list[Settled]]:

@@ -1,6 +1,7 @@
 """The plan, each video once, and which videos the input holds now: the ground of ``is_current``."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from pipeline.lake import earlier_versions
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import DatasetFiles, digest_of, parquet_bytes
-from pipeline.lake.ids import Ids, find_places, id_bytes, in_shard, repeated
+from pipeline.lake.ids import ID_BYTES, Ids, find_places, id_bytes, in_shard, repeated
 from pipeline.lake.publishing.store import MissingFile
+from pipeline.records.rows import concat
 from pipeline.records.schemas import PLAN
 from pipeline.records.shards import Shard
 
@@ -88,12 +90,31 @@ class Planned:
         """Each file's name, without folder and ending, and its rows that count, in the columns of ``schema``."""
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         for name in self._names:
-            present = [column for column in schema.names if column in self._files.schema_of(name).names]
-            part = _fitted(self._files.part(name, present), schema)
-            losers = self._losers.get(name)
-            if losers is not None:
-                part = part.take(pa.array(np.setdiff1d(np.arange(len(part)), losers)))
-            yield name.rpartition("/")[2].removesuffix(".parquet"), part
+            yield name.rpartition("/")[2].removesuffix(".parquet"), self._part(name, schema)
+
+    def of_videos(self, ids: NDArray[np.bytes_], columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of those of these videos that are planned, in the columns of ``schema``; reads no other files."""
+        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        places = find_places(self._index[0], ids)
+        files = np.unique(self._index[1][places[places >= 0]]).tolist()
+        wanted = Ids([ids])
+        parts = [self._part(self._names[file], schema) for file in files]
+        return concat([part.filter(pa.array(wanted.mask(part["video_id"]))) for part in parts], schema)
+
+    @cached_property
+    def _index(self) -> tuple[NDArray[np.bytes_], NDArray[np.int32]]:
+        """All videos, sorted, and the number of the file that holds the row of each."""
+        parts = [id_bytes(part["video_id"]) for _, part in self.parts(["video_id"])]
+        ids = np.concatenate([np.empty(0, f"S{ID_BYTES}"), *parts])
+        files = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
+        order = np.argsort(ids, kind="stable")
+        return ids[order], files[order]
+
+    def _part(self, name: str, schema: pa.Schema) -> pa.Table:
+        present = [column for column in schema.names if column in self._files.schema_of(name).names]
+        part = _fitted(self._files.part(name, present), schema)
+        losers = self._losers.get(name)
+        return part if losers is None else part.take(pa.array(np.setdiff1d(np.arange(len(part)), losers)))
 
     def _find_losers(self, contested: NDArray[np.bytes_]) -> dict[str, NDArray[np.int64]]:
         best: dict[bytes, tuple[tuple[bool, int], str, int]] = {}

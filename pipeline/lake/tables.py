@@ -5,7 +5,7 @@ only the files of parts with videos of theirs.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -19,8 +19,10 @@ from pipeline.lake.declarations import Declaration, declared
 from pipeline.lake.derived import Derived, num_rows_of
 from pipeline.lake.ids import id_bytes, in_shard
 from pipeline.lake.ledger import Ledger
+from pipeline.lake.model_folders import datasets_within
 from pipeline.lake.pending import PlannedSegments
 from pipeline.lake.planned import Planned, listed
+from pipeline.records.documents import Document
 from pipeline.records.schemas import PLAN
 from pipeline.records.shards import Shard
 from pipeline.records.tables import QUARANTINE, VIDEOS
@@ -201,8 +203,49 @@ class Status:
     totals: Totals
     side_tables: dict[str, SideTable]
 
+    def to_json(self) -> Document:
+        """A part of what ``status --json`` prints."""
+        tables = {name: asdict(table) for name, table in self.side_tables.items()}
+        return {**asdict(self.totals), "side_tables": tables, "config": self.info.to_json()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderStatus:
+    """What is in a folder with the datasets of several models."""
+
+    datasets: dict[str, Status]
+    side_tables: dict[str, SideTable]
+    """That are of the folder itself, and of no model."""
+
+    def to_json(self) -> Document:
+        """A part of what ``status --json`` prints."""
+        tables = {name: asdict(table) for name, table in self.side_tables.items()}
+        return {"datasets": {name: each.to_json() for name, each in self.datasets.items()}, "side_tables": tables}
+
 
 def read_status(uri: str) -> Status:
-    """What is in a dataset: its configuration, its totals, and its side tables."""
+    """What is in a dataset: its configuration, its totals, and its side tables.
+
+    Raises:
+        UsageError: there is none.
+    """
     dataset = Dataset.at(uri)
-    return Status(info=dataset.existing(), totals=totals(dataset), side_tables=side_tables(dataset))
+    return _status(dataset, dataset.existing())
+
+
+def read_statuses(uri: str) -> Status | FolderStatus:
+    """The same, or what is in the datasets of a folder.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    dataset = Dataset.at(uri)
+    within = datasets_within(uri) if dataset.info() is None else {}
+    if not within:
+        return read_status(uri)
+    statuses = {name: _status(each, known) for name, (each, known) in within.items()}
+    return FolderStatus(datasets=statuses, side_tables=side_tables(dataset))
+
+
+def _status(dataset: Dataset, info: DatasetInfo) -> Status:
+    return Status(info=info, totals=totals(dataset), side_tables=side_tables(dataset))

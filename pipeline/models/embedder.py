@@ -21,18 +21,28 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.flo
 class PicturesToFeatures(nn.Module):
     """What runs on the device: scale and normalise in ``float32``, then the backbone in its own precision."""
 
-    def __init__(self, backbone: nn.Module, *, preprocessing: Preprocessing, dtype: torch.dtype) -> None:
+    def __init__(
+        self, backbone: nn.Module, *, preprocessing: Preprocessing, dtype: torch.dtype, takes_pixels: bool = False
+    ) -> None:
         super().__init__()
+        self.takes_pixels = takes_pixels
         self.backbone = backbone
         self.dtype = dtype
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
+        per_colour = (1, 3, *(1 for _ in preprocessing.input_shape[:-1]))
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(per_colour), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(per_colour), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Map ``uint8[B, H, W, 3]``, which as ``[B, 3, H, W]`` is channels_last, to ``float32[B, D]``."""
-        scaled = pictures.permute(0, 3, 1, 2).float() / 255
+        """Map ``uint8[B, H, W, 3]``, which as ``[B, 3, H, W]`` is channels_last, to ``float32[B, D]``.
+
+        Of clips ``uint8[B, N, H, W, 3]``.
+        """
+        if self.takes_pixels:
+            outputs: Tensor = self.backbone(pictures)
+            return outputs.float()
+        scaled = pictures.movedim(-1, 1).float() / 255
         normalised = (scaled - self.mean) / self.std
         features: Tensor = self.backbone(normalised.to(self.dtype))
         return features.float()
@@ -63,7 +73,8 @@ class Embedder:
                 else copied.
             precision: of the backbone; normalisation, head and features are ``float32`` in any case.
             compile: by ``torch.compile``, for one static shape; ``warm_up`` then takes the time that this needs.
-            batch_size: the most pictures that the model sees at once.
+            batch_size: the most pictures that the model sees at once; a model of clips sees so many in whole clips, and
+                at least one clip.
             device: torch's name; ``cuda`` where there is one, else ``cpu``.
             num_threads: of torch's computation on the CPU; torch's own choice without it.
 
@@ -87,8 +98,14 @@ class Embedder:
         is_changed = dtype != torch.float32 or self.device.type != "cpu"
         backbone = copy.deepcopy(model.backbone) if is_changed else model.backbone
         backbone = backbone.eval().to(device=self.device, dtype=dtype)
-        backbone = backbone.to(memory_format=torch.channels_last)
-        module = PicturesToFeatures(backbone, preprocessing=model.info.preprocessing, dtype=dtype).to(self.device)
+        window = model.info.preprocessing.window
+        batch_size = max(1, batch_size // (window or 1))
+        if window is None:
+            backbone = backbone.to(memory_format=torch.channels_last)
+        module = PicturesToFeatures(
+            backbone, preprocessing=model.info.preprocessing, dtype=dtype, takes_pixels=model.takes_pixels
+        ).to(self.device)
+        self._width = model.info.dim * model.rows_per_input
         self.is_compiled: bool = compile
         self._forward = torch.compile(module, dynamic=False) if compile else module
         self._head = None if model.head is None else copy.deepcopy(model.head).eval().to(self.device, torch.float32)
@@ -96,11 +113,10 @@ class Embedder:
         """Columns of ``probabilities``, whether or not ``classes`` names them; 0: there is no such layer."""
 
         self.batch_shapes: tuple[int, ...] = (batch_size,)
-        """Numbers of pictures that the model is called with, ascending. An eager CPU takes any; the rest want one."""
+        """Numbers of inputs that the model is called with, ascending. An eager CPU takes any; the rest want one."""
         if self.device.type == "cpu" and not compile:
             self.batch_shapes = (*_powers_of_two_below(batch_size), batch_size)
-        height_px, width_px = model.info.preprocessing.crop_px
-        self._picture_shape = (height_px, width_px, 3)
+        self._input_shape = model.info.preprocessing.input_shape
         self._feeder = self._new_feeder()
         self._lock = Lock()
 
@@ -119,7 +135,7 @@ class Embedder:
         return twin
 
     def _new_feeder(self) -> Feeder:
-        shape = (self.batch_shapes[-1], *self._picture_shape)
+        shape = (self.batch_shapes[-1], *self._input_shape)
         if self.device.type == "cuda":
             return PinnedFeeder(shape=shape, device=self.device)
         return HostFeeder(shape=shape)
@@ -132,7 +148,7 @@ class Embedder:
     def warm_up(self) -> None:
         """Run one batch of each shape: compiles, allocates, and lets cuDNN choose."""
         for num_rows in self.batch_shapes:
-            self.embed([np.zeros((num_rows, *self._picture_shape), np.uint8)])
+            self.embed([np.zeros((num_rows, *self._input_shape), np.uint8)])
 
     def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Turn the samples of several segments into features, batches running across the segments' borders.
@@ -140,22 +156,23 @@ class Embedder:
         Threads that call at the same time take turns.
 
         Args:
-            pictures: model inputs, RGB ``uint8[n_i, H, W, 3]``, ``n_i`` of any length; read-only ones do.
+            pictures: model inputs, RGB ``uint8[n_i, H, W, 3]``, or clips ``uint8[n_i, N, H, W, 3]``, ``n_i`` of any
+                length; read-only ones do.
 
         Returns:
-            ``float32[sum n_i, D]``, in the order of the input.
+            ``float32[sum n_i, D]``, in the order of the input; several features of one input stand side by side.
 
         Raises:
             ValueError: an array of another shape or type.
             UsageError: a feature is not finite, as when ``fp16`` overflows.
         """
         for array in pictures:
-            if array.dtype != np.uint8 or array.shape[1:] != self._picture_shape:
-                raise ValueError(f"pictures must be uint8[n, {self._picture_shape}], not {array.dtype}{array.shape}")
+            if array.dtype != np.uint8 or array.shape[1:] != self._input_shape:
+                raise ValueError(f"pictures must be uint8[n, {self._input_shape}], not {array.dtype}{array.shape}")
         num_pictures = sum(len(array) for array in pictures)
         with self._lock, torch.inference_mode():
             torch.backends.cudnn.benchmark = self._is_searching_kernels
-            results = self._feeder.results(num_pictures, self.info.dim)
+            results = self._feeder.results(num_pictures, self._width)
             done = 0
             for part in _batches(pictures, lengths=batch_lengths(num_pictures, shapes=self.batch_shapes)):
                 num_rows = sum(map(len, part))
@@ -247,9 +264,8 @@ def gpu_names() -> list[str]:
 
 
 def seconds_per_sample(embedder: Embedder, *, num_batches: int = 2) -> float:
-    """Measure the model on this machine, once warm."""
-    height_px, width_px = embedder.info.preprocessing.crop_px
-    batch = np.zeros((embedder.batch_shapes[-1], height_px, width_px, 3), np.uint8)
+    """Measure the model on this machine, once warm; of a model of clips, for a clip."""
+    batch = np.zeros((embedder.batch_shapes[-1], *embedder.info.preprocessing.input_shape), np.uint8)
     embedder.embed([batch[:1]])
     began = time.monotonic()
     for _ in range(num_batches):

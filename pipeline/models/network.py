@@ -23,11 +23,18 @@ class LoadedModel:
 
     info: ModelInfo
     backbone: nn.Module
-    """Normalised ``float[B, 3, H, W]`` to ``float[B, D]``, the exact input of the classification layer."""
+    """Normalised ``float[B, 3, H, W]`` to ``float[B, D]``, the exact input of the classification layer.
+
+    Of clips ``float[B, 3, N, H, W]``.
+    """
     head: nn.Module | None
     """``float[B, D]`` to ``float[B, classes]`` before softmax; ``None`` where no such layer exists."""
     classes: tuple[str, ...]
     """What the head's outputs mean, in their order; empty where the weights do not say."""
+    rows_per_input: int = 1
+    """How many features one input gives: ``D`` is their length together."""
+    takes_pixels: bool = False
+    """Whether the backbone takes ``uint8[B, N, H, W, 3]`` and normalises by itself."""
     head_name: str | None = None
     """What the head's tensors are called in a weights file; ``None``: no file can hold another head."""
 

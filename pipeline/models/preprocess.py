@@ -1,7 +1,8 @@
 """From an upright picture to the model's input, beside the decoder: torch's own kernel, without torchvision's memory.
 
 What the weights' transforms do on ``uint8`` tensors (``torchvision.transforms.v2``: resize with antialias, then
-centre-crop), value for value; timm's are the same two steps.
+centre-crop), value for value; timm's are the same two steps. The models of clips were trained without antialias, on
+pictures that torchvision resizes in ``float32`` and rounds.
 
 Call ``use_one_thread`` first: many workers decode on one machine, each on its own core.
 """
@@ -58,7 +59,9 @@ def prepare_part(
 ) -> None:
     """As ``prepare``, of the part that ``crops.cuts`` takes of a picture of ``whole_px``, to ``uint8[H, W, 3]``."""
     rows, columns = cuts(*whole_px, preprocessing=preprocessing)
-    resized = _resized(part, size=(rows.resized_px, columns.resized_px), interpolation=preprocessing.interpolation)
+    size_px = rows.resized_px, columns.resized_px
+    how, antialias = preprocessing.interpolation, preprocessing.antialias
+    resized = resize(part, size=size_px, interpolation=how, antialias=antialias)
     kept = resized[rows.kept, columns.kept]
     if kept.shape != into.shape:
         top, left = rows.zeros_before_px, columns.zeros_before_px
@@ -67,8 +70,10 @@ def prepare_part(
     np.copyto(into, kept)
 
 
-def _resized(part: NDArray[np.uint8], *, size: tuple[int, int], interpolation: Interpolation) -> NDArray[np.uint8]:
-    """Resize ``uint8[h, w, 3]``; the result may be ``part`` itself."""
+def resize(
+    part: NDArray[np.uint8], *, size: tuple[int, int], interpolation: Interpolation, antialias: bool = True
+) -> NDArray[np.uint8]:
+    """Resize ``uint8[h, w, 3]`` as torchvision does; the result may be ``part`` itself."""
     if part.shape[:2] == size:
         return part
     # Rows must follow each other without gaps for the fast kernel; copying them is cheaper than the slow one. And
@@ -80,9 +85,9 @@ def _resized(part: NDArray[np.uint8], *, size: tuple[int, int], interpolation: I
     pixels = torch.from_numpy(part).as_strided((1, 3, *part.shape[:2]), strides)
     if interpolation == "nearest":
         resized = interpolate(pixels, size=size, mode=interpolation)
-    elif interpolation == "bilinear" and not _has_integer_bilinear():
-        smooth = interpolate(pixels.float(), size=size, mode=interpolation, align_corners=False, antialias=True)
-        resized = smooth.round_().to(torch.uint8)
+    elif not antialias or (interpolation == "bilinear" and not _has_integer_bilinear()):
+        smooth = interpolate(pixels.float(), size=size, mode=interpolation, align_corners=False, antialias=antialias)
+        resized = smooth.round_().clamp_(0, 255).to(torch.uint8)
     else:
         resized = interpolate(pixels, size=size, mode=interpolation, align_corners=False, antialias=True)
     return resized[0].permute(1, 2, 0).numpy()

@@ -31,7 +31,7 @@ class Feeder(Protocol):
 class HostFeeder(Feeder):
     """For the CPU: the model reads the very buffer that is filled."""
 
-    def __init__(self, *, shape: tuple[int, int, int, int]) -> None:
+    def __init__(self, *, shape: tuple[int, ...]) -> None:
         self._buffer = torch.zeros(shape, dtype=torch.uint8)
 
     @override
@@ -59,7 +59,7 @@ class HostFeeder(Feeder):
 class PinnedSlot:
     """A page-locked buffer, its image on the GPU, and what of both is still in use."""
 
-    def __init__(self, *, shape: tuple[int, int, int, int], device: torch.device) -> None:
+    def __init__(self, *, shape: tuple[int, ...], device: torch.device) -> None:
         self.host = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
         self.device = torch.zeros(shape, dtype=torch.uint8, device=device)
         self.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -74,7 +74,7 @@ class PinnedFeeder(Feeder):
     Events that were never recorded count as done, so the first round waits for nothing.
     """
 
-    def __init__(self, *, shape: tuple[int, int, int, int], device: torch.device) -> None:
+    def __init__(self, *, shape: tuple[int, ...], device: torch.device) -> None:
         self._device = device
         self._slots = [PinnedSlot(shape=shape, device=device) for _ in range(2)]
         self._turn = 0

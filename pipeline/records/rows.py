@@ -1,6 +1,7 @@
 """Values to rows of Arrow tables, and back: the only row codecs (the schemas: ``schemas.py``)."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,22 +11,28 @@ from numpy.typing import NDArray
 
 from pipeline.records.documents import Document
 from pipeline.records.schemas import (
+    CLIPS,
     EMBEDDED,
+    EMBEDDED_WINDOWS,
     MARKS,
     SETTLED,
+    WINDOW_MARKS,
     features_column,
     outputs_schema,
     pixels_column,
     samples_schema,
 )
-from pipeline.records.segments import SegmentSamples
+from pipeline.records.segments import FrameMark, SegmentSamples
 from pipeline.records.settled import Settled
+from pipeline.records.thumbnails import THUMBNAILS, thumbnails_array
 from pipeline.records.videos import SegmentTask
+from pipeline.records.windows import Clip, Windows
 
 
-def samples_row(task: SegmentTask, decoded: SegmentSamples) -> pa.Table:
+def samples_row(task: SegmentTask, decoded: SegmentSamples, *, windows: Windows | None = None) -> pa.Table:
     """The one-row table of ``samples_schema`` of the decoded segment of a task."""
-    marks, failure = decoded.marks, decoded.failure
+    failure = decoded.failure
+    marks, about_windows = (decoded.marks, {}) if windows is None else row_marks(decoded, windows)
     row = {
         "video_id": [task.video.video_id],
         "segment": [decoded.segment.index],
@@ -37,13 +44,43 @@ def samples_row(task: SegmentTask, decoded: SegmentSamples) -> pa.Table:
         "num_samples": [len(marks)],
         "num_corrupt": [sum(mark.is_corrupt for mark in marks)],
         "video_s": [max(0.0, decoded.segment.end_s - decoded.segment.start_s)],
+        "decoded_frames": [decoded.decoded_frames],
         "uri": [task.video.uri],
         "time_base": [str(task.facts.time_base)],
         **{name: [[getattr(mark, name) for mark in marks]] for name, _ in MARKS},
+        **{name: [values] for name, values in about_windows.items()},
     }
-    schema = samples_schema(len(decoded.pixels))
+    schema = samples_schema(len(decoded.pixels), windows=windows, has_thumbnails=decoded.thumbnails is not None)
     columns = [pa.array(row[field.name], field.type) for field in schema if field.name in row]
-    return pa.Table.from_arrays([*columns, *map(_one_value, decoded.pixels)], schema=schema)
+    thumbnails = [] if decoded.thumbnails is None else [thumbnails_array(decoded.thumbnails)]
+    return pa.Table.from_arrays([*columns, *thumbnails, *map(_one_value, decoded.pixels)], schema=schema)
+
+
+def row_marks(decoded: SegmentSamples, windows: Windows) -> tuple[Sequence[FrameMark], dict[str, list[int | float]]]:
+    """The marks of a segment's rows, which windows give, and what else the columns say of the windows."""
+    marks, clips = decoded.marks, decoded.clips or ()
+    about: dict[str, list[int | float]] = {
+        name: [getattr(clip, name.removeprefix("clip_")) for clip in clips] for name, _ in CLIPS
+    }
+    if windows.keeps_samples:
+        return [marks[place] for clip in clips for place in clip.kept(windows)], about
+    rows = [
+        replace(marks[clip.begin], is_corrupt=any(mark.is_corrupt for mark in marks[clip.begin : clip.end]))
+        for clip in clips
+    ]
+    ends = [marks[clip.end - 1] for clip in clips]
+    about["end_pts"], about["end_time_s"] = [end.pts for end in ends], [end.time_s for end in ends]
+    about["num_frames"] = [clip.end - clip.begin for clip in clips]
+    return rows, about
+
+
+def clips_of(samples: pa.Table) -> list[list[Clip]]:
+    """The windows among the pictures of each row."""
+    columns = [samples[name].to_pylist() for name, _ in CLIPS]
+    return [
+        [Clip(first=first, begin=begin, end=end) for first, begin, end in zip(*row, strict=True)]
+        for row in zip(*columns, strict=True)
+    ]
 
 
 def pixels_of(samples: pa.Table, *, height: int, width: int, place: int = 0) -> list[NDArray[np.uint8]]:
@@ -53,8 +90,12 @@ def pixels_of(samples: pa.Table, *, height: int, width: int, place: int = 0) -> 
 
 
 def output_rows(samples: pa.Table, features: Sequence[NDArray[np.float32]]) -> pa.Table:
-    """Decoded segments with their pictures replaced by each model's ``float32[sum T, D]`` features, without a copy."""
-    schema = outputs_schema(len(features))
+    """Decoded segments with what models take replaced by the ``float32[sum T, D]`` features of each, without a copy."""
+    schema = outputs_schema(
+        len(features),
+        has_windows=_has_window_marks(samples),
+        has_thumbnails=THUMBNAILS in samples.column_names,
+    )
     counts = samples["num_samples"].to_numpy()
     names = [name for name in schema.names if name in samples.column_names]
     columns = [*(samples[name] for name in names), *(_features_array(each, counts=counts) for each in features)]
@@ -63,8 +104,9 @@ def output_rows(samples: pa.Table, features: Sequence[NDArray[np.float32]]) -> p
 
 def embedded_rows(outputs: pa.Table, *, place: int) -> pa.Table:
     """The ``EMBEDDED`` rows of one of the models whose features ``output_rows`` holds, without a copy."""
-    columns = [outputs[features_column(place) if name == "features" else name] for name in EMBEDDED.names]
-    return pa.Table.from_arrays(columns, schema=EMBEDDED)
+    schema = EMBEDDED_WINDOWS if _has_window_marks(outputs) else EMBEDDED
+    columns = [outputs[features_column(place) if name == "features" else name] for name in schema.names]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def pictured_rows(samples: pa.Table, *, place: int) -> pa.Table:
@@ -95,7 +137,7 @@ def feature_table(embedded: pa.Table, *, schema: pa.Schema) -> pa.Table:
     columns = {
         content.name: of_type(embedded["features"], content.type),
         **{name: embedded[name].take(owner) for name in ("video_id", "uri", "segment", "time_base")},
-        **{name: pc.list_flatten(embedded[name]) for name, _ in MARKS},
+        **{name: pc.list_flatten(embedded[name]) for name, _ in (*MARKS, *WINDOW_MARKS) if name in schema.names},
     }
     return pa.Table.from_arrays([columns[field.name] for field in schema], schema=schema)
 
@@ -113,6 +155,10 @@ def table_of(rows: Iterable[Document], schema: pa.Schema) -> pa.Table:
 def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
     """One table of many, or an empty one."""
     return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _has_window_marks(rows: pa.Table) -> bool:
+    return WINDOW_MARKS[0][0] in rows.column_names
 
 
 def _one_value(pixels: NDArray[np.uint8]) -> pa.Array:

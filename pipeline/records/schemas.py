@@ -2,6 +2,9 @@
 
 import pyarrow as pa
 
+from pipeline.records.thumbnails import THUMBNAILS_FIELD
+from pipeline.records.windows import Windows
+
 _SEGMENT = pa.struct(
     [
         ("index", pa.int32()),
@@ -91,16 +94,31 @@ MARKS = [
     ("is_keyframe", pa.list_(pa.bool_())),
     ("is_corrupt", pa.list_(pa.bool_())),
 ]
+WINDOW_MARKS = [
+    ("end_pts", pa.list_(pa.int64())),
+    ("end_time_s", pa.list_(pa.float64())),
+    ("num_frames", pa.list_(pa.int32())),
+]
+"""What is known of a window beside the marks of its first sample: its last one's, and how many it really has."""
+
+CLIPS = [("clip_first", pa.list_(pa.int32())), ("clip_begin", pa.list_(pa.int32())), ("clip_end", pa.list_(pa.int32()))]
+"""The windows among a segment's pictures: the fields of ``windows.Clip``."""
+
 _DONE = [*_SETTLED, ("video_s", pa.float64()), ("uri", pa.string()), ("time_base", pa.string()), *MARKS]
 
 
-def samples_schema(num_inputs: int) -> pa.Schema:
+def samples_schema(num_inputs: int, *, windows: Windows | None = None, has_thumbnails: bool = False) -> pa.Schema:
     """A row a decoded segment of ``video_s`` seconds, its samples prepared in ``num_inputs`` ways.
 
-    ``pixels_0``, ``pixels_1`` ... are ``uint8[T, H, W, 3]`` each: bytes, which travel without a copy whatever their
-    shape.
+    ``decoded_frames`` came out of the decoder for it. ``pixels_0``, ``pixels_1`` ... are ``uint8[T, H, W, 3]`` each:
+    bytes, which travel without a copy whatever their shape. Where samples form ``windows`` these are all that the
+    windows consist of, each once, and the marks are those of the rows.
     """
-    return pa.schema([*_DONE, *((pixels_column(place), pa.large_binary()) for place in range(num_inputs))])
+    clips = [] if windows is None else CLIPS
+    thumbnails = [THUMBNAILS_FIELD] if has_thumbnails else []
+    pixels = [(pixels_column(place), pa.large_binary()) for place in range(num_inputs)]
+    marks = [*_DONE, *_window_marks(windows)]
+    return pa.schema([*marks, ("decoded_frames", pa.int64()), *clips, *thumbnails, *pixels])
 
 
 def pixels_column(place: int) -> str:
@@ -108,9 +126,11 @@ def pixels_column(place: int) -> str:
     return f"pixels_{place}"
 
 
-def outputs_schema(num_models: int) -> pa.Schema:
+def outputs_schema(num_models: int, *, has_windows: bool = False, has_thumbnails: bool = False) -> pa.Schema:
     """A row a segment with the features of ``num_models`` models: ``features_0`` ..., ``float32[T, D]`` each."""
-    return pa.schema([*_DONE, *((features_column(place), pa.large_binary()) for place in range(num_models))])
+    windows, thumbnails = WINDOW_MARKS if has_windows else [], [THUMBNAILS_FIELD] if has_thumbnails else []
+    features = [(features_column(place), pa.large_binary()) for place in range(num_models)]
+    return pa.schema([*_DONE, *windows, *thumbnails, *features])
 
 
 def features_column(place: int) -> str:
@@ -120,3 +140,10 @@ def features_column(place: int) -> str:
 
 EMBEDDED = pa.schema([*_DONE, ("features", pa.large_binary())])
 """A row a segment with the features of one model, ``float32[T, D]``: what is committed to a dataset."""
+
+EMBEDDED_WINDOWS = pa.schema([*_DONE, *WINDOW_MARKS, ("features", pa.large_binary())])
+"""The same of windows."""
+
+
+def _window_marks(windows: Windows | None) -> list[tuple[str, pa.DataType]]:
+    return [] if windows is None or windows.keeps_samples else WINDOW_MARKS

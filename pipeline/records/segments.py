@@ -20,6 +20,7 @@ from pipeline.records.documents import (
     whole_or_none,
     wholes,
 )
+from pipeline.records.windows import Clip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +226,15 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnail:
+    """A sample, upright and small, as a JPEG."""
+
+    width: int
+    height: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentSamples:
     """The samples of one segment, ready for the model, and the failure that cut them short, if any.
 
@@ -236,8 +246,16 @@ class SegmentSamples:
     marks: tuple[FrameMark, ...]
     pixels: tuple[NDArray[np.uint8], ...]
     failure: Quarantined | None
+    decoded_frames: int = 0
+    """That came out of the decoder for it, samples or not."""
+    thumbnails: tuple[Thumbnail, ...] | None = None
+    """One for each mark; ``None``: none were asked for."""
+    clips: tuple[Clip, ...] | None = None
+    """The windows that begin in the segment, where the samples form some; those samples may lie behind it, too."""
 
     def __post_init__(self) -> None:
+        if self.thumbnails is not None and len(self.thumbnails) != len(self.marks):
+            raise ValueError(f"{len(self.marks)} marks for {len(self.thumbnails)} thumbnails")
         for pixels in self.pixels:
             if pixels.ndim != 4 or pixels.shape[0] != len(self.marks):
                 raise ValueError(f"{len(self.marks)} marks for pixels of shape {pixels.shape}")

@@ -56,10 +56,13 @@ def metadata_of(document: Document) -> dict[bytes, bytes]:
     return {METADATA_KEY: json.dumps(document).encode()}
 
 
-def features_table(dim: int, *, dtype: FeatureType, metadata: dict[bytes, bytes] | None = None) -> Table:
-    """A row a sample."""
+def features_table(
+    dim: int, *, dtype: FeatureType, metadata: dict[bytes, bytes] | None = None, has_windows: bool = False
+) -> Table:
+    """A row a sample; with windows, a row a window, with the columns of its first sample and ``_WINDOW``."""
     value = pa.float16() if dtype == "float16" else pa.float32()
-    return _samples_table(("feature", pa.list_(value, dim)), metadata=metadata)
+    further = _WINDOW if has_windows else []
+    return _samples_table(*further, ("feature", pa.list_(value, dim)), metadata=metadata)
 
 
 def inputs_table(sample_bytes: int, *, metadata: dict[bytes, bytes] | None = None) -> Table:
@@ -82,8 +85,12 @@ _SAMPLE = [
 ]
 
 
-def _samples_table(content: tuple[str, pa.DataType], *, metadata: dict[bytes, bytes] | None) -> Table:
-    schema = pa.schema([*_SAMPLE, content], metadata=metadata)
+_WINDOW = [("end_pts", pa.int64()), ("end_time_s", pa.float64()), ("num_frames", pa.int32())]
+"""When a window's last sample is shown, and how many samples it really has."""
+
+
+def _samples_table(*content: tuple[str, pa.DataType], metadata: dict[bytes, bytes] | None) -> Table:
+    schema = pa.schema([*_SAMPLE, *content], metadata=metadata)
     return Table(name=FEATURES, schema=schema, key=("video_id", "epoch", "pts"), growth="appended")
 
 

@@ -9,68 +9,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.errors import Changed, Crashed, InputError, Killed, OutOfMemory, Unreadable
+from pipeline.errors import Changed, Crashed, InputError, Killed, Unreadable
 from pipeline.inputs.sources import identity_of
 from pipeline.media.process.messages import Dropped, Ended
 from pipeline.media.process.sandbox import Job, Picture, Sandbox
 from pipeline.media.sampling.rule import SamplingRule
-from pipeline.models.preprocess import prepare_part
-from pipeline.records.crops import part_within
-from pipeline.records.model_info import ModelInfo, Preprocessing
-from pipeline.records.rows import pixels_of, samples_row
-from pipeline.records.segments import KEEPING_ROWS, FrameMark, Quarantined, Segment, SegmentSamples, VideoFacts
+from pipeline.records.model_info import ModelInfo
+from pipeline.records.rows import clips_of, pixels_of, samples_row
+from pipeline.records.segments import Segment, SegmentSamples, VideoFacts
 from pipeline.records.videos import SegmentTask
-from pipeline.stages.plan import MAX_SEGMENT_BYTES, job_of
+from pipeline.records.windows import Windows
+from pipeline.stages.plan import job_of
+from pipeline.stages.sample_buffers import Keeping, Preprocessings, SampleBuffers, lost
+from pipeline.stages.windows import clip_inputs
 from pipeline.storage.reader import Reader
 from pipeline.storage.schemes import open_reader
-
-Preprocessings = tuple[Preprocessing, ...]
-"""Each way in which samples are to be prepared, once."""
-
-_MOST_BYTES = 8 * MAX_SEGMENT_BYTES
-"""Where a segment turns out to hold many more samples than planned, memory ends before patience does."""
-
-
-class SampleBuffer:
-    """The samples of one segment as they come, in an array for each way of preparing them, sized by the plan."""
-
-    def __init__(self, segment: Segment, *, preprocessings: Preprocessings) -> None:
-        self._segment = segment
-        self._preprocessings = preprocessings
-        self._room = max(1, segment.num_samples)
-        # Takes memory only where it is written to, so a plan that estimates too many samples costs nothing.
-        self._pixels = [np.empty((self._room, *each.crop_px, 3), np.uint8) for each in preprocessings]
-        self._marks: list[FrameMark] = []
-
-    def add(self, picture: Picture, *, uri: str) -> None:
-        """Prepare one picture in each way, and keep that; of the picture, only the part came that is needed for it.
-
-        Raises:
-            OutOfMemory: there are far more than any plan gives a segment.
-        """
-        count = len(self._marks)
-        if count == self._room:
-            if sum(pixels.nbytes for pixels in self._pixels) > _MOST_BYTES:
-                raise OutOfMemory(uri, f"more than {count} samples, where {self._segment.num_samples} were expected")
-            self._pixels = [np.concatenate([pixels, np.empty_like(pixels)]) for pixels in self._pixels]
-            self._room *= 2
-        whole_px = picture.whole_px
-        for preprocessing, pixels in zip(self._preprocessings, self._pixels, strict=True):
-            part = part_within(*whole_px, preprocessing=preprocessing, preprocessings=self._preprocessings)
-            prepare_part(picture.pixels[part], whole_px=whole_px, preprocessing=preprocessing, into=pixels[count])
-        self._marks.append(picture.mark)
-
-    def clear(self) -> None:
-        """Forget what came so far."""
-        self._marks.clear()
-
-    def close(self, failure: Quarantined | None) -> SegmentSamples:
-        """The finished segment; one that failed in a way that keeps no rows has none."""
-        if failure is not None and failure.reason not in KEEPING_ROWS:
-            self.clear()
-        count = len(self._marks)
-        pixels = tuple(pixels[:count] for pixels in self._pixels)
-        return SegmentSamples(segment=self._segment, marks=tuple(self._marks), pixels=pixels, failure=failure)
 
 
 def decode_video(
@@ -81,6 +34,7 @@ def decode_video(
     facts: VideoFacts,
     segments: Sequence[Segment],
     preprocessings: Preprocessings,
+    thumbnail_px: int | None = None,
 ) -> Iterator[SegmentSamples]:
     """Decode segments of one video to model input, each to its end or to what cut it short, in their order.
 
@@ -89,11 +43,12 @@ def decode_video(
     Raises:
         StorageError: the store failed. Retry; never quarantine.
     """
+    keeping = Keeping(preprocessings=preprocessings, thumbnail_px=thumbnail_px, windows=job.windows)
     left = list(segments)
     was_killed = False
     while left:
         try:
-            for samples in _decode_on(sandbox, reader, job, facts=facts, segments=left, preprocessings=preprocessings):
+            for samples in _decode_on(sandbox, reader, job, facts=facts, segments=left, keeping=keeping):
                 yield samples
                 del left[0]
                 was_killed = False
@@ -104,7 +59,7 @@ def decode_video(
             # Without the object, or with another in its place, no later segment fares better.
             num_lost = len(left) if isinstance(error, Changed | Unreadable) else 1
             for segment in left[:num_lost]:
-                yield _lost(segment, error, preprocessings=preprocessings)
+                yield lost(segment, error, keeping)
             del left[:num_lost]
             was_killed = False
 
@@ -116,7 +71,7 @@ def _decode_on(
     *,
     facts: VideoFacts,
     segments: Sequence[Segment],
-    preprocessings: Preprocessings,
+    keeping: Keeping,
 ) -> Iterator[SegmentSamples]:
     """Decode until all have ended.
 
@@ -124,23 +79,22 @@ def _decode_on(
         InputError: the first segment that was not yielded is lost, for this reason.
     """
     waiting = list(segments)
-    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting), preprocessings=preprocessings)
+    buffers = SampleBuffers(segments, keeping, uri=job.uri)
+    decoded = sandbox.decode(reader, job, facts=facts, segments=tuple(waiting), preprocessings=keeping.shared)
     with contextlib.closing(cast("Generator[Picture | Dropped | Ended, None, None]", decoded)) as events:
         while waiting:
             segment = waiting.pop(0)
-            buffer = SampleBuffer(segment, preprocessings=preprocessings)
             for event in events:
+                if isinstance(event, Dropped):  # perhaps of a later segment, which has pictures of this one's windows
+                    buffers.of(event.segment).clear()
+                    continue
                 if event.segment != segment.index:
-                    if isinstance(event, Dropped):
-                        continue  # of a later segment, which has no pictures here yet
                     raise Crashed(job.uri, f"the decoder went on to segment {event.segment} before it ended this one")
                 if isinstance(event, Picture):
-                    buffer.add(event, uri=job.uri)
-                elif isinstance(event, Dropped):
-                    buffer.clear()
+                    buffers.add(event)
                 else:
                     reader.check_unchanged()
-                    yield buffer.close(event.failure)
+                    yield buffers.close(event)
                     break
             else:
                 raise Crashed(job.uri, "the decoder stopped before the segment did")
@@ -148,18 +102,21 @@ def _decode_on(
             raise Crashed(job.uri, "the decoder went on after the last segment")
 
 
-def _lost(segment: Segment, error: InputError, *, preprocessings: Preprocessings) -> SegmentSamples:
-    return SampleBuffer(segment, preprocessings=preprocessings).close(Quarantined.of(error, segment=segment))
-
-
 def decode_tasks(
-    tasks: pa.Table, *, sandbox: Sandbox, rule: SamplingRule, preprocessings: Preprocessings
+    tasks: pa.Table,
+    *,
+    sandbox: Sandbox,
+    rule: SamplingRule,
+    preprocessings: Preprocessings,
+    thumbnail_px: int | None = None,
+    windows: Windows | None = None,
 ) -> Iterator[pa.Table]:
     """Decode a block of ``TASKS`` rows; yields a one-row table of ``samples_schema`` for each, in their order.
 
     Raises:
         StorageError: a store failed.
     """
+    keeping = Keeping(preprocessings=preprocessings, thumbnail_px=thumbnail_px, windows=windows)
     each = map(SegmentTask.from_row, tasks.to_pylist())
     for _, group in groupby(each, key=lambda task: (task.video.video_id, task.video.attempts)):
         left = list(group)
@@ -167,19 +124,30 @@ def decode_tasks(
         try:
             with open_reader(video.locator, expected=identity_of(video)) as reader:
                 decoded = decode_video(
-                    sandbox, reader, job_of(video, rule), facts=facts, segments=segments, preprocessings=preprocessings
+                    sandbox,
+                    reader,
+                    job_of(video, rule, windows=windows),
+                    facts=facts,
+                    segments=segments,
+                    preprocessings=preprocessings,
+                    thumbnail_px=thumbnail_px,
                 )
                 for samples in decoded:
-                    yield samples_row(left.pop(0), samples)
+                    yield samples_row(left.pop(0), samples, windows=windows)
         except InputError as error:  # it cannot even be opened: absent, forbidden or replaced since it was planned
             for task in left:
-                yield samples_row(task, _lost(task.segment, error, preprocessings=preprocessings))
+                yield samples_row(task, lost(task.segment, error, keeping), windows=windows)
 
 
 def samples_for_model(samples: pa.Table, model: ModelInfo, *, place: int) -> list[NDArray[np.uint8]]:
-    """The pictures of decoded segments as the model's ``Embedder`` takes them, one ``uint8[T, H, W, 3]`` a row.
+    """The pictures of decoded segments as the model's ``Embedder`` takes them, ``uint8[T, H, W, 3]``; or clips of them.
 
     ``place`` is that of the model's preprocessing among those that the segments were decoded for.
     """
     height, width = model.preprocessing.crop_px
-    return pixels_of(samples, height=height, width=width, place=place)
+    pixels = pixels_of(samples, height=height, width=width, place=place)
+    length = model.preprocessing.window
+    if length is None:
+        return pixels
+    each = zip(pixels, clips_of(samples), strict=True)
+    return [array for part, clips in each for array in clip_inputs(part, clips, length=length)]

@@ -83,6 +83,7 @@ def model_of_heads(uri: str, *, weights: str | None) -> ModelSettings:
         weights=weights or backbone.weights,
         precision=backbone.precision,
         weights_digest=backbone.model.weights_digest,
+        window=backbone.model.preprocessing.window,
     )
 
 

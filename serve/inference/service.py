@@ -27,9 +27,10 @@ from serve.inference.heads import Shelf
 from serve.inference.labels import Ranking
 from serve.inference.lanes import Lanes
 from serve.inference.stills import StillDecoders
+from serve.inference.video_rows import WindowEnd, rows_of, windows_of
 from serve.inference.videos import PostedFile, VideoDecoders
 from serve.metrics import Metrics
-from serve.problems import BadInput, NotFound, TooLong, public_detail
+from serve.problems import BadInput, NeedsVideo, NotFound, TooLong, public_detail
 from serve.settings import ModelSettings, Settings
 
 Result = TypeVar("Result")
@@ -46,6 +47,8 @@ class Moments:
     end_s: float | None
     """Where the video ends, on the axis of the marks' ``time_s``; ``None``: it is a picture."""
     missing: tuple[Quarantined, ...]
+    ends: tuple[WindowEnd, ...] | None = None
+    """Where the windows end that begin at the marks; ``None``: each mark is that of a sample by itself."""
 
 
 class FeatureService:
@@ -71,7 +74,8 @@ class FeatureService:
         )
         self._stills = StillDecoders(settings.limits, preprocessing=self.info.preprocessing)
         self._threads.submit(self._stills.start)
-        self._videos = VideoDecoders(settings.limits, preprocessing=self.info.preprocessing)
+        self._windows = windows_of(settings.model, self.info)
+        self._videos = VideoDecoders(settings.limits, preprocessing=self.info.preprocessing, windows=self._windows)
         self._batcher = Batcher(
             self._lanes.embed,
             batch_size=self._embedder.batch_shapes[-1],
@@ -99,6 +103,16 @@ class FeatureService:
         """The names of the classes, or numbers where the weights have no names; empty: the model does not classify."""
         return self._embedder.classes or tuple(map(str, range(self._embedder.num_classes)))
 
+    def require_pictures(self) -> None:
+        """Make sure that the model takes pictures by themselves.
+
+        Raises:
+            NeedsVideo: it takes clips.
+        """
+        if self._windows is not None:
+            length = self._windows.length
+            raise NeedsVideo(f"{self.info.name} takes clips of {length} samples: send a video to /v1/embed")
+
     def require_classes(self) -> None:
         """Make sure that the model classifies.
 
@@ -113,7 +127,9 @@ class FeatureService:
 
         Raises:
             BadInput: it does not decode, or is too large.
+            NeedsVideo: the model takes clips.
         """
+        self.require_pictures()
         return await self._embedded(partial(self._stills.prepared, data))
 
     async def picture(self, decode: Callable[[], NDArray[np.uint8]]) -> Features:
@@ -121,7 +137,9 @@ class FeatureService:
 
         Raises:
             BadInput: the call raised an ``InputError``.
+            NeedsVideo: the model takes clips.
         """
+        self.require_pictures()
         return await self._embedded(partial(self._prepared, decode))
 
     async def stills(self, encoded: Sequence[bytes]) -> Features:
@@ -129,7 +147,12 @@ class FeatureService:
         return np.concatenate(await asyncio.gather(*map(self.still, encoded)))
 
     async def prepared(self, pictures: Pictures) -> Features:
-        """The features ``float32[T, D]`` of model inputs ``uint8[T, H, W, 3]``, T at least 1."""
+        """The features ``float32[T, D]`` of model inputs ``uint8[T, H, W, 3]``, T at least 1.
+
+        Raises:
+            NeedsVideo: the model takes clips.
+        """
+        self.require_pictures()
         return await self._batcher.embed(pictures)
 
     async def video(self, file: IO[bytes], *, size_bytes: int, rule: SamplingRule) -> Moments:
@@ -142,15 +165,18 @@ class FeatureService:
         marks: list[FrameMark] = []
         features: list[Features] = [np.empty((0, self.info.dim), np.float32)]
         missing: list[Quarantined] = []
+        ends: list[WindowEnd] = []
         try:
             async with self._videos.decoding(PostedFile(file, size_bytes=size_bytes), rule) as decoding:
                 end_s = decoding.plan.facts.duration_s
                 async for samples in decoding.segments:
-                    marks += samples.marks
+                    rows = await self.computed(partial(rows_of, samples, self._windows))
+                    marks += rows.marks
+                    ends += rows.ends
                     if len(marks) > self.limits.max_samples:
                         raise TooLong(f"the video has more than {self.limits.max_samples} samples")
-                    if samples.marks:
-                        features.append(await self._batcher.embed(samples.pixels[0]))
+                    for pictures in rows.inputs:
+                        features.append(await self._batcher.embed(pictures))
                     if samples.failure is not None:
                         missing.append(samples.failure)
                         self._note_failure(samples.failure.reason, samples.failure.detail)
@@ -158,7 +184,13 @@ class FeatureService:
             raise self._refusal(error) from None
         if missing and not marks:
             raise BadInput(missing[0].reason, public_detail(missing[0].reason, missing[0].detail))
-        return Moments(marks=tuple(marks), features=np.concatenate(features), end_s=end_s, missing=tuple(missing))
+        return Moments(
+            marks=tuple(marks),
+            features=np.concatenate(features),
+            end_s=end_s,
+            missing=tuple(missing),
+            ends=None if self._windows is None else tuple(ends),
+        )
 
     async def probabilities(self, features: Features) -> Features:
         """The output of the model's own classification layer for features, as probabilities ``float32[T, classes]``.
@@ -213,7 +245,7 @@ class FeatureService:
 
 def _embedder(settings: Settings) -> Embedder:
     requested = settings.model
-    model = load_model(requested.name, weights=requested.weights)
+    model = load_model(requested.name, weights=requested.weights, window=requested.window)
     _require_digest(model.info, requested)
     return Embedder(
         model,

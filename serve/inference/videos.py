@@ -16,6 +16,7 @@ from pipeline.models.preprocess import use_one_thread
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import SegmentSamples, Sizing, TimeRange, VideoPlan
+from pipeline.records.windows import Windows
 from pipeline.stages.decode import decode_video
 from pipeline.storage.reader import Identity, Reader
 from serve.problems import TooLong
@@ -63,9 +64,10 @@ class Decoding:
 class VideoDecoders:
     """The decoder processes, one for each video that may be decoded at once. They serve one request after another."""
 
-    def __init__(self, limits: Limits, *, preprocessing: Preprocessing) -> None:
-        """Prepare; the first process starts when the first video comes."""
+    def __init__(self, limits: Limits, *, preprocessing: Preprocessing, windows: Windows | None = None) -> None:
+        """Prepare; the first process starts when the first video comes. ``windows``: of a model of clips."""
         self._limits = limits
+        self._windows = windows
         self._preprocessing = preprocessing
         count = limits.decoders or len(os.sched_getaffinity(0))
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode", initializer=use_one_thread)
@@ -93,7 +95,7 @@ class VideoDecoders:
         sandbox = await self._free.get()
         calls = _Calls(self._threads)
         try:
-            job = Job(uri=reader.uri, rule=rule, time_range=TimeRange())
+            job = Job(uri=reader.uri, rule=rule, time_range=TimeRange(), windows=self._windows)
             plan = await calls.run(lambda: sandbox.plan(reader, job, sizing=_SIZING))
             self._require_short(plan)
             yield Decoding(plan=plan, segments=calls.ahead(self._samples(sandbox, reader, job, plan)))

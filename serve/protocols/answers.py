@@ -1,15 +1,15 @@
 """What the answers of several routes say in the same words: what is missing of a video, labels, which head it was."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.records.segments import FrameMark, Quarantined
+from pipeline.records.segments import Quarantined
 from serve.inference.head_folder import ServedHead
 from serve.inference.labels import Ranking
+from serve.inference.service import Moments
 from serve.problems import public_detail
 
 HEAD_HEADER, DIGEST_HEADER = "x-vidlake-head", "x-vidlake-head-digest"
@@ -39,11 +39,19 @@ def head_headers(served: ServedHead | None) -> dict[str, str]:
     return {HEAD_HEADER: f"{served.name}@{served.version}", DIGEST_HEADER: served.digest}
 
 
-def time_columns(marks: Sequence[FrameMark]) -> dict[str, pa.Array]:
-    """The columns ``pts`` and ``time_s`` of samples."""
+def time_columns(moments: Moments) -> dict[str, pa.Array]:
+    """The columns ``pts`` and ``time_s`` of samples and, of windows, those of a dataset that say where they end."""
+    times = {
+        "pts": pa.array([mark.pts for mark in moments.marks], pa.int64()),
+        "time_s": pa.array([mark.time_s for mark in moments.marks], pa.float64()),
+    }
+    if moments.ends is None:
+        return times
     return {
-        "pts": pa.array([mark.pts for mark in marks], pa.int64()),
-        "time_s": pa.array([mark.time_s for mark in marks], pa.float64()),
+        **times,
+        "end_pts": pa.array([end.pts for end in moments.ends], pa.int64()),
+        "end_time_s": pa.array([end.time_s for end in moments.ends], pa.float64()),
+        "num_frames": pa.array([end.num_frames for end in moments.ends], pa.int32()),
     }
 
 

@@ -45,6 +45,15 @@ class EmbeddedSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedClip(EmbeddedSample):
+    """A window of frames by its first one, its last one, how many it really has, and its feature."""
+
+    end_time_s: float
+    end_pts: int
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifiedSample:
     """One frame and its most probable classes."""
 
@@ -59,7 +68,7 @@ class Embedded:
 
     model: str
     fingerprint: str
-    samples: list[EmbeddedSample]
+    samples: list[EmbeddedSample | EmbeddedClip]
     missing: list[Missing]
 
 
@@ -124,11 +133,23 @@ async def _off_the_loop(reply: Callable[[], Response], moments: Moments) -> Resp
 
 
 def _json_of_features(moments: Moments, service: FeatureService) -> Response:
-    samples = (
-        EmbeddedSample(time_s=mark.time_s, pts=mark.pts, feature=feature)
-        for mark, feature in zip(moments.marks, moments.features, strict=True)
-    )
-    return _json(service, samples, moments.missing)
+    return _json(service, _embedded(moments), moments.missing)
+
+
+def _embedded(moments: Moments) -> Iterable[EmbeddedSample]:
+    if moments.ends is None:
+        for mark, feature in zip(moments.marks, moments.features, strict=True):
+            yield EmbeddedSample(time_s=mark.time_s, pts=mark.pts, feature=feature)
+        return
+    for mark, end, feature in zip(moments.marks, moments.ends, moments.features, strict=True):
+        yield EmbeddedClip(
+            time_s=mark.time_s,
+            pts=mark.pts,
+            end_time_s=end.time_s,
+            end_pts=end.pts,
+            num_frames=end.num_frames,
+            feature=feature,
+        )
 
 
 def _json_of_labels(moments: Moments, service: FeatureService, ranking: Ranking) -> Response:
@@ -147,12 +168,12 @@ def _arrow_of_features(moments: Moments, service: FeatureService) -> Response:
     """The feature column is ``fixed_size_list<float>[D]``, as in a dataset."""
     flat = pa.array(np.ascontiguousarray(moments.features).reshape(-1), pa.float32())
     column = pa.FixedSizeListArray.from_arrays(flat, moments.features.shape[1])
-    return arrow_reply({**time_columns(moments.marks), "feature": column}, about=_about(service))
+    return arrow_reply({**time_columns(moments), "feature": column}, about=_about(service))
 
 
 def _arrow_of_labels(moments: Moments, service: FeatureService, ranking: Ranking) -> Response:
     """The label column is ``list<struct<label, probability>>``."""
-    columns = {**time_columns(moments.marks), "labels": label_column(ranking)}
+    columns = {**time_columns(moments), "labels": label_column(ranking)}
     return arrow_reply(columns, about=_about(service))
 
 

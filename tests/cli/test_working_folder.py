@@ -31,7 +31,7 @@ def test_modules_named_like_ours_are_imported_by_no_command_worker_or_decoder(tm
 
 def test_whatever_escapes_is_one_line_that_names_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    fault = "import pipeline.lake.tables as t; t.read_status = lambda uri: 1 / 0"
+    fault = "import pipeline.lake.tables as t; t.read_statuses = lambda uri: 1 / 0"
     program = f"import sys; {fault}; from pipeline.cli.main import main; sys.argv = ['vidlake', 'status', 'x']; main()"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -13,7 +13,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from conftest import ClipFactory
-from lakes import MODEL, assert_same, features, kill, started, vidlake
+from lakes import MODEL, assert_same, features, kill, started, table, vidlake
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -125,6 +125,29 @@ def test_run_killed_at_any_moments_ends_like_one_that_was_not(
     vidlake("extract", archive, "--out", out, *HOW)
     assert features(out).keys() == features(lake).keys(), f"seed {seed}"
     assert_same(features(out), features(lake))
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "the driver alone"])
+def test_killed_run_of_several_models_ends_with_each_sample_once_in_each_dataset(
+    archive: Path, tmp_path: Path, whole: bool
+) -> None:
+    """Killed once some of it is committed somewhere, whatever has been committed elsewhere by then."""
+    out = tmp_path / "lake"
+    names = ("video_cnn", "mobilenet_v3_small")
+    models = [word for name in names for word in ("--model", f"{name}=random:0")]
+    how = [*models, "--sample", "fps:5", "--segment-seconds", "1", "--rows-per-file", "10", "--thumbnails", "32"]
+    run = started("extract", archive, "--out", out, *how)
+    with gone_at_the_end(run.pid):
+        while run.poll() is None and not any(num_rows(out / name) for name in names):
+            time.sleep(0.01)
+        assert run.poll() is None, "nothing was interrupted"
+        kill(run, whole=whole)
+        told = json.loads(vidlake("extract", archive, "--out", out, *how, "--json").stdout)
+    assert [told["models"][name]["totals"]["videos"]["ok"] for name in names] == [6, 6]
+    rows = [table(out / name, "features") for name in names] + [table(out, "thumbnails")]
+    keys = [sorted(zip(each["uri"].to_pylist(), each["pts"].to_pylist(), strict=True)) for each in rows]
+    assert keys[0] == keys[1] == keys[2]
+    assert len(keys[0]) == len(set(keys[0])) == 6 * 20
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ from rows import TINY, config
 from pipeline.extract import dataflow
 from pipeline.extract.context import RunContext, Target
 from pipeline.extract.listing import Listing
+from pipeline.extract.planning import plan_blocks
 from pipeline.extract.request import RunOptions
-from pipeline.extract.run import plan_blocks
 from pipeline.extract.shared_tally import SharedTally
 from pipeline.extract.tally import LocalTally, StageReports
 from pipeline.extract.tasks import group_tables
@@ -84,7 +84,8 @@ def extract(archive: Path, folder: Path, *models: str) -> Extracted:
         listing = Listing(Inputs([str(archive)]), OPTIONS, planned=Ids())
         for videos in listing.new_videos():
             present = videos.drop_columns(["reason", "detail"])
-            dataflow.run_plan(plan_blocks(present, HARDWARE), context=context, schema=listing.plan_schema)
+            blocks = plan_blocks(present, HARDWARE)
+            dataflow.run_plan(blocks, planning=context.planning, places=context.places, schema=listing.plan_schema)
         tasks = list(pending_tasks(Planned(targets[-1].dataset), Ledger.of([]), chosen=listing.chosen.ids))
         dataflow.run_extract(group_tables(tasks, task_s=1.0), context=context)
     keys = [("video_id", "ascending"), ("pts", "ascending")]
@@ -103,7 +104,9 @@ def test_several_models_share_a_decoding_pass_and_make_the_datasets_of_separate_
         alone = extract(archive, tmp_path / "alone", model)
         assert len(together.rows[model]) == 3 * 10
         assert together.rows[model].equals(alone.rows[model])
-        assert together.stages["decode"].counts.num_segments == alone.stages["decode"].counts.num_segments == 3 * 2
+        counts = [run.stages["decode"].counts for run in (together, alone)]
+        assert counts[0].num_segments == counts[1].num_segments == 3 * 2
+        assert counts[0].decoded_frames == counts[1].decoded_frames >= 3 * 10, "no frame is decoded twice"
         settled = [Dataset.at(str(tmp_path / run / model)).settled() for run in ("together", "alone")]
         by_segment = [("video_id", "ascending"), ("segment", "ascending")]
         assert settled[0].sort_by(by_segment).equals(settled[1].sort_by(by_segment))

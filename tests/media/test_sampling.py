@@ -11,9 +11,10 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.media.sampling.footage import uniform_targets
 from pipeline.media.sampling.fps import FpsRule, slot_of
-from pipeline.media.sampling.pickers import Succession, Tick, allowance_of
+from pipeline.media.sampling.pickers import Tick, allowance_of
 from pipeline.media.sampling.rule import SamplingRule, picker_for
 from pipeline.media.sampling.rules import AllRule, EveryRule, KeyframesRule, UniformRule, parse_rule
+from pipeline.media.sampling.succession import Succession
 from pipeline.records.segments import Window
 
 EVERYTHING = Window(first=0, end=None)
@@ -74,7 +75,7 @@ def test_bad_rule_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError, match="bad sampling rule") as caught:
         parse_rule(text)
     assert "\n" not in str(caught.value)
-    assert "use fps:R, every:N, all, keyframes or uniform:N with R, N > 0" in str(caught.value)
+    assert "use fps:R, every:N, all, keyframes, uniform:N or shots:N with R, N > 0" in str(caught.value)
 
 
 @pytest.mark.parametrize(

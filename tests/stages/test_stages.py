@@ -20,8 +20,8 @@ from pipeline.records.resources import DecodeLimits
 from pipeline.records.rows import pixels_of, table_of
 from pipeline.records.schemas import PLAN, SOURCES, TASKS, samples_schema
 from pipeline.records.segments import Segment, Sizing, TimeRange, VideoFacts
-from pipeline.stages import decode as stages
 from pipeline.stages import plan as planning
+from pipeline.stages import sample_buffers
 from pipeline.stages.decode import decode_tasks, decode_video
 from pipeline.stages.plan import plan_sources
 from pipeline.storage.addresses import canonical_uri
@@ -235,7 +235,7 @@ def test_far_more_samples_than_planned_end_as_out_of_memory(
     sandbox: Sandbox, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = tasks_of(sandbox, clip).slice(0, 1)
-    monkeypatch.setattr(stages, "_MOST_BYTES", 4000)
+    monkeypatch.setattr(sample_buffers, "_MOST_BYTES", 4000)
     with Sandbox(LIMITS, entry="dying_decoders:yields_far_too_many") as endless:
         found = decoded(tasks, endless)
     assert found["reason"].to_pylist() == ["out_of_memory"]

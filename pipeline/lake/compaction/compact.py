@@ -16,6 +16,7 @@ from pipeline.lake.compaction.gather import clear_runs
 from pipeline.lake.compaction.rewrite import Work, rewrite
 from pipeline.lake.dataset import Dataset, leased
 from pipeline.lake.declarations import declare_as, declared
+from pipeline.lake.model_folders import existing_dataset
 from pipeline.lake.planned import LISTING, PLAN_FOLDER, PlanFiles
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.lake.tables import Totals, derive
@@ -149,7 +150,7 @@ def _adopt(name: str, source: Dataset, target: Dataset, *, token: str) -> None:
 def run_compact(uri: str, out: str, *, file_bytes: int, say: Callable[[str], None]) -> Compacted:
     """Write the dataset at ``uri`` anew at ``out``; raises as ``run_extract`` does."""
     began = time.monotonic()
-    source, target = Dataset.at(uri), Dataset.at(out)
+    target, source = Dataset.at(out), existing_dataset(uri, command="compact")
     check_target(source, target)
     target.backend.check(shard=WHOLE)
     with leased(target, shard=WHOLE) as token:

@@ -11,22 +11,29 @@ from av.video.stream import VideoStream
 from pipeline.errors import Corrupt, TooLarge
 from pipeline.media.container import best_stream, open_container, open_decoder
 from pipeline.media.packets import PacketReader, Undecodable, decode, seek, teach
-from pipeline.media.sampling.pickers import Succession, Tick
-from pipeline.media.sampling.rule import SamplingRule, picker_for
+from pipeline.media.sampling.pickers import Tick
+from pipeline.media.sampling.rule import SamplingRule
+from pipeline.media.sampling.succession import Pass, Taken, pass_over
 from pipeline.records.segments import FrameMark, Segment, TimeRange, VideoFacts
+from pipeline.records.windows import Windows
 
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A sample of segment ``segment``, still in the decoder's own format."""
+    """A sample of segment ``segment`` and perhaps of some that follow it, still in the decoder's own format."""
 
     segment: int
     mark: FrameMark
     frame: VideoFrame
+    taken: Taken
 
 
 class OpenVideo:
-    """A container, its best stream, and what to keep of it."""
+    """A container, its best stream, and what to keep of it.
+
+    Attributes:
+        decoded_frames: how many frames came out of the decoder so far, samples or not.
+    """
 
     def __init__(
         self,
@@ -37,6 +44,7 @@ class OpenVideo:
         rule: SamplingRule,
         time_range: TimeRange,
         max_pixels: int,
+        windows: Windows | None = None,
     ) -> None:
         """Open ``file`` and find in it the stream that the probe chose.
 
@@ -46,9 +54,11 @@ class OpenVideo:
         self.uri = uri
         self.facts = facts
         self.max_pixels = max_pixels
+        self.decoded_frames = 0
         self._file = file
         self._rule = rule
         self._time_range = time_range
+        self._windows = windows
         self._open()
 
     def _open(self) -> None:
@@ -64,15 +74,9 @@ class OpenVideo:
         if self.stream.index != self.facts.stream_index:
             raise Corrupt(self.uri, f"its best stream is {self.stream.index}, and was {self.facts.stream_index}")
 
-    def pickers(self, segments: Sequence[Segment]) -> Succession:
+    def pickers(self, segments: Sequence[Segment]) -> Pass:
         """The sampling rule's decisions for consecutive segments."""
-        start, end = self._time_range.start, self._time_range.end
-        return Succession(
-            [
-                picker_for(self._rule, window=segment.window, targets=segment.targets, start=start, end=end)
-                for segment in segments
-            ]
-        )
+        return pass_over(segments, self._rule, self._time_range, windows=self._windows)
 
     def rewind(self, segment: Segment) -> PacketReader:
         """The packets from the segment's start keyframe on, with the decoder as new.
@@ -119,12 +123,14 @@ class OpenVideo:
             TooLarge: it announces frames of more than ``max_pixels`` pixels.
         """
         try:
-            return decode(self.codec, packet)
+            frames = decode(self.codec, packet)
         except Undecodable:
             self._require_size(self.codec.width, self.codec.height)
             raise
+        self.decoded_frames += len(frames)
+        return frames
 
-    def picked(self, segment: Segment, frame: VideoFrame, *, tick: Tick, epoch: int, pts: int) -> Picked:
+    def picked(self, segment: Segment, frame: VideoFrame, *, taken: Taken, tick: Tick, epoch: int, pts: int) -> Picked:
         """A sample, checked for its size.
 
         Raises:
@@ -138,7 +144,7 @@ class OpenVideo:
             is_keyframe=bool(frame.key_frame),
             is_corrupt=bool(frame.is_corrupt),
         )
-        return Picked(segment.index, mark, frame)
+        return Picked(segment.index, mark, frame, taken)
 
     def _require_size(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:

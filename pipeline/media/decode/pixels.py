@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline.media.decode.crop import Cropper, Part
@@ -51,6 +51,20 @@ class Painter:
         # Looking at a frame's side data ties it into a reference cycle, which holds its memory until the collector
         # comes; and a video's frames that are turned alike are mirrored alike.
         self._orientations: dict[int, Orientation] = {}
+
+    def paint_scaled(self, frame: VideoFrame, *, into: NDArray[np.uint8]) -> None:
+        """Write the whole upright picture to ``uint8[h, w, 3]``, of whatever shape, as FFmpeg's command scales it."""
+        orientation = self._orientation_of(frame)
+        height_px, width_px = into.shape[:2]
+        if orientation[0]:
+            height_px, width_px = width_px, height_px
+        rgb = self._reformatter.reformat(
+            frame, width=width_px, height=height_px, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1
+        )
+        plane = rgb.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        picture = rows[:height_px, : 3 * width_px].reshape(height_px, width_px, 3)
+        np.copyto(into, upright(picture, orientation))
 
     def shape_of(self, frame: VideoFrame) -> tuple[int, int, int]:
         """(height, width, 3) of the upright picture."""

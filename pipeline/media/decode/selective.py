@@ -13,6 +13,7 @@ from pipeline.media.clock import Clock
 from pipeline.media.decode.open_video import OpenVideo, Picked
 from pipeline.media.packets import PacketReader, Undecodable
 from pipeline.media.sampling.pickers import Tick
+from pipeline.media.sampling.succession import Taken
 from pipeline.records.segments import Segment
 
 # Decoders reorder by at most 16 pictures; with twice that read ahead, nothing that is shown earlier can still come.
@@ -36,6 +37,7 @@ class SparseFailed(Exception):
 class _Sample:
     segment: Segment
     tick: Tick
+    taken: Taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def decode_sparse(video: OpenVideo, segments: Sequence[Segment]) -> Iterator[Pic
     left = deque(segments)
     try:
         for picked in _feed(_steps(video, reader, segments), samples):
-            while picked.segment != left[0].index:
+            while left[0].index < picked.segment:
                 yield left.popleft()
             yield picked
     except Undecodable:
@@ -136,10 +138,10 @@ class _Marker:
     def _settle(self, until_pts: int) -> None:
         while self._undecided and self._undecided[0][0] <= until_pts and not self._pickers.is_finished:
             pts, is_keyframe = heapq.heappop(self._undecided)
-            tick, _, _ = self._clock.stamp(pts=pts, duration=0, is_keyframe=is_keyframe)
-            place = self._pickers.offer(tick)
-            if place is not None:
-                self._samples[pts] = _Sample(self._segments[place], tick)
+            tick, epoch, _ = self._clock.stamp(pts=pts, duration=0, is_keyframe=is_keyframe)
+            taken = self._pickers.offer(tick, epoch=epoch)
+            if taken is not None:
+                self._samples[pts] = _Sample(self._segments[taken.first], tick, taken)
 
 
 def _feed(steps: Iterator[_Step], samples: "_Samples") -> Iterator[Picked]:
@@ -202,4 +204,6 @@ class _Samples:
                 self._keyframe_pts = None
             sample = self.expected.pop(frame.pts, None)
             if sample is not None:
-                yield self._video.picked(sample.segment, frame, tick=sample.tick, epoch=0, pts=frame.pts)
+                yield self._video.picked(
+                    sample.segment, frame, taken=sample.taken, tick=sample.tick, epoch=0, pts=frame.pts
+                )

@@ -31,11 +31,12 @@ def decode_plain(video: OpenVideo, segments: Sequence[Segment]) -> Iterator[Pick
             continue
         tick, epoch, pts = clock.stamp(pts=frame.pts, duration=frame.duration, is_keyframe=bool(frame.key_frame))
         damage.saw(tick.time)
-        place = pickers.offer(tick)
-        if place is not None:
-            yield from _ends(segments[num_ended:place], damage)
-            num_ended = place
-            yield video.picked(segments[place], frame, tick=tick, epoch=epoch, pts=pts)
+        taken = pickers.offer(tick, epoch=epoch)
+        if taken is not None:
+            yield from _ends(segments[num_ended : taken.first], damage)
+            num_ended = taken.first
+            damage.begin(segments[taken.first + taken.count - 1])
+            yield video.picked(segments[taken.first], frame, taken=taken, tick=tick, epoch=epoch, pts=pts)
         if pickers.is_finished:
             break
     yield from _ends(segments[num_ended:], damage)
@@ -62,6 +63,11 @@ class _Damage:
         self._last_good = Fraction(0)
         self._has_frames = False
         self._first: tuple[Fraction, str] | None = None
+        self._last_begun = -1
+
+    def begin(self, segment: Segment) -> None:
+        """The segment has a sample: from here on, damage may be of it, whichever ends first."""
+        self._last_begun = max(segment.index, self._last_begun)
 
     def saw(self, time: Fraction) -> None:
         self._has_frames = True
@@ -77,7 +83,8 @@ class _Damage:
             start, detail = self._first
             missing_start_s = max(float(start), segment.start_s) if self._has_frames else None
             yield Quarantined.of(Corrupt(self._uri, detail), segment=segment, missing_start_s=missing_start_s)
-        self._first = None
+        if self._last_begun <= segment.index:
+            self._first = None
 
 
 def _frames(video: OpenVideo, reader: PacketReader, damage: _Damage) -> Iterator[VideoFrame]:

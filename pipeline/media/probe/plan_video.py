@@ -12,15 +12,17 @@ from av.video.stream import VideoStream
 
 from pipeline.media.container import best_stream, open_container, time_base_of
 from pipeline.media.packets import PacketReader
-from pipeline.media.probe.cuts import START, choose_cuts, segments_between
+from pipeline.media.probe.cuts import START, Cut, choose_cuts, segments_between
 from pipeline.media.probe.head import Head
 from pipeline.media.probe.keyframe_trial import Prover
 from pipeline.media.probe.packet_index import PacketIndex, read_header_index
 from pipeline.media.probe.truncation import MP4, is_last_frame_cut, marked_truncated, promised_end_s
+from pipeline.media.probe.window_cuts import counted_by_windows, segments_of_windows
 from pipeline.media.sampling.footage import Footage
 from pipeline.media.sampling.pickers import allowance_of
 from pipeline.media.sampling.rule import SamplingRule
-from pipeline.records.segments import Sizing, TimeRange, VideoFacts, VideoPlan
+from pipeline.records.segments import Segment, Sizing, TimeRange, VideoFacts, VideoPlan
+from pipeline.records.windows import Windows
 
 _DEFAULT_RATE_HZ = Fraction(25)
 # A clock that claims more is wrong, and its frames are counted instead.
@@ -40,6 +42,7 @@ class PlanRequest:
     time_range: TimeRange
     sizing: Sizing
     max_pixels: int
+    windows: Windows | None = None
 
 
 def plan_video(file: BinaryIO, request: PlanRequest) -> VideoPlan:
@@ -58,7 +61,8 @@ def plan_video(file: BinaryIO, request: PlanRequest) -> VideoPlan:
     head = Head.read(reader, index, stream.codec_context, container=container.format.name, uri=request.uri)
     header = read_header_index(stream, file_bytes=request.size_bytes)
     is_enough = header is not None and header.num_frames and head.is_ordered and reader.state.is_in_header
-    if header is None or request.rule.needs_pts or not is_enough:
+    needs_pts = request.rule.needs_pts or request.windows is not None
+    if header is None or needs_pts or not is_enough:
         for packet in reader:
             index.add(packet, is_complete=reader.lesson.is_complete)
     else:
@@ -75,11 +79,22 @@ def plan_video(file: BinaryIO, request: PlanRequest) -> VideoPlan:
             cuts = choose_cuts(
                 index.cut_candidates(), footage=footage, rule=request.rule, sizing=request.sizing, prove=prover.prove
             )
-    segments = segments_between(
-        cuts, footage=footage, rule=request.rule, sizing=request.sizing, time_range=request.time_range
-    )
+    segments = _segments(cuts, request, footage=footage)
     marked = marked_truncated(segments, footage, promised_s, request.time_range, is_cut=is_cut)
     return VideoPlan(facts=facts, segments=marked)
+
+
+def _segments(cuts: Sequence[Cut], request: PlanRequest, *, footage: Footage) -> list[Segment]:
+    rule, sizing, time_range = request.rule, request.sizing, request.time_range
+    if request.windows is None:
+        return segments_between(cuts, footage=footage, rule=rule, sizing=sizing, time_range=time_range)
+    samples = rule.samples(footage, time_range)
+    if samples is not None:
+        return segments_of_windows(
+            cuts, footage=footage, samples=samples, windows=request.windows, max_samples=sizing.max_samples
+        )
+    segments = segments_between(cuts, footage=footage, rule=rule, sizing=sizing, time_range=time_range)
+    return counted_by_windows(segments, windows=request.windows)
 
 
 def _is_cut(stream: VideoStream, facts: VideoFacts, header: PacketIndex | None, *, file_bytes: int) -> bool:

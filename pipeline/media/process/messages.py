@@ -7,14 +7,16 @@ message against its class; dataclasses with checks of our own would take longer 
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
 from pipeline.errors import INPUT_ERRORS, InputError
 from pipeline.media.process.wire import Nonsense
+from pipeline.media.sampling.shots import ShotSpan
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.segments import FrameMark, Quarantined, Segment, Sizing, TimeRange, VideoFacts
+from pipeline.records.windows import Windows
 
 _MAX_DETAIL = 10_000
 """Characters of an explanation; real ones have a tenth of it at most."""
@@ -32,7 +34,10 @@ class Plan(_Request, frozen=True):
     """Probe a video and cut it into segments."""
 
     rule: str
+    shots: tuple[ShotSpan, ...]
+    """Of the video, where the rule goes by them."""
     time_range: TimeRange
+    windows: Windows | None
     sizing: Sizing
 
 
@@ -41,6 +46,7 @@ class Decode(_Request, frozen=True):
 
     rule: str
     time_range: TimeRange
+    windows: Windows | None
     facts: VideoFacts
     segments: tuple[Segment, ...]
     preprocessings: tuple[Preprocessing, ...]
@@ -68,9 +74,15 @@ class InMemory(_Event, frozen=True):
 
 
 class Painted(InMemory, frozen=True):
-    """A sample of a video; the child fills its slot anew once the last picture in it is acknowledged."""
+    """A sample of a video; the child fills its slot anew once the last picture in it is acknowledged.
+
+    It belongs to ``count`` segments from ``segment`` on; ``ordinal`` and ``begins`` are those of ``succession.Taken``.
+    """
 
     segment: int
+    count: int
+    ordinal: int
+    begins: bool
     mark: FrameMark
     is_last_in_slot: bool
 
@@ -86,6 +98,8 @@ class Ended(_Event, frozen=True):
 
     segment: int
     failure: Quarantined | None
+    decoded_frames: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """That came out of the decoder since the request came, or the segment before ended."""
 
 
 class Planned(_Event, frozen=True):

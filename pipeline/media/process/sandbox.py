@@ -23,9 +23,11 @@ from pipeline.media.process.messages import (
 )
 from pipeline.media.process.wire import Nonsense
 from pipeline.media.sampling.rule import SamplingRule
+from pipeline.media.sampling.shots import ShotSpan
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import FrameMark, Segment, Sizing, TimeRange, VideoFacts, VideoPlan
+from pipeline.records.windows import Windows
 from pipeline.storage.reader import Reader
 
 __all__ = ["Dropped", "Ended", "Job", "Picture", "Sandbox"]
@@ -46,6 +48,12 @@ class Picture:
     mark: FrameMark
     pixels: NDArray[np.uint8]
     whole_px: tuple[int, int]
+    count: int = 1
+    """Of consecutive segments, the first of which is ``segment``: it is a sample of each."""
+    ordinal: int = 0
+    """Which sample of its epoch it is, where samples form windows."""
+    begins: bool = False
+    """Whether a window of the last of these segments begins with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,10 @@ class Job:
     uri: str
     rule: SamplingRule
     time_range: TimeRange
+    windows: Windows | None = None
+    """How samples form windows; ``None``: each stands by itself."""
+    shots: tuple[ShotSpan, ...] = ()
+    """Of the video, where the rule goes by them."""
 
 
 class Sandbox:
@@ -91,7 +103,9 @@ class Sandbox:
             size_bytes=reader.size_bytes,
             max_pixels=self._limits.max_pixels,
             rule=str(job.rule),
+            shots=job.shots,
             time_range=job.time_range,
+            windows=job.windows,
             sizing=sizing,
         )
         timeout_s = self._limits.timeout_for(0) + reader.size_bytes / _PLAN_BYTES_PER_S
@@ -126,15 +140,24 @@ class Sandbox:
             max_pixels=self._limits.max_pixels,
             rule=str(job.rule),
             time_range=job.time_range,
+            windows=job.windows,
             facts=facts,
             segments=tuple(segments),
             preprocessings=preprocessings,
         )
-        timeouts_s = [self._limits.timeout_for(_decoded_s(segment, facts)) for segment in segments]
+        timeouts_s = [self._limits.timeout_for(_decoded_s(segment, facts, job.windows)) for segment in segments]
         conversation = _AboutVideo([segment.index for segment in segments], timeouts_s)
         for event, pixels in self._dialogue.ask(reader, request, conversation, uri=job.uri):
             if isinstance(event, Painted) and pixels is not None:
-                yield Picture(segment=event.segment, mark=event.mark, pixels=pixels, whole_px=event.whole_px)
+                yield Picture(
+                    segment=event.segment,
+                    mark=event.mark,
+                    pixels=pixels,
+                    whole_px=event.whole_px,
+                    count=event.count,
+                    ordinal=event.ordinal,
+                    begins=event.begins,
+                )
             elif isinstance(event, Dropped | Ended):
                 yield event
 
@@ -167,7 +190,10 @@ class _AboutVideo:
         if isinstance(event, Ended):
             is_fitting = left[:1] == [event.segment]
             self._num_ended += 1
-        elif isinstance(event, Painted | Dropped):
+        elif isinstance(event, Painted):
+            at = left.index(event.segment) if event.segment in left else len(left)
+            is_fitting = 1 <= event.count <= len(left) - at
+        elif isinstance(event, Dropped):
             is_fitting = event.segment in left
         elif isinstance(event, Planned):
             is_fitting = not self._segments
@@ -180,8 +206,16 @@ class _AboutVideo:
         self.is_over = isinstance(event, Planned | Done | Failed | StorageFailed)
 
 
-def _decoded_s(segment: Segment, facts: VideoFacts) -> float:
-    """Seconds of video that are decoded for a segment: from its keyframe, or from the file's start."""
+def _decoded_s(segment: Segment, facts: VideoFacts, windows: Windows | None) -> float:
+    """Seconds of video that are decoded for a segment: from its keyframe, or from the file's start.
+
+    With windows, up to the end of the last one that begins in it.
+    """
+    end_s = segment.end_s
+    if windows is not None and facts.is_sequential:
+        end_s = max(end_s, facts.duration_s)
+    elif windows is not None and segment.targets:
+        end_s = max(end_s, float((segment.targets[-1] - (facts.origin_pts or 0)) * facts.time_base))
     if segment.key_pts is None:
-        return segment.end_s
-    return segment.end_s - float((segment.key_pts - (facts.origin_pts or 0)) * facts.time_base)
+        return end_s
+    return end_s - float((segment.key_pts - (facts.origin_pts or 0)) * facts.time_base)

@@ -27,6 +27,7 @@ from pipeline.media.process.slots import Slots
 from pipeline.media.process.wire import Channel
 from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.crops import part_of
+from pipeline.records.model_info import Preprocessing
 
 
 def serve(control: Channel, source: Channel, shared: mmap.mmap) -> None:
@@ -55,8 +56,9 @@ def _planned(file: BinaryIO, request: Plan) -> Planned:
         PlanRequest(
             uri=UNNAMED,
             size_bytes=request.size_bytes,
-            rule=parse_rule(request.rule),
+            rule=parse_rule(request.rule).of_video(request.shots),
             time_range=request.time_range,
+            windows=request.windows,
             sizing=request.sizing,
             max_pixels=request.max_pixels,
         ),
@@ -72,17 +74,26 @@ def _decode(control: Channel, file: BinaryIO, request: Decode, slots: Slots) -> 
         rule=parse_rule(request.rule),
         time_range=request.time_range,
         max_pixels=request.max_pixels,
+        windows=request.windows,
     )
     painter = Painter()
+    told_frames = 0
     for event in decode_segments(video, request.segments):
         if isinstance(event, Picked):
-            height_px, width_px, depth = painter.shape_of(event.frame)
+            scaled_px = _scaled_px(request.preprocessings)
+            height_px, width_px = scaled_px or painter.shape_of(event.frame)[:2]
             part = part_of(height_px, width_px, preprocessings=request.preprocessings)
-            shape = (part[0].stop - part[0].start, part[1].stop - part[1].start, depth)
-            room, offset = slots.claim(shape[0] * shape[1] * depth)
-            painter.paint(event.frame, into=room.reshape(shape), part=part)
+            shape = (part[0].stop - part[0].start, part[1].stop - part[1].start, 3)
+            room, offset = slots.claim(shape[0] * shape[1] * 3)
+            if scaled_px is None:
+                painter.paint(event.frame, into=room.reshape(shape), part=part)
+            else:
+                painter.paint_scaled(event.frame, into=room.reshape(shape))
             painted = Painted(
                 segment=event.segment,
+                count=event.taken.count,
+                ordinal=event.taken.ordinal,
+                begins=event.taken.begins,
                 mark=event.mark,
                 shape=shape,
                 offset=offset,
@@ -95,6 +106,17 @@ def _decode(control: Channel, file: BinaryIO, request: Decode, slots: Slots) -> 
         if isinstance(event, Restarted):
             control.send(written(Dropped(segment=event.segment)))
         else:
-            control.send(written(Ended(segment=event.segment, failure=event.failure)))
+            new_frames = video.decoded_frames - told_frames
+            told_frames = video.decoded_frames
+            control.send(written(Ended(segment=event.segment, failure=event.failure, decoded_frames=new_frames)))
     slots.settle()
     control.send(written(Done()))
+
+
+def _scaled_px(preprocessings: tuple[Preprocessing, ...]) -> tuple[int, int] | None:
+    """The height and width that FFmpeg is to scale pictures to; such a way of preparing them comes alone."""
+    if all(each.scaler == "torch" for each in preprocessings):
+        return None
+    if len(preprocessings) != 1:
+        raise ValueError("pictures that FFmpeg scales serve one model alone")
+    return preprocessings[0].crop_px

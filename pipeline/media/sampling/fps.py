@@ -13,6 +13,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from pipeline.media.sampling.footage import Footage
 from pipeline.media.sampling.pickers import Picker, Tick
@@ -53,17 +54,25 @@ class FpsRule(SamplingRule):
         """The slots that hold a frame; where the packets do not tell, all slots of the video."""
         if footage.is_sequential:
             return range(math.ceil(footage.end_s * self.rate_hz))
-        slots: list[int] = np.unique(self._slots_of(footage).clip(0)).tolist()
+        slots: list[int] = np.unique(self._slots_of(footage, footage.ticks).clip(0)).tolist()
         return slots
 
-    def _slots_of(self, footage: Footage) -> NDArray[np.int64]:
+    @override
+    def listed(self, footage: Footage) -> Sequence[int]:
+        """The first frame of each slot."""
+        positions = np.asarray(footage.positions, np.int64)
+        _, first = np.unique(self._slots_of(footage, positions - footage.origin_pts), return_index=True)
+        samples: list[int] = positions[first].tolist()
+        return samples
+
+    def _slots_of(self, footage: Footage, ticks: NDArray[np.int64]) -> NDArray[np.int64]:
         """The slot of every frame, in whole numbers."""
         first, step = footage.allowance_s * self.rate_hz, footage.time_base * self.rate_hz
         scale = math.lcm(first.denominator, step.denominator)
         offset, factor = int(first * scale), int(step * scale)
         # Where a product could pass 63 bits, numpy takes Python's own integers.
-        is_small = (int(np.abs(footage.ticks).max(initial=0)) + 1) * max(offset, factor) < 1 << 62
-        exact = footage.ticks if is_small else footage.ticks.astype(object)
+        is_small = (int(np.abs(ticks).max(initial=0)) + 1) * max(offset, factor) < 1 << 62
+        exact = ticks if is_small else ticks.astype(object)
         slots: NDArray[np.int64] = ((exact * factor + offset) // scale).astype(np.int64)
         return slots
 

@@ -112,29 +112,3 @@ class RangePicker:
 
     def _is_behind(self, tick: Tick) -> bool:
         return self._end is not None and tick.counted_time >= self._end
-
-
-class Succession:
-    """The pickers of consecutive segments over one pass: each is done when the next begins."""
-
-    def __init__(self, pickers: Sequence[Picker]) -> None:
-        self._pickers = pickers
-        self.num_finished = 0
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether no later frame can be a sample of any."""
-        return self.num_finished == len(self._pickers)
-
-    def offer(self, tick: Tick) -> int | None:
-        """Which picker takes the frame, if any."""
-        self._advance(tick)
-        place = self.num_finished
-        if self.is_finished or not self._pickers[place].wants(tick):
-            return None
-        self._advance(tick)
-        return place
-
-    def _advance(self, tick: Tick) -> None:
-        while not self.is_finished and self._pickers[self.num_finished].is_past(tick):
-            self.num_finished += 1

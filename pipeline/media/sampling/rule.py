@@ -1,14 +1,18 @@
 """What the planner and the decoder ask of a sampling rule."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pipeline.media.sampling.footage import Footage
 from pipeline.media.sampling.pickers import ListPicker, Picker, RangePicker
 from pipeline.records.segments import TimeRange, Window
+
+if TYPE_CHECKING:
+    from pipeline.media.sampling.shots import ShotSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,10 @@ class SamplingRule(ABC):
     def __str__(self) -> str:
         """The text that ``parse_rule`` reads back; the child process and the dataset's configuration keep this."""
 
+    def of_video(self, shots: "Sequence[ShotSpan]") -> "SamplingRule":
+        """The same rule for a video whose shots are known."""
+        return self
+
     @abstractmethod
     def estimate(self, footage: Footage, frames: range) -> int:
         """About how many samples are among these ``frames``, which are counted in decoding order."""
@@ -40,6 +48,23 @@ class SamplingRule(ABC):
     def targets(self, footage: Footage, time_range: TimeRange) -> Sequence[int] | None:
         """The positions of all samples, where they can only be chosen with the whole video in view."""
         return None
+
+    def listed(self, footage: Footage) -> Sequence[int]:
+        """The positions of all samples of a video that is not sequential, wherever no ``targets`` are chosen."""
+        return footage.positions
+
+    def samples(self, footage: Footage, time_range: TimeRange) -> Sequence[int] | None:
+        """The positions of all samples in the range; ``None`` where only decoding tells which those are."""
+        targets = self.targets(footage, time_range)
+        if targets is None and footage.is_sequential:
+            return None
+        samples = self.listed(footage) if targets is None else targets
+        if not footage.is_timed:
+            return samples
+        start, end = time_range.start, time_range.end
+        low = 0 if start is None else bisect_left(samples, footage.first_position_from(start))
+        high = len(samples) if end is None else bisect_left(samples, footage.first_position_from(end))
+        return samples[low:high]
 
     def places(self, footage: Footage) -> Sequence[int] | None:
         """Where on the rule's axis samples lie, increasing; in a sequential video, wherever one could lie.

@@ -8,6 +8,7 @@ every:N      every N-th frame, from the first                position
 all          every frame                                     position
 keyframes    every keyframe                                  position
 uniform:N    N frames spread over the video                  position
+shots:N      N frames of each shot                           position
 ===========  ==============================================  =======================================
 """
 
@@ -23,6 +24,7 @@ from pipeline.media.sampling.footage import Footage, uniform_targets
 from pipeline.media.sampling.fps import FpsRule
 from pipeline.media.sampling.pickers import ListPicker, Picker, StridePicker
 from pipeline.media.sampling.rule import SamplingRule
+from pipeline.media.sampling.shots import ShotsRule
 from pipeline.records.segments import TimeRange, Window
 
 _MOST_FRAMES = 10**6
@@ -110,6 +112,11 @@ class KeyframesRule(SamplingRule):
         """The keyframes; in a sequential video any frame may turn out to be one."""
         return footage.positions if footage.is_sequential else footage.keyframe_positions
 
+    def listed(self, footage: Footage) -> Sequence[int]:
+        """The keyframes."""
+        keyframes = footage.keyframe_positions or ()
+        return keyframes[bisect.bisect_left(keyframes, footage.first_position) :]
+
     def picker(self, window: Window) -> Picker:
         """Keeps what the decoder says is a keyframe."""
         return StridePicker(window=window, keyframes_only=True)
@@ -159,12 +166,12 @@ def _count(argument: str | None) -> int | None:
     return int(argument) if 0 < int(argument) <= _MOST_FRAMES else None
 
 
-_RULES: tuple[type[SamplingRule], ...] = (FpsRule, EveryRule, AllRule, KeyframesRule, UniformRule)
+_RULES: tuple[type[SamplingRule], ...] = (FpsRule, EveryRule, AllRule, KeyframesRule, UniformRule, ShotsRule)
 _BY_NAME = {rule.form.partition(":")[0]: rule for rule in _RULES}
 
 
 def parse_rule(text: str) -> SamplingRule:
-    """Read ``fps:2``, ``fps:30000/1001``, ``every:7``, ``all``, ``keyframes`` or ``uniform:9``.
+    """Read ``fps:2``, ``fps:30000/1001``, ``every:7``, ``all``, ``keyframes``, ``uniform:9`` or ``shots:2``.
 
     Raises:
         UsageError: the text is none of these.

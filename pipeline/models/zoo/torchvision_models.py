@@ -37,13 +37,12 @@ AUXILIARY = {"googlenet": "aux1.", "inception_v3": "AuxLogits."}
 """Networks with heads used in training only, and how the names of those begin."""
 
 OTHER_KINDS = {
-    "video": "takes clips, not pictures",
     "detection": "finds objects and has no one feature vector a picture",
     "segmentation": "labels pixels and has no one feature vector a picture",
     "quantization": "is quantized",
     "optical_flow": "compares two pictures",
 }
-"""Why the models of torchvision's other modules are refused."""
+"""Why the models of torchvision's other modules are refused; those of clips have a room of their own."""
 
 
 class SqueezeNetFeatures(nn.Module):
@@ -88,10 +87,10 @@ def load(name: str, *, weights: Weights) -> LoadedModel:
     classes: tuple[str, ...] = ()
     match weights:
         case DefaultWeights():
-            network = _downloaded(name, default=default)
+            network = downloaded(name, default=default)
             classes = tuple(default.meta["categories"]) if default else ()
         case RandomWeights(seed=seed):
-            network = seeded(lambda: _constructed(name, num_classes=NUM_CLASSES), seed=seed)
+            network = seeded(lambda: constructed(name, num_classes=NUM_CLASSES), seed=seed)
         case WeightsFile():
             network = filled(weights, construct=partial(_as_downloaded, name), head_of=_head_of)
     digest = weights_digest(network)
@@ -106,7 +105,7 @@ def load(name: str, *, weights: Weights) -> LoadedModel:
 def outline(name: str) -> tuple[int, bool]:
     """Length of the model's feature vectors, and whether the library has weights for it; none are touched."""
     with parameters_on_meta():
-        _, _, dim = _take_apart(_constructed(name))
+        _, _, dim = _take_apart(constructed(name))
     return dim, _default_weights(name) is not None
 
 
@@ -133,7 +132,8 @@ def _preprocessing(default: WeightsEnum | None) -> Preprocessing:
     )
 
 
-def _constructed(name: str, **arguments: Any) -> nn.Module:
+def constructed(name: str, **arguments: Any) -> nn.Module:
+    """The network of this name, its numbers arbitrary."""
     with warnings.catch_warnings():
         # GoogLeNet and Inception announce another initialisation for a later release.
         warnings.filterwarnings("ignore", category=FutureWarning, module="torchvision")
@@ -141,7 +141,13 @@ def _constructed(name: str, **arguments: Any) -> nn.Module:
     return network
 
 
-def _downloaded(name: str, *, default: WeightsEnum | None) -> nn.Module:
+def downloaded(name: str, *, default: WeightsEnum | None) -> nn.Module:
+    """The network of this name with the library's own weights.
+
+    Raises:
+        UsageError: there are none.
+        WeightsError: they could not be downloaded.
+    """
     if default is None:
         raise UsageError(f"--model {name}: torchvision has no weights for it; give --weights random:SEED or a file")
     try:
@@ -154,12 +160,12 @@ def _downloaded(name: str, *, default: WeightsEnum | None) -> nn.Module:
 
 
 def _as_downloaded(name: str, num_classes: int, state: Mapping[str, Tensor]) -> nn.Module:
-    """Like ``_downloaded``, for a file: with GoogLeNet's and Inception's weights the network rescales its input."""
+    """Like ``downloaded``, for a file: with GoogLeNet's and Inception's weights the network rescales its input."""
     if name not in AUXILIARY:
-        return _constructed(name, num_classes=num_classes)
+        return constructed(name, num_classes=num_classes)
     has_auxiliary = any(AUXILIARY[name] in key for key in state)
     options = {"transform_input": True, "aux_logits": has_auxiliary, "init_weights": False}
-    return _constructed(name, num_classes=num_classes, **options)
+    return constructed(name, num_classes=num_classes, **options)
 
 
 def _head_of(network: nn.Module) -> str | None:

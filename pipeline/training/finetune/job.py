@@ -5,7 +5,7 @@ Ray and torch are imported behind every check that can do without them.
 
 from dataclasses import dataclass
 
-from pipeline.extract.jobs import Opened, opening
+from pipeline.extract.opening import Opened, opening
 from pipeline.extract.progress import Display
 from pipeline.extract.request import RunOptions
 from pipeline.extract.results import Clockwork
@@ -59,7 +59,7 @@ def run_finetune(request: FinetuneRequest, display: Display) -> Finetuned:
     chosen = LabelledInputs.of(request.inputs, rows, out=request.out)
     if chosen.num_others:
         display.say(f"{chosen.num_others} videos of the input have no label and are left out")
-    with opening(folder.inputs, RunOptions(address=request.address), display, clockwork) as opened:
+    with opening([folder.inputs], RunOptions(address=request.address), display, clockwork) as opened:
         from pipeline.training.finetune.start import Start
 
         start = Start.of(request)
