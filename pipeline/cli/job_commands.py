@@ -31,6 +31,7 @@ from pipeline.cli.options import (
     run_options_of,
 )
 from pipeline.cli.predict_command import predict
+from pipeline.cli.shots_command import shots
 from pipeline.cli.submitted_words import check_words
 from pipeline.cluster.terminal import own_terminal
 from pipeline.extract.progress import Display
@@ -125,7 +126,7 @@ def retry(*, uri: str, model: str | None, weights: str | None, is_json: bool, **
     return 3 if run.strict and outcome.has_quarantined else 0
 
 
-COMMANDS = {"extract": extract, "retry": retry, "predict": predict, "finetune": finetune}
+COMMANDS = {"extract": extract, "retry": retry, "predict": predict, "finetune": finetune, "shots": shots}
 """What ``submit`` runs on a cluster."""
 
 
@@ -134,10 +135,10 @@ COMMANDS = {"extract": extract, "retry": retry, "predict": predict, "finetune": 
 @click.option("--working-dir", default=".", show_default=True, type=click.Path(exists=True, file_okay=False))
 @click.option("--detach", is_flag=True, help="Print the job's id and leave it running.")
 @click.argument(
-    "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="extract|retry|predict|finetune WORDS..."
+    "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="extract|retry|predict|finetune|shots WORDS..."
 )
 def submit(*, address: str, working_dir: str, detach: bool, words: tuple[str, ...]) -> int:
-    """Run `extract`, `retry`, `predict` or `finetune` as a job of a Ray cluster, and leave with its exit status.
+    """Run `extract`, `retry`, `predict`, `finetune` or `shots` as a job of a Ray cluster, and leave with its exit status.
 
     Uploads the working dir, which is where the job runs, but for what .gitignore and .rayignore name, and follows the
     job's log. The same again resumes it. Ctrl-C leaves it running. Environment variables are not sent along.

@@ -9,6 +9,7 @@ import click
 from pipeline.cli.finetune_command import FinetuneWords, finetune_request_of
 from pipeline.cli.options import ClusterWords, ExtractWords, request_of, run_options_of
 from pipeline.cli.predict_command import PredictWords, predict_request_of
+from pipeline.cli.shots_command import ShotsWords, shots_request_of
 from pipeline.errors import UsageError
 from pipeline.inputs.manifests import is_manifest
 from pipeline.storage.addresses import has_secret, scheme_of
@@ -42,6 +43,8 @@ def _check_extract(values: dict[str, Any]) -> None:
     request = request_of(cast(ExtractWords, values))
     _check_inputs(request.inputs)
     _check_output(request.out)
+    if request.run.shots is not None:
+        _check_output(request.run.shots)
 
 
 def _check_retry(values: dict[str, Any]) -> None:
@@ -62,11 +65,18 @@ def _check_finetune(values: dict[str, Any]) -> None:
     _check_output(request.out)
 
 
+def _check_shots(values: dict[str, Any]) -> None:
+    request = shots_request_of(cast(ShotsWords, values))
+    _check_inputs(request.inputs)
+    _check_output(request.out)
+
+
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "extract": _check_extract,
     "retry": _check_retry,
     "predict": _check_predict,
     "finetune": _check_finetune,
+    "shots": _check_shots,
 }
 """Of the commands that make sense as a job of a cluster."""
 

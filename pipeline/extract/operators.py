@@ -132,18 +132,22 @@ class _EmbeddingModel:
 
     def __init__(self, target: Target, context: RunContext) -> None:
         from pipeline.models.embedder import Embedder
-        from pipeline.models.registry import load_model
+        from pipeline.models.registry import load_model, load_shots_model
 
         config = target.info.config
-        window = config.model.preprocessing.window
-        model = load_model(config.model.name, weights=target.info.weights, window=window)
+        windows = config.windows
+        if windows is not None and windows.keeps_samples:
+            model = load_shots_model()
+        else:
+            length = None if windows is None else windows.length
+            model = load_model(config.model.name, weights=target.info.weights, window=length)
         if model.info != config.model:
             raise UsageError(
                 f"the weights of {config.model.name} at {target.info.weights} are not those that the dataset was made "
                 "with: give --weights where those are"
             )
         self._place = context.place_of(target)
-        self._windows = config.windows
+        self._windows = windows
         self._embedder = Embedder(
             model,
             precision=config.precision,

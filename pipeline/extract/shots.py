@@ -63,9 +63,9 @@ def run_shots(request: ShotsRequest, display: Display) -> Outcome:
     known = predictions.info()
     batch_size = request.run.batch_size or WINDOWS.length * _WINDOWS_AT_ONCE
     with opening([predictions], replace(request.run, batch_size=batch_size), display, clockwork) as opened:
-        from pipeline.models.registry import SHOTS_MODEL, load_model
+        from pipeline.models.registry import load_shots_model
 
-        model = load_model(SHOTS_MODEL, weights="default").info
+        model = load_shots_model().info
         opened.clockwork.mark("model")
         usual = known.config.precision if known else opened.hardware.usual_precision
         config = DatasetConfig(

@@ -9,10 +9,7 @@ from pipeline.models.network import LoadedModel, noted
 from pipeline.models.weights import Weights, WeightsFile, parse_weights
 from pipeline.models.weights_notes import read_notes
 
-__all__ = ["LoadedModel", "ModelEntry", "has_default_weights", "list_models", "load_model"]
-
-SHOTS_MODEL = "transnetv2"
-"""Finds shots, and is no model of ``--model``: `vidlake shots` uses it."""
+__all__ = ["LoadedModel", "ModelEntry", "has_default_weights", "list_models", "load_model", "load_shots_model"]
 
 OWN_NAMES = ("efficientnet_lite0", "video_cnn")
 
@@ -55,6 +52,17 @@ def load_model(name: str, *, weights: str, window: int | None = None) -> LoadedM
     return model if notes is None else noted(model, notes, source=f"--weights {weights}")
 
 
+def load_shots_model() -> LoadedModel:
+    """The network that finds shots; it is no model of ``--model``.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    from pipeline.models.zoo import shot_model
+
+    return shot_model.load()
+
+
 def has_default_weights(name: str) -> bool:
     """Whether ``--weights default`` means something for a model; true of a name that ``load_model`` refuses."""
     if name == "video_cnn":
@@ -76,10 +84,6 @@ def _loaded(name: str, choice: Weights, *, window: int | None) -> LoadedModel:
         from pipeline.models.zoo import own_models
 
         return own_models.load_from_factory(name, weights=choice)
-    if name == SHOTS_MODEL:
-        from pipeline.models.zoo import shot_model
-
-        return shot_model.load(weights=choice)
     if name == "video_cnn":
         from pipeline.models.zoo import own_models
 

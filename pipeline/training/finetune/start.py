@@ -34,6 +34,8 @@ class Start:
         if weights == "default" and not has_default_weights(request.model):
             weights = f"random:{request.learning.seed}"
         model = load_model(request.model, weights=weights)
+        if model.info.preprocessing.window is not None:
+            raise UsageError(f"--model {request.model}: it takes clips, and pictures are what is trained on")
         if model.head_name is None:
             raise UsageError(
                 f"--model {request.model}: its last layer is not a linear one that another could take the place of; "
