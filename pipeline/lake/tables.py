@@ -22,6 +22,7 @@ from pipeline.lake.ledger import Ledger
 from pipeline.lake.model_folders import datasets_within
 from pipeline.lake.pending import PlannedSegments
 from pipeline.lake.planned import Planned, listed
+from pipeline.lake.shots import predictions_at
 from pipeline.records.documents import Document
 from pipeline.records.schemas import PLAN
 from pipeline.records.shards import Shard
@@ -234,13 +235,16 @@ def read_status(uri: str) -> Status:
 
 
 def read_statuses(uri: str) -> Status | FolderStatus:
-    """The same, or what is in the datasets of a folder.
+    """The same, or what is in the datasets of a folder, or of the shots of one that holds nothing else.
 
     Raises:
         UsageError: there is neither.
     """
     dataset = Dataset.at(uri)
     within = datasets_within(uri) if dataset.info() is None else {}
+    predictions = predictions_at(uri)
+    if not within and dataset.info() is None and (shots := predictions.info()) is not None:
+        return Status(info=shots, totals=totals(predictions), side_tables=side_tables(dataset))
     if not within:
         return read_status(uri)
     statuses = {name: _status(each, known) for name, (each, known) in within.items()}
