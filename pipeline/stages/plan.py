@@ -7,8 +7,9 @@ import pyarrow as pa
 from pipeline.errors import InputError, Killed, UsageError
 from pipeline.inputs.sources import identity_of
 from pipeline.media.process.sandbox import Job, Sandbox
+from pipeline.media.sampling.footage import ShotSpan
 from pipeline.media.sampling.rule import SamplingRule
-from pipeline.media.sampling.shots import ShotSpan, ShotsRule
+from pipeline.media.sampling.shots import ShotsRule
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.segments import MAX_SAMPLES, Quarantined, Sizing, VideoPlan
 from pipeline.records.thumbnails import estimated_bytes

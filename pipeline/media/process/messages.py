@@ -13,7 +13,7 @@ import msgspec
 
 from pipeline.errors import INPUT_ERRORS, InputError
 from pipeline.media.process.wire import Nonsense
-from pipeline.media.sampling.shots import ShotSpan
+from pipeline.media.sampling.footage import ShotSpan
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.segments import FrameMark, Quarantined, Segment, Sizing, TimeRange, VideoFacts
 from pipeline.records.windows import Windows

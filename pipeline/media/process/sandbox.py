@@ -22,8 +22,8 @@ from pipeline.media.process.messages import (
     StorageFailed,
 )
 from pipeline.media.process.wire import Nonsense
+from pipeline.media.sampling.footage import ShotSpan
 from pipeline.media.sampling.rule import SamplingRule
-from pipeline.media.sampling.shots import ShotSpan
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import FrameMark, Segment, Sizing, TimeRange, VideoFacts, VideoPlan

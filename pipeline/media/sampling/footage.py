@@ -56,6 +56,16 @@ class Footage:
         return self.origin_pts + math.ceil((time - self.allowance_s) / self.time_base)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShotSpan:
+    """Where a shot lies: from which pts up to which; in a video that is decoded in one pass, from which frame on."""
+
+    start_pts: int
+    end_pts: int
+    first_frame: int
+    num_frames: int
+
+
 def uniform_targets(positions: Sequence[int], *, count: int) -> list[int]:
     """``uniform:N`` over increasing positions: the first at or after first + (k + 1/2) D/N, equal picks merged."""
     if not positions:

@@ -5,14 +5,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
-from pipeline.media.sampling.footage import Footage
+from pipeline.media.sampling.footage import Footage, ShotSpan
 from pipeline.media.sampling.pickers import ListPicker, Picker, RangePicker
 from pipeline.records.segments import TimeRange, Window
-
-if TYPE_CHECKING:
-    from pipeline.media.sampling.shots import ShotSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class SamplingRule(ABC):
     def __str__(self) -> str:
         """The text that ``parse_rule`` reads back; the child process and the dataset's configuration keep this."""
 
-    def of_video(self, shots: "Sequence[ShotSpan]") -> "SamplingRule":
+    def of_video(self, shots: Sequence[ShotSpan]) -> "SamplingRule":
         """The same rule for a video whose shots are known."""
         return self
 

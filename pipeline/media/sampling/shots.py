@@ -8,22 +8,12 @@ from typing import Self
 
 from typing_extensions import override
 
-from pipeline.media.sampling.footage import Footage
+from pipeline.media.sampling.footage import Footage, ShotSpan
 from pipeline.media.sampling.pickers import ListPicker, Picker
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.records.segments import TimeRange, Window
 
 _MOST_FRAMES = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShotSpan:
-    """Where a shot lies: from which pts up to which; in a video that is decoded in one pass, from which frame on."""
-
-    start_pts: int
-    end_pts: int
-    first_frame: int
-    num_frames: int
 
 
 @dataclass(frozen=True, slots=True)
