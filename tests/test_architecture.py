@@ -46,7 +46,6 @@ HOMES = {
     "matplotlib": ("pipeline.training.",),
     "ray": (
         "pipeline.extract.dataflow",
-        "pipeline.extract.predict_flow",
         "pipeline.extract.sinks",
         "pipeline.extract.shared_tally",
         "pipeline.cluster.",
@@ -54,7 +53,7 @@ HOMES = {
         "serve.",
     ),
     "ray.train": ("pipeline.training.finetune.",),
-    "ray.data": ("pipeline.extract.dataflow", "pipeline.extract.predict_flow", "pipeline.extract.sinks"),
+    "ray.data": ("pipeline.extract.dataflow", "pipeline.extract.sinks"),
     "ray.serve": ("serve.",),
     "fastapi": ("serve.",),
     "starlette": ("serve.",),

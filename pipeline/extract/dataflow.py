@@ -1,4 +1,8 @@
-"""The main job on Ray Data: plan -> decode -> embed -> commit; to train a network on, without embed."""
+"""The bulk jobs on Ray Data.
+
+The main one: plan -> decode -> embed -> commit; to train a network on, without embed. Predicting is a single stage,
+whose tasks read features, ask the head and commit.
+"""
 
 import logging
 import warnings
@@ -13,12 +17,17 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from pipeline.extract.context import Place, Planning, RunContext
 from pipeline.extract.memory import KEEPING_WHAT_IS_FREED
 from pipeline.extract.operators import Embed, TimedModel, decode_block, plan_block, time_model
+from pipeline.extract.predict_operators import Predicting, parts_of, predict_block, work_blocks
+from pipeline.extract.predict_operators import Work as PredictWork
 from pipeline.extract.request import ModelChoice
+from pipeline.extract.results import PredictedPart
 from pipeline.extract.sinks import FeatureSinks, PlanSink
 from pipeline.extract.sizes import Sizes
 from pipeline.records.model_info import Precision
 
 _BLOCK_BYTES = 32 << 20
+_PREDICT_CPUS = 0.25
+"""As for decoding (``sizes``): a task asks for less than it takes, and the number of tasks is capped instead."""
 # A task whose worker dies is run again. Decoders die in a process of their own: this is a lost node, or no memory.
 _RETRIES = 5
 
@@ -49,6 +58,24 @@ def run_decode(tasks: Sequence[pa.Table], *, context: RunContext) -> None:
     samples.write_datasink(FeatureSinks(context), ray_remote_args={"num_cpus": context.sizes.commit_cpus})
 
 
+def run_predict(work: PredictWork, *, predicting: Predicting, num_workers: int) -> Iterator[PredictedPart]:
+    """Predict and commit the parts of the work, in ``num_workers`` tasks at once; tells of them once they are there."""
+    _quiet()
+    blocks = work_blocks(work, num_workers=num_workers)
+    parts = ray.data.from_blocks(blocks)
+    done = parts.map_batches(
+        cast(Any, predict_block),
+        fn_kwargs={"predicting": predicting},
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=TaskPoolStrategy(min(num_workers, len(blocks))),
+        num_cpus=_PREDICT_CPUS,
+        ray_remote_args_fn=_bounded_retries,
+    )
+    for rows in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from parts_of(rows)
+
+
 def time_on_cluster(
     model: ModelChoice, *, window: int | None, precision: Precision, sizes: Sizes, is_compiled: bool
 ) -> TimedModel:
@@ -61,7 +88,7 @@ def time_on_cluster(
 
 
 def _decoded(tasks: Sequence[pa.Table], *, context: RunContext) -> ray.data.Dataset:
-    be_quiet()
+    _quiet()
     segments = ray.data.from_blocks(list(tasks))
     samples: ray.data.Dataset = segments.map_batches(
         cast(Any, decode_block), fn_kwargs={"context": context}, **_task_a_block(context.sizes, tasks)
@@ -70,7 +97,7 @@ def _decoded(tasks: Sequence[pa.Table], *, context: RunContext) -> ray.data.Data
 
 
 def _planned(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema) -> ray.data.Dataset:
-    be_quiet()
+    _quiet()
     videos = ray.data.from_blocks(list(sources))
     settings = {"planning": planning, "schema": schema}
     how = _task_a_block(planning.sizes, sources)
@@ -102,7 +129,7 @@ def _task_a_block(sizes: Sizes, blocks: Sequence[pa.Table]) -> _TaskABlock:
         "batch_format": "pyarrow",
         "compute": TaskPoolStrategy(min(sizes.decode_workers, len(blocks))),
         "num_cpus": sizes.decode_cpus,
-        "ray_remote_args_fn": bounded_retries,
+        "ray_remote_args_fn": _bounded_retries,
     }
 
 
@@ -126,13 +153,13 @@ def _memory_of_actors(sizes: Sizes) -> dict[str, dict[str, str]] | None:
     return None if sizes.actor_gpus else {"env_vars": KEEPING_WHAT_IS_FREED}
 
 
-def bounded_retries() -> dict[str, int]:
+def _bounded_retries() -> dict[str, int]:
     """How often a task whose worker dies is run again."""
-    # Deprecated in favour of named parameters, of which none is `max_retries`; `be_quiet` keeps the warning to itself.
+    # Deprecated in favour of named parameters, of which none is `max_retries`; `_quiet` keeps the warning to itself.
     return {"max_retries": _RETRIES}
 
 
-def be_quiet() -> None:
+def _quiet() -> None:
     """Keep Ray Data's own logs and bars off the terminal."""
     settings = DataContext.get_current()
     settings.enable_progress_bars = False

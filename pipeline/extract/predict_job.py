@@ -161,7 +161,7 @@ def _run(job: _Job, waves: Iterable[Work], *, total: int, num_videos: int) -> li
     if not total:
         return []
     from pipeline.cluster.start import starting
-    from pipeline.extract import predict_flow
+    from pipeline.extract import dataflow
 
     predicting = Predicting(
         head=job.head,
@@ -177,7 +177,7 @@ def _run(job: _Job, waves: Iterable[Work], *, total: int, num_videos: int) -> li
         job.display.say(f"{num_videos} videos to do, {total} samples")
         with job.display.count("samples", total=total) as count:
             for wave in waves:
-                for part in predict_flow.run_predict(wave, predicting=predicting, num_workers=hardware.num_cpus):
+                for part in dataflow.run_predict(wave, predicting=predicting, num_workers=hardware.num_cpus):
                     parts.append(part)
                     count(part.num_samples)
     return parts

@@ -85,9 +85,9 @@ def _loaded(name: str, choice: Weights, *, window: int | None) -> LoadedModel:
 
         return own_models.load_from_factory(name, weights=choice)
     if name == "video_cnn":
-        from pipeline.models.zoo import own_models
+        from pipeline.models.zoo import video_cnn
 
-        return own_models.load_video_cnn(weights=choice)
+        return video_cnn.load(weights=choice)
     if name == "efficientnet_lite0":
         from pipeline.models.zoo import timm_models
 

@@ -1,4 +1,4 @@
-"""Networks that no library owns: ``video_cnn``, and the user's ``module:factory``."""
+"""Networks of the user's own: ``module:factory``."""
 
 import importlib
 import inspect
@@ -11,9 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
-from pipeline.models.network import LoadedModel, classification_layer, cut_off, feature_dim, filled, seeded
+from pipeline.models.network import LoadedModel, feature_dim, seeded
 from pipeline.models.weights import (
-    DefaultWeights,
     RandomWeights,
     Weights,
     WeightsFile,
@@ -22,37 +21,13 @@ from pipeline.models.weights import (
     weights_digest,
     without_prefix,
 )
-from pipeline.models.zoo.video_cnn import PREPROCESSING, VideoCNN
 from pipeline.records.model_info import ModelInfo, Preprocessing
-
-VIDEO_CNN = "video_cnn"
 
 ADDED_HEAD = "vidlake_head"
 """What the classification layer is called that a factory's network has from fine-tuning; its own ends at features."""
 
 IMAGENET = Preprocessing(resize_px=256, crop_px=(224, 224))
 """For a factory's network that does not say how its pictures are prepared."""
-
-
-def load_video_cnn(*, weights: Weights) -> LoadedModel:
-    """``VideoCNN``; its numbers come from a training run's file.
-
-    Raises:
-        UsageError: default weights, which it has none of, or a weights file that does not fit.
-    """
-    match weights:
-        case DefaultWeights():
-            raise UsageError(f"--model {VIDEO_CNN}: there are no weights for it; give --weights random:SEED or a file")
-        case RandomWeights(seed=seed):
-            network = seeded(VideoCNN, seed=seed)
-        case WeightsFile():
-            network = filled(
-                weights, construct=lambda num_classes, _: VideoCNN(num_classes), head_of=classification_layer
-            )
-    digest = weights_digest(network)
-    head = cut_off(network.eval(), name="classifier")
-    info = ModelInfo(name=VIDEO_CNN, dim=head.in_features, weights_digest=digest, preprocessing=PREPROCESSING)
-    return LoadedModel(info=info, backbone=network, head=head, classes=(), head_name="classifier")
 
 
 def load_from_factory(name: str, *, weights: Weights) -> LoadedModel:
