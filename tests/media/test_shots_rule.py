@@ -10,8 +10,9 @@ from videos import video_bytes
 
 from pipeline.errors import UsageError
 from pipeline.media.probe.plan_video import PlanRequest, plan_video
+from pipeline.media.sampling.footage import ShotSpan
 from pipeline.media.sampling.rules import parse_rule
-from pipeline.media.sampling.shots import ShotSpan, ShotsRule
+from pipeline.media.sampling.shots import ShotsRule
 from pipeline.records.segments import Sizing, TimeRange, VideoPlan
 
 TICKS = 512
