@@ -4,12 +4,10 @@ import json
 import time
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
 import numpy as np
 import pytest
-from av.video.stream import VideoStream
 from lakes import MODEL, features, kill, started, table, vidlake
 from videos import X264, pixels
 
@@ -25,7 +23,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film with one cut, where the colours turn into their opposites, and a file that is no film."""
     folder = tmp_path_factory.mktemp("archive")
     with av.open(str(folder / "film.mp4"), "w") as out:
-        stream = cast(VideoStream, out.add_stream("libx264", rate=25, options={**X264, "g": "20"}))
+        stream = out.add_stream("libx264", rate=25, options={**X264, "g": "20"})
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
         for index in range(NUM_FRAMES):
             shown = pixels(index // 8, width=160, height=96)

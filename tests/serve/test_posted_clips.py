@@ -24,20 +24,22 @@ from pipeline.storage.retry import DEFAULT_RETRY
 from serve.settings import ModelSettings
 
 WINDOWS = Windows(length=4, stride=3)
-MODEL = {"name": "r3d_18", "weights": "random:3"}
+NAME, WEIGHTS = "r3d_18", "random:3"
 Row = tuple[int, int, float, int]
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Live]:
-    model = ModelSettings(**MODEL, window=WINDOWS.length, stride=WINDOWS.stride, precision="fp32", num_threads=1)
+    model = ModelSettings(
+        name=NAME, weights=WEIGHTS, window=WINDOWS.length, stride=WINDOWS.stride, precision="fp32", num_threads=1
+    )
     with serving(model=model) as server:
         yield server
 
 
 def batch_rows(path: str, rule: str) -> tuple[list[Row], np.ndarray]:
     """The rows that ``extract`` writes: pts, end_pts, end_time_s and num_frames; and their features."""
-    model = load_model(**MODEL, window=WINDOWS.length)  # type: ignore[arg-type]
+    model = load_model(NAME, weights=WEIGHTS, window=WINDOWS.length)
     embedder = Embedder(model, batch_size=8)
     job = Job(uri="a video", rule=parse_rule(rule), time_range=TimeRange(), windows=WINDOWS)
     rows: list[Row] = []
