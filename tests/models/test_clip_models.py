@@ -120,3 +120,12 @@ def test_a_clip_costs_its_place_in_the_batch() -> None:
     apart = np.concatenate([embedder.embed([clip[None]]) for clip in clips])
     together = embedder.embed([clips[:3], clips[3:]])
     assert np.abs(apart - together).max() <= 1e-5 * max(1.0, np.abs(apart).max())
+
+
+def test_reduced_precision_keeps_the_features_of_clips() -> None:
+    model = load_model("r3d_18", weights="random:0", window=4)
+    clips = noise(2, *model.info.preprocessing.input_shape)
+    exact = Embedder(load_model("r3d_18", weights="random:0", window=4), batch_size=8).embed([clips])
+    reduced = Embedder(model, precision="bf16", batch_size=8).embed([clips])
+    cosines = (exact * reduced).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(reduced, axis=1)
+    assert cosines.min() >= 0.98

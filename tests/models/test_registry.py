@@ -265,7 +265,8 @@ def test_wrong_factory_is_a_usage_error(factory: str, says: str) -> None:
         ("efficientnet-lite0", "did you mean efficientnet_lite0"),
         ("xyzzy", "`vidlake models` lists the names"),
         ("timm/resnt10t", "did you mean timm/resnet10t"),
-        ("r3d_18", "takes clips, not pictures; give a model of pictures, such as resnet18"),
+        ("r3d_19", "did you mean r3d_18"),
+        ("transnetv2", "there is no such model"),
         ("fasterrcnn_resnet50_fpn", "finds objects"),
         ("fcn_resnet50", "labels pixels"),
         ("quantized_resnet18", "is quantized"),
@@ -361,7 +362,14 @@ def test_list_names_every_model_with_its_dimension_in_seconds() -> None:
     started_s = time.thread_time()  # of this thread: other tests may have the cores
     entries = {entry.name: entry for entry in list_models()}
     assert time.thread_time() - started_s < 20
-    assert entries.keys() >= {*torchvision.models.list_models(module=torchvision.models), "timm/NAME", "module:factory"}
+    pictures = torchvision.models.list_models(module=torchvision.models)
+    clips = torchvision.models.list_models(module=torchvision.models.video)
+    assert entries.keys() >= {*pictures, *clips, "timm/NAME", "module:factory"}
+    assert {name: entries[name].window for name in ("resnet50", "r3d_18", "s3d")} == {
+        "resnet50": None,
+        "r3d_18": 16,
+        "s3d": 128,
+    }
     dims = {name: entries[name].dim for name in ("resnet50", "regnet_y_400mf", "squeezenet1_1", "video_cnn")}
     assert dims == {"resnet50": 2048, "regnet_y_400mf": 440, "squeezenet1_1": 512, "video_cnn": 512}
     assert entries["resnet50"].needs_download
