@@ -134,8 +134,9 @@ class Run:
             run_stages(group_tables(parts, task_s=sizes.task_s), context=context)
 
     def _for_whom(self, context: RunContext) -> str:
-        names = [output.label for output in context.outputs]
-        return f" for {' and '.join(names)}" if len(self._context.outputs) > 1 else ""
+        *others, last = [output.label for output in context.outputs]
+        names = f"{', '.join(others)} and {last}" if others else last
+        return f" for {names}" if len(self._context.outputs) > 1 else ""
 
 
 def _beside_decoding(work: Work, context: RunContext) -> str:
