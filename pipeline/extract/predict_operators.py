@@ -1,10 +1,14 @@
-"""What runs on Ray's workers for ``predict``: work in, how much was done out. Free of Ray itself."""
+"""What runs on Ray's workers for ``predict``: work in, how much was done out. Free of Ray itself.
+
+Heads are torch's, whose import takes seconds: they are imported by those that predict, once they do.
+"""
 
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +19,10 @@ from pipeline.lake.appended import Appended
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.pending_frames import FramePiece
 from pipeline.lake.predicted_videos import VideoWork, publish_videos
-from pipeline.models.heads.artifact import read_head
-from pipeline.models.heads.head import Head
 from pipeline.records.tables import Table
-from pipeline.stages.predict import predict_frames, predict_videos
+
+if TYPE_CHECKING:
+    from pipeline.models.heads.head import Head
 
 Work = Sequence[FramePiece] | Sequence[VideoWork]
 
@@ -92,7 +96,9 @@ def parts_of(rows: pa.Table) -> list[PredictedPart]:
     return [PredictedPart(**{**row, "label_counts": tuple(row["label_counts"])}) for row in rows.to_pylist()]
 
 
-def _predict(work: FramePiece | VideoWork, head: Head, predicting: Predicting) -> PredictedPart:
+def _predict(work: FramePiece | VideoWork, head: "Head", predicting: Predicting) -> PredictedPart:
+    from pipeline.stages.predict import predict_frames, predict_videos
+
     table, target = predicting.table, predicting.target
     written: int | None
     if isinstance(work, FramePiece):
@@ -114,6 +120,8 @@ def _predict(work: FramePiece | VideoWork, head: Head, predicting: Predicting) -
 
 
 @lru_cache(maxsize=1)
-def _head(content: HeadBytes) -> Head:
+def _head(content: HeadBytes) -> "Head":
     """The head of this worker process, kept from task to task."""
+    from pipeline.models.heads.artifact import read_head
+
     return read_head(content, "")
