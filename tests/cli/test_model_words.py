@@ -45,7 +45,7 @@ def test_words_that_do_not_fit_are_refused(words: list[str], weights: str | None
 @click.command()
 @MODELS
 @CONFIG
-def show(*, models: tuple[str, ...], weights: str | None, sample: str, precision: str | None) -> list[object]:
+def show(*, models: tuple[str, ...], weights: str | None, sample: str, **_: object) -> list[object]:
     return [list(models), weights, sample]
 
 
