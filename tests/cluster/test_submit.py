@@ -51,7 +51,7 @@ def refusal(*words: object) -> str:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        pytest.param(["plan", "/a.mp4"], "extract, retry or predict", id="a command that is no job"),
+        pytest.param(["plan", "/a.mp4"], "extract, retry, predict, finetune or shots", id="a command that is no job"),
         pytest.param(["extract", "/a.mp4"], "--out", id="no out"),
         pytest.param(["extract", "/a.mp4", "--out", "/o", "--sample", "fps:0"], "fps:R", id="bad rule"),
         pytest.param(["extract", "/a.mp4", "--out", "/o", "--address", "auto"], "--address", id="two addresses"),
@@ -125,7 +125,9 @@ def uploaded(folder: Path, target: Path) -> set[str]:
 
 def test_upload_of_this_project_is_small_and_whole(tmp_path: Path) -> None:
     names = uploaded(ROOT, tmp_path / "package.zip")
-    assert (tmp_path / "package.zip").stat().st_size < 1_000_000
+    # The code alone, which Ray does not compress.
+    code_bytes = sum(path.stat().st_size for room in ("pipeline", "serve") for path in (ROOT / room).rglob("*.py"))
+    assert (tmp_path / "package.zip").stat().st_size < 1.5 * code_bytes
     assert {name.split("/")[0] for name in names} <= {"pipeline", "serve", "pyproject.toml", ".gitignore", ".rayignore"}
     assert names >= {str(path.relative_to(ROOT)) for path in (ROOT / "pipeline").rglob("*.py")}
 
