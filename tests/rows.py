@@ -35,7 +35,7 @@ FACTS = VideoFacts(
     height=48,
     rotation=0,
     duration_s=36.0,
-    creation_time=None,
+    creation_time="2023-11-14T22:13:20.123456Z",
 )
 
 
