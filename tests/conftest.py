@@ -47,6 +47,7 @@ _STARTING_RAY = frozenset(
         "test_predict.py",
         "test_several_models.py",
         "test_shards.py",
+        "test_shots_command.py",
         "test_start.py",
         "test_submit.py",
         "test_what_each_lacks.py",
