@@ -86,7 +86,10 @@ def resize(
     if interpolation == "nearest":
         resized = interpolate(pixels, size=size, mode=interpolation)
     elif not antialias or (interpolation == "bilinear" and not _has_integer_bilinear()):
-        smooth = interpolate(pixels.float(), size=size, mode=interpolation, align_corners=False, antialias=antialias)
+        with one_thread():  # for several threads torch takes another kernel, which rounds otherwise
+            smooth = interpolate(
+                pixels.float(), size=size, mode=interpolation, align_corners=False, antialias=antialias
+            )
         resized = smooth.round_().clamp_(0, 255).to(torch.uint8)
     else:
         resized = interpolate(pixels, size=size, mode=interpolation, align_corners=False, antialias=True)

@@ -78,6 +78,22 @@ def test_extreme_strip_is_prepared_in_bounded_memory(height_px: int, width_px: i
     assert np.abs(prepared.astype(int) - 127).max() <= 1
 
 
+@pytest.mark.parametrize("antialias", [True, False])
+def test_pixels_do_not_depend_on_the_number_of_threads(antialias: bool) -> None:
+    """Workers decode with one thread; a caller of ours may have more."""
+    picture = np.random.default_rng(0).integers(0, 255, (96, 160, 3), dtype=np.uint8)
+    preprocessing = Preprocessing(resize_px=(128, 171), crop_px=(112, 112), antialias=antialias)
+    before = torch.get_num_threads()
+    prepared = []
+    try:
+        for num_threads in (1, 2, 3):
+            torch.set_num_threads(num_threads)
+            prepared.append(prepare(picture, preprocessing=preprocessing))
+    finally:
+        torch.set_num_threads(before)
+    assert all(np.array_equal(each, prepared[0]) for each in prepared)
+
+
 def test_read_only_and_strided_pictures_are_taken_too() -> None:
     picture = noise(300, 400)
     preprocessing = Preprocessing(resize_px=128, crop_px=(128, 128))
