@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.lake.catalogue import Catalogue
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import ID_BYTES, KEY_BYTES, find_places, id_bytes, segment_keys
+from pipeline.lake.ids import KEY_BYTES, find_places, id_bytes, ids_of_keys, segment_keys, segments_of_keys
 from pipeline.lake.known_videos import KnownVideos
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import PlannedSegments
@@ -90,8 +90,8 @@ class VideosOfDataset:
         digest.update(self._entries(places).tobytes())
 
     def _entries(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
-        segments = np.ascontiguousarray(self.ledger.keys[places]).view(np.uint8).reshape(-1, KEY_BYTES)[:, ID_BYTES:]
-        numbers = np.ascontiguousarray(segments).view(">u4").reshape(-1).astype(np.int32)
+        # Counted from 1, as in a key: digests of lakes and states of predictions that exist are made of these bytes.
+        numbers = (segments_of_keys(self.ledger.keys[places]) + 1).astype(np.int32)
         return np.stack([numbers, self.ledger.attempts[places], self.ledger.num_samples[places]], axis=1)
 
     def _places(self, ids: NDArray[np.bytes_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -133,9 +133,3 @@ class UnsettledSegments:
         all_keys = np.concatenate(keys)
         order = np.argsort(all_keys, kind="stable")
         return cls(keys=all_keys[order], start_s=np.concatenate(starts)[order])
-
-
-def ids_of_keys(keys: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
-    """The videos of ``segment_keys``."""
-    split = np.ascontiguousarray(keys).view(np.uint8).reshape(-1, KEY_BYTES)[:, :ID_BYTES]
-    return np.ascontiguousarray(split).view(f"S{ID_BYTES}").reshape(-1)

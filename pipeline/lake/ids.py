@@ -76,6 +76,20 @@ def segment_keys(video_ids: NDArray[np.bytes_], segments: NDArray[Any]) -> NDArr
     return keys.view(f"S{KEY_BYTES}").reshape(-1)
 
 
+def ids_of_keys(keys: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """The videos of ``segment_keys``, as ``id_bytes`` gives them."""
+    return np.ascontiguousarray(_split(keys)[:, :ID_BYTES]).view(f"S{ID_BYTES}").reshape(-1)
+
+
+def segments_of_keys(keys: NDArray[np.bytes_]) -> NDArray[np.int64]:
+    """The segments of ``segment_keys``; -1: the whole video."""
+    return np.ascontiguousarray(_split(keys)[:, ID_BYTES:]).view(">u4").reshape(-1).astype(np.int64) - 1
+
+
+def _split(keys: NDArray[np.bytes_]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(keys).view(np.uint8).reshape(-1, KEY_BYTES)
+
+
 def id_bytes(video_ids: pa.ChunkedArray) -> NDArray[np.bytes_]:
     """Ids as ``Ids`` and ``segment_keys`` take them."""
     parts = [np.empty(0, f"S{ID_BYTES}")]

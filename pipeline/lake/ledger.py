@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.lake.ids import ID_BYTES, KEY_BYTES, find_places, id_bytes, segment_keys
+from pipeline.lake.ids import ID_BYTES, KEY_BYTES, find_places, id_bytes, ids_of_keys, segment_keys, segments_of_keys
 from pipeline.records.rows import settled_of
 from pipeline.records.schemas import SETTLED
 from pipeline.records.segments import KEEPING_ROWS
@@ -75,9 +75,8 @@ class Ledger:
 
     def entries(self, at: NDArray[np.int64]) -> list[Settled]:
         """How the segments at these places ended, as the footers have it."""
-        split = np.ascontiguousarray(self.keys[at]).view(np.uint8).reshape(-1, KEY_BYTES)
-        ids = np.ascontiguousarray(split[:, :ID_BYTES]).view(f"S{ID_BYTES}").reshape(-1).astype(f"U{ID_BYTES}")
-        segments = np.ascontiguousarray(split[:, ID_BYTES:]).view(">u4").reshape(-1).astype(np.int64) - 1
+        keys = self.keys[at]
+        ids, segments = ids_of_keys(keys).astype(f"U{ID_BYTES}"), segments_of_keys(keys)
         failed = iter(settled_of(self.failures.take(pa.array(self.failure[at][~self.is_ok[at]]))))
         columns = (ids, segments, self.attempts[at], self.num_samples[at], self.num_corrupt[at])
         values = zip(self.is_ok[at].tolist(), *(column.tolist() for column in columns), strict=True)

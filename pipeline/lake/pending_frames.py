@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.dataset_videos import UnsettledSegments, VideosOfDataset, ids_of_keys
-from pipeline.lake.ids import ID_BYTES, KEY_BYTES
+from pipeline.lake.dataset_videos import UnsettledSegments, VideosOfDataset
+from pipeline.lake.ids import ID_BYTES, ids_of_keys, segments_of_keys
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.placed_rows import PlacedRows, read_placed
 from pipeline.records.periods import Period
@@ -65,9 +65,8 @@ class FramePiece:
 
     def entries(self) -> list[Settled]:
         """What a file of their predictions settles."""
-        split = np.ascontiguousarray(self.keys).view(np.uint8).reshape(-1, KEY_BYTES)[:, ID_BYTES:]
-        segments = np.ascontiguousarray(split).view(">u4").reshape(-1).astype(np.int64) - 1
-        values = zip(self.video_ids, segments.tolist(), self.attempts.tolist(), self.count.tolist(), strict=True)
+        segments = segments_of_keys(self.keys).tolist()
+        values = zip(self.video_ids, segments, self.attempts.tolist(), self.count.tolist(), strict=True)
         return [
             Settled.complete(video_id, segment, attempts=attempts, num_samples=num_samples)
             for video_id, segment, attempts, num_samples in values

@@ -17,6 +17,9 @@ from pipeline.lake.appended_file import foreign_file
 from pipeline.lake.files import DatasetFiles
 
 _KEYS = ["epoch", "pts", "time_s"]
+ROW_KEY = np.dtype([("epoch", np.int32), ("pts", np.int64)])
+ROW_BYTES = 24
+"""Of a row in memory, beside its feature."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,21 @@ class ReadRows:
     uris: tuple[str, ...]
     """Of the first row of each span."""
 
+    @property
+    def keys(self) -> NDArray[np.void]:
+        """``ROW_KEY[N]``."""
+        return row_keys(self.epochs, self.pts)
+
+    def taken(self, at: "slice | NDArray[np.int64]") -> "ReadRows":
+        """Some of them."""
+        return ReadRows(
+            epochs=self.epochs[at],
+            pts=self.pts[at],
+            times_s=self.times_s[at],
+            features=self.features[at],
+            uris=self.uris,
+        )
+
     @classmethod
     def empty(cls, placed: PlacedRows, *, dim: int) -> "ReadRows":
         """Room for them."""
@@ -72,6 +90,13 @@ class ReadRows:
             features=np.empty((num, dim), np.float32),
             uris=(),
         )
+
+
+def row_keys(epochs: NDArray[np.int32], pts: NDArray[np.int64]) -> NDArray[np.void]:
+    """``ROW_KEY[N]``: what tells the rows of a video apart; it sorts as they are shown."""
+    keys = np.empty(len(pts), ROW_KEY)
+    keys["epoch"], keys["pts"] = epochs, pts
+    return keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
-from pipeline.lake.dataset_videos import UnsettledSegments, VideosOfDataset, ids_of_keys
-from pipeline.lake.ids import ID_BYTES, find_places
+from pipeline.lake.dataset_videos import UnsettledSegments, VideosOfDataset
+from pipeline.lake.ids import ID_BYTES, find_places, ids_of_keys
+from pipeline.lake.model_folders import datasets_within
+from pipeline.lake.placed_rows import ROW_BYTES
 from pipeline.lake.video_groups import VideoFeatures, VideoGroup
 from pipeline.records.heads import Backbone, HeadInfo
 
 GROUP_BYTES = 64 << 20
-_KEY_BYTES_A_ROW = 24
 
 
 class LakeFeatures:
@@ -50,12 +51,10 @@ class LakeFeatures:
         info = dataset.info()
         if info is not None:
             return cls(dataset.store.uri, (dataset,), (info,))
-        names = [name for name in dataset.store.folders("") if name[0] not in "._"]
-        within = [Dataset.at(f"{uri.rstrip('/')}/{name}") for name in names]
-        found = [(each, known) for each in within if (known := each.info()) is not None]
-        if not found:
+        within = [each for name, each in datasets_within(uri).items() if name[0] != "_"]
+        if not within:
             dataset.existing()
-        datasets, infos = zip(*found, strict=True)
+        datasets, infos = zip(*within, strict=True)
         return cls(dataset.store.uri, datasets, infos)
 
     @cached_property
@@ -157,7 +156,7 @@ class LakeFeatures:
         A video that is larger than that is a group by itself: see ``LongVideo``.
         """
         ids = self.ids if ids is None else ids
-        row_bytes = _KEY_BYTES_A_ROW + (4 * self.dim if with_features else 0)
+        row_bytes = ROW_BYTES + (4 * self.dim if with_features else 0)
         sizes = self.num_samples(ids) * row_bytes
         numbers, is_large = (np.cumsum(sizes) - sizes) // group_bytes, sizes > group_bytes
         edges = np.flatnonzero(np.diff(numbers).astype(np.bool_) | is_large[1:] | is_large[:-1]) + 1

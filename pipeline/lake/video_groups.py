@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.lake.files import DatasetFiles
-from pipeline.lake.placed_rows import PlacedRows, ReadRows, read_placed
+from pipeline.lake.placed_rows import PlacedRows, ReadRows, read_placed, row_keys
 from pipeline.records.units import VideoSamples
 
 
@@ -103,7 +103,7 @@ def order_of(epochs: NDArray[np.int32], pts: NDArray[np.int64]) -> NDArray[np.in
 
 def common_rows(epochs: Sequence[NDArray[np.int32]], pts: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], ...]:
     """Of several datasets, each in the order of (``epoch``, ``pts``), the rows of the samples that all of them have."""
-    keys = [_keys(*each) for each in zip(epochs, pts, strict=True)]
+    keys = [row_keys(*each) for each in zip(epochs, pts, strict=True)]
     common = keys[0]
     for other in keys[1:]:
         common = np.intersect1d(common, other, assume_unique=True)
@@ -112,7 +112,7 @@ def common_rows(epochs: Sequence[NDArray[np.int32]], pts: Sequence[NDArray[np.in
 
 def _sorted(rows: ReadRows) -> ReadRows:
     order = order_of(rows.epochs, rows.pts)
-    return rows if order is None else _taken(rows, order)
+    return rows if order is None else rows.taken(order)
 
 
 def _joined(parts: Sequence[ReadRows]) -> ReadRows:
@@ -120,23 +120,7 @@ def _joined(parts: Sequence[ReadRows]) -> ReadRows:
     if len(parts) == 1:
         return parts[0]
     at = common_rows([part.epochs for part in parts], [part.pts for part in parts])
-    fitted = [_taken(part, rows) for part, rows in zip(parts, at, strict=True)]
+    fitted = [part.taken(rows) for part, rows in zip(parts, at, strict=True)]
     first = fitted[0]
     features = np.concatenate([part.features for part in fitted], axis=1)
     return ReadRows(epochs=first.epochs, pts=first.pts, times_s=first.times_s, features=features, uris=first.uris)
-
-
-def _keys(epochs: NDArray[np.int32], pts: NDArray[np.int64]) -> NDArray[np.void]:
-    keys = np.empty(len(pts), [("epoch", np.int32), ("pts", np.int64)])
-    keys["epoch"], keys["pts"] = epochs, pts
-    return keys
-
-
-def _taken(rows: ReadRows, at: NDArray[np.int64]) -> ReadRows:
-    return ReadRows(
-        epochs=rows.epochs[at],
-        pts=rows.pts[at],
-        times_s=rows.times_s[at],
-        features=rows.features[at],
-        uris=rows.uris,
-    )

@@ -27,8 +27,11 @@ def use_one_thread() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """``use_one_thread``, for as long as the context is open."""
+    """``use_one_thread``, for as long as the context is open; where that is so already, nothing is touched."""
     before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield

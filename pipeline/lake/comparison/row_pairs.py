@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.dataset_videos import VideosOfDataset
-from pipeline.lake.placed_rows import PlacedRows, ReadRows, read_placed
+from pipeline.lake.placed_rows import ROW_BYTES, ROW_KEY, PlacedRows, ReadRows, read_placed
 from pipeline.lake.video_groups import PlacedVideos
 
 PIECE_BYTES = 32 << 20
-_KEY_BYTES_A_ROW = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +40,7 @@ class Side:
     def pieces(self, video_id: NDArray[np.bytes_], *, piece_bytes: int) -> Iterator[ReadRows]:
         """The rows of one video, segments of about so many bytes at a time, in that order throughout."""
         rows = self.videos.placed(video_id).rows
-        numbers = (np.cumsum(rows.count) - rows.count) * (4 * self.dim + _KEY_BYTES_A_ROW) // piece_bytes
+        numbers = (np.cumsum(rows.count) - rows.count) * (4 * self.dim + ROW_BYTES) // piece_bytes
         edges = np.flatnonzero(np.diff(numbers)) + 1
         for spans in np.split(np.arange(len(rows.count)), edges):
             some = PlacedRows(names=rows.names, file=rows.file[spans], first=rows.first[spans], count=rows.count[spans])
@@ -63,7 +62,7 @@ class RowPairs:
 def groups_of(ids: NDArray[np.bytes_], *sides: Side, piece_bytes: int) -> Iterator[NDArray[np.bytes_]]:
     """Videos that are read together: of about so many bytes on the larger side, and at least one."""
     counts = np.maximum.reduce([side.num_samples(ids) for side in sides])
-    sizes = counts * (4 * max(side.dim for side in sides) + _KEY_BYTES_A_ROW)
+    sizes = counts * (4 * max(side.dim for side in sides) + ROW_BYTES)
     numbers = (np.cumsum(sizes) - sizes) // piece_bytes
     edges = np.flatnonzero(np.diff(numbers)) + 1
     yield from np.split(ids, edges) if len(ids) else []
@@ -73,12 +72,12 @@ def paired(a: Iterator[ReadRows], b: Iterator[ReadRows]) -> Iterator[RowPairs]:
     """Bring the rows of one video together, each side in pieces whose keys increase from one to the next."""
     left, right = next(a, None), next(b, None)
     while left is not None and right is not None:
-        keys = _keys(left), _keys(right)
+        keys = left.keys, right.keys
         end = min(*(each[-1:].tolist() for each in keys))
-        at = [int(np.searchsorted(each, np.array(end, _KEY)[0], side="right")) for each in keys]
-        yield _matched(_part(left, slice(at[0])), _part(right, slice(at[1])))
-        left = _part(left, slice(at[0], None)) if at[0] < len(keys[0]) else next(a, None)
-        right = _part(right, slice(at[1], None)) if at[1] < len(keys[1]) else next(b, None)
+        at = [int(np.searchsorted(each, np.array(end, ROW_KEY)[0], side="right")) for each in keys]
+        yield _matched(left.taken(slice(at[0])), right.taken(slice(at[1])))
+        left = left.taken(slice(at[0], None)) if at[0] < len(keys[0]) else next(a, None)
+        right = right.taken(slice(at[1], None)) if at[1] < len(keys[1]) else next(b, None)
     while left is not None:
         yield _alone(only_a=len(left.pts))
         left = next(a, None)
@@ -87,11 +86,8 @@ def paired(a: Iterator[ReadRows], b: Iterator[ReadRows]) -> Iterator[RowPairs]:
         right = next(b, None)
 
 
-_KEY = np.dtype([("epoch", np.int32), ("pts", np.int64)])
-
-
 def _matched(a: ReadRows, b: ReadRows) -> RowPairs:
-    mine, theirs = _keys(a), _keys(b)
+    mine, theirs = a.keys, b.keys
     if len(mine) == len(theirs) and (mine == theirs).all():
         return RowPairs(a=a.features, b=b.features, only_a=0, only_b=0)
     common, at_a, at_b = np.intersect1d(mine, theirs, assume_unique=True, return_indices=True)
@@ -106,19 +102,3 @@ def _matched(a: ReadRows, b: ReadRows) -> RowPairs:
 def _alone(*, only_a: int = 0, only_b: int = 0) -> RowPairs:
     none = np.empty((0, 0), np.float32)
     return RowPairs(a=none, b=none, only_a=only_a, only_b=only_b)
-
-
-def _keys(rows: ReadRows) -> NDArray[np.void]:
-    keys = np.empty(len(rows.pts), _KEY)
-    keys["epoch"], keys["pts"] = rows.epochs, rows.pts
-    return keys
-
-
-def _part(rows: ReadRows, part: slice) -> ReadRows:
-    return ReadRows(
-        epochs=rows.epochs[part],
-        pts=rows.pts[part],
-        times_s=rows.times_s[part],
-        features=rows.features[part],
-        uris=rows.uris,
-    )

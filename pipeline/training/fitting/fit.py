@@ -17,6 +17,7 @@ from pipeline.models.heads.networks import network_of, network_shapes
 from pipeline.models.heads.probabilities import of_logits
 from pipeline.models.heads.scorers import NETWORK, scorer_of
 from pipeline.models.heads.steps import arrays_of
+from pipeline.models.preprocess import one_thread
 from pipeline.records.heads import TREE_KINDS
 from pipeline.training.examples import Examples
 from pipeline.training.fitting.calibration import expected_calibration_error, temperature_of, thresholds_of
@@ -62,7 +63,7 @@ def fit_head(
         StorageError: the lake, the disk or the place of the checkpoints failed.
     """
     check_options(options)
-    with _one_thread():
+    with _same_sums():
         steps = fit_steps(examples, options.steps)
         is_sequences = options.kind.takes_sequences
         parts = write_parts(examples, steps, pool_ways=options.pool, is_sequences=is_sequences, folder=scratch_folder)
@@ -123,20 +124,18 @@ def check_options(options: FitOptions) -> None:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def _same_sums() -> Iterator[None]:
     """Sums of floats depend on how many threads share them: one gives the same bytes whatever the number of cores."""
     import sklearn.ensemble  # noqa: F401  # limits hold for the libraries that are loaded
     from threadpoolctl import threadpool_limits
 
-    threads, is_strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
+    is_strict = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
-        with threadpool_limits(limits=1):
+        with one_thread(), threadpool_limits(limits=1):
             yield
     finally:
         torch.use_deterministic_algorithms(is_strict)
-        torch.set_num_threads(threads)
 
 
 def _fit_trees(
