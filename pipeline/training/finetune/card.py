@@ -4,13 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.records.model_info import ModelInfo
-from pipeline.training.examples import PARTS
 from pipeline.training.finetune.request import FinetuneRequest, Workers
 from pipeline.training.request import SplitOptions
-from pipeline.training.scoring.markdown import facts, listed, per_class, plain, section, table
+from pipeline.training.scoring.card_parts import limits_of_parts, parts_of_labels, scores
+from pipeline.training.scoring.markdown import facts, listed, plain, section, table
 from pipeline.training.scoring.measured import Measured
 
-_FEW_PICTURES = 30
 _MOST_NAMED = 50
 
 
@@ -40,7 +39,7 @@ class FinetuneCard:
             f"{listed(self.labels)}.",
             *section("Data", self._data()),
             *section("Split", [self._split()]),
-            *section("Scores", self._scores()),
+            *section("Scores", scores(self.measured, noun="pictures", model="this network")),
             *section("Calibration", [self._calibration()]),
             *section("Training", self._training()),
             *section("Limits", ["\n".join(f"- {limit}" for limit in self._limits())]),
@@ -63,13 +62,7 @@ class FinetuneCard:
         if self.unusable:
             named = list(self.unusable.items())
             yield table(["video", "reason"], [[uri, reason] for uri, reason in named[:_MOST_NAMED]])
-        yield table(
-            ["label", *(f"{part} pictures (videos)" for part in PARTS)],
-            [
-                [label, *(f"{of[part].units} ({of[part].videos})" for part in PARTS)]
-                for label, of in report.classes.items()
-            ],
-        )
+        yield parts_of_labels(report, noun="pictures")
 
     def _split(self) -> str:
         report = self.measured.labels
@@ -81,25 +74,6 @@ class FinetuneCard:
             f"validation and {self.split.test:.0%} for the test, stratified by label, seed {self.split.seed}. Videos "
             f"that show the same under several names are one group; {report.num_twins} were found to repeat another."
         )
-
-    def _scores(self) -> Iterable[str]:
-        measured, baseline = self.measured, self.measured.baseline
-        yield (
-            f"The baseline always says `{plain(baseline.label)}`, the commonest label of training."
-            if measured.shown != "train"
-            else "There is neither a test nor a validation part: these scores are of the training pictures themselves, "
-            "and say nothing about others."
-        )
-        rows = []
-        for part, scores in measured.parts.items():
-            for name in ("accuracy", "balanced_accuracy", "macro_f1"):
-                own, theirs = getattr(scores.totals, name), getattr(baseline.totals[part], name)
-                rows.append([part, name.replace("_", " "), f"{own:.3f}", f"{theirs:.3f}"])
-        yield table(["part", "score", "this network", "baseline"], rows)
-        shown = measured.parts[measured.shown]
-        yield f"Per label, on the {shown.totals.num_units} pictures of the {measured.shown} part:"
-        yield per_class(shown)
-        yield "![confusion matrix](confusion.png)"
 
     def _calibration(self) -> str:
         learned = self.measured.learned
@@ -131,21 +105,12 @@ class FinetuneCard:
         )
 
     def _limits(self) -> Iterable[str]:
-        measured = self.measured
         yield (
             "It has seen these videos alone. Other cameras, places, light or seasons may be another matter: measure it "
             "there before relying on it."
         )
         yield "It knows no other labels: what is none of them is called one of them all the same."
-        few = [label for label, of in measured.labels.classes.items() if of["train"].units < _FEW_PICTURES]
-        if few:
-            yield f"Labels with fewer than {_FEW_PICTURES} training pictures: {listed(few)}."
-        for part in PARTS[1:]:
-            absent = [label for label, of in measured.labels.classes.items() if not of[part].units]
-            if absent and len(absent) < len(measured.labels.classes):
-                yield f"Labels without a picture in the {part} part, so not measured there: {listed(absent)}."
-        if "test" not in measured.parts:
-            yield "There is no test part: nothing was measured on pictures that played no role in training."
+        yield from limits_of_parts(self.measured, noun="pictures")
         yield (
             "Pictures of one video resemble each other: the scores are surer by the number of videos than of pictures. "
             "How near test and training pictures are was not measured."

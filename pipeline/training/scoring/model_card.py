@@ -4,13 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.records.heads import HeadInfo
-from pipeline.training.examples import PARTS
 from pipeline.training.request import FitOptions, SplitOptions
+from pipeline.training.scoring.card_parts import limits_of_parts, parts_of_labels, scores
 from pipeline.training.scoring.leakage import THRESHOLD, Leakage
-from pipeline.training.scoring.markdown import facts, listed, per_class, plain, section, table
+from pipeline.training.scoring.markdown import facts, listed, section
 from pipeline.training.scoring.measured import Measured
-
-_FEW_UNITS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +31,7 @@ class Card:
             *section("Data", self._data()),
             *section("Split", self._split()),
             *section("Leakage", [_leakage(self.measured.leakage)]),
-            *section("Scores", self._scores()),
+            *section("Scores", scores(self.measured, noun="units", model="this head")),
             *section("Calibration", [self._calibration()]),
             *section("Training", self._training()),
             *section("Limits", ["\n".join(f"- {limit}" for limit in self._limits())]),
@@ -67,13 +65,7 @@ class Card:
             ("samples without a label", f"{labels.num_unlabelled}"),
         ]
         yield facts(pairs)
-        yield table(
-            ["label", *(f"{part} units (videos)" for part in PARTS)],
-            [
-                [label, *(f"{of[part].units} ({of[part].videos})" for part in PARTS)]
-                for label, of in labels.classes.items()
-            ],
-        )
+        yield parts_of_labels(labels, noun="units")
 
     def _split(self) -> Iterable[str]:
         labels, split = self.measured.labels, self.split
@@ -91,25 +83,6 @@ class Card:
             f"validation and {split.test:.0%} for the test, stratified by label, seed {split.seed}. Videos that show "
             f"the same under several names are one group; {labels.num_twins} were found to repeat another one."
         )
-
-    def _scores(self) -> Iterable[str]:
-        measured, baseline = self.measured, self.measured.baseline
-        yield (
-            f"The baseline always says `{plain(baseline.label)}`, the commonest label of training."
-            if measured.shown != "train"
-            else "There is neither a test nor a validation part: these scores are of the training units themselves, "
-            "and say nothing about others."
-        )
-        rows = []
-        for part, scores in measured.parts.items():
-            for name, title in _TITLES.items():
-                own, theirs = getattr(scores.totals, name), getattr(baseline.totals[part], name)
-                rows.append([part, title, f"{own:.3f}", f"{theirs:.3f}"])
-        yield table(["part", "score", "this head", "baseline"], rows)
-        shown = measured.parts[measured.shown]
-        yield f"Per label, on the {shown.totals.num_units} units of the {measured.shown} part:"
-        yield per_class(shown)
-        yield "![confusion matrix](confusion.png)"
 
     def _calibration(self) -> str:
         learned = self.measured.learned
@@ -154,15 +127,7 @@ class Card:
                 else ": what is none of them is called one of them all the same."
             )
         )
-        few = [label for label, of in measured.labels.classes.items() if of["train"].units < _FEW_UNITS]
-        if few:
-            yield f"Labels with fewer than {_FEW_UNITS} training units: {listed(few)}."
-        for part in PARTS[1:]:
-            absent = [label for label, of in measured.labels.classes.items() if not of[part].units]
-            if absent and len(absent) < len(measured.labels.classes):
-                yield f"Labels without a unit in the {part} part, so not measured there: {listed(absent)}."
-        if "test" not in measured.parts:
-            yield "There is no test part: nothing was measured on units that played no role in training."
+        yield from limits_of_parts(measured, noun="units")
         if measured.leakage is not None and measured.leakage.share > 0:
             yield "Part of the test was seen in training (see Leakage): the scores are too good."
         yield "Frames of one video resemble each other: the scores are surer by the number of videos than of units."
@@ -182,7 +147,6 @@ class Card:
         )
 
 
-_TITLES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 _UNIT_NAMES = {"frame": "sample", "window": "window of time", "video": "video"}
 
 
