@@ -5,21 +5,17 @@ from dataclasses import dataclass
 
 import torchvision
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_model_weights
 from torchvision.models.video import S3D
 
 from pipeline.errors import UsageError
 from pipeline.models.network import (
-    NUM_CLASSES,
     LoadedModel,
     classification_layer,
     cut_off,
-    filled,
     parameters_on_meta,
-    seeded,
 )
-from pipeline.models.weights import DefaultWeights, RandomWeights, Weights, WeightsFile, weights_digest
-from pipeline.models.zoo.torchvision_models import constructed, downloaded
+from pipeline.models.weights import Weights, weights_digest
+from pipeline.models.zoo.torchvision_models import constructed, default_weights, with_numbers
 from pipeline.records.model_info import MAX_SAMPLE_BYTES, ModelInfo, Preprocessing
 
 S3D_HEAD = "classifier.1"
@@ -83,20 +79,12 @@ def load(name: str, *, weights: Weights, window: int | None) -> LoadedModel:
         UsageError: a number of samples that it cannot take, or a weights file that does not fit.
         WeightsError: the library's weights could not be downloaded.
     """
-    default, preprocessing = default_weights(name), preprocessing_of(name, window=window)
-    classes: tuple[str, ...] = ()
-    match weights:
-        case DefaultWeights():
-            network = downloaded(name, default=default)
-            classes = tuple(default.meta["categories"]) if default else ()
-        case RandomWeights(seed=seed):
-            network = seeded(lambda: constructed(name, num_classes=NUM_CLASSES), seed=seed)
-        case WeightsFile():
+    preprocessing = preprocessing_of(name, window=window)
 
-            def as_in_file(num_classes: int, _state: Mapping[str, Tensor]) -> nn.Module:
-                return constructed(name, num_classes=num_classes)
+    def in_file(num_classes: int, _state: Mapping[str, Tensor]) -> nn.Module:
+        return constructed(name, num_classes=num_classes)
 
-            network = filled(weights, construct=as_in_file, head_of=_head_of)
+    network, classes = with_numbers(name, weights=weights, in_file=in_file, head_of=_head_of)
     digest = weights_digest(network)
     head_name = None if isinstance(network, S3D) else _head_of(network)
     backbone, head = _take_apart(network.eval())
@@ -134,11 +122,6 @@ def preprocessing_of(name: str, *, window: int | None) -> Preprocessing:
         antialias=False,
         window=window,
     )
-
-
-def default_weights(name: str) -> WeightsEnum | None:
-    """What ``--weights default`` means."""
-    return getattr(get_model_weights(name), "DEFAULT", None)
 
 
 def lengths(name: str) -> Lengths:

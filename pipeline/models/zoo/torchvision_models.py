@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from http.client import HTTPException
 from typing import Any
@@ -83,38 +83,60 @@ def load(name: str, *, weights: Weights) -> LoadedModel:
         UsageError: a weights file that does not fit.
         WeightsError: the library's weights could not be downloaded.
     """
-    default = _default_weights(name)
-    classes: tuple[str, ...] = ()
-    match weights:
-        case DefaultWeights():
-            network = downloaded(name, default=default)
-            classes = tuple(default.meta["categories"]) if default else ()
-        case RandomWeights(seed=seed):
-            network = seeded(lambda: constructed(name, num_classes=NUM_CLASSES), seed=seed)
-        case WeightsFile():
-            network = filled(weights, construct=partial(_as_downloaded, name), head_of=_head_of)
+    network, classes = with_numbers(name, weights=weights, in_file=partial(_as_downloaded, name), head_of=_head_of)
     digest = weights_digest(network)
     head_name = _head_of(network)
     backbone, head, dim = _take_apart(network.eval())
-    info = ModelInfo(name=name, dim=dim, weights_digest=digest, preprocessing=_preprocessing(default))
+    info = ModelInfo(name=name, dim=dim, weights_digest=digest, preprocessing=_preprocessing(default_weights(name)))
     if head is None:
         return LoadedModel(info=info, backbone=backbone, head=None, classes=())
     return LoadedModel(info=info, backbone=backbone, head=head, classes=classes, head_name=head_name)
+
+
+def with_numbers(
+    name: str,
+    *,
+    weights: Weights,
+    in_file: Callable[[int, Mapping[str, Tensor]], nn.Module],
+    head_of: Callable[[nn.Module], str | None],
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """A network of torchvision's with its numbers, and what its classes are called, where its weights say so.
+
+    Args:
+        name: of the network.
+        weights: where the numbers are from.
+        in_file: as ``filled`` takes ``construct``: what a weights file is of.
+        head_of: as ``filled`` takes it.
+
+    Raises:
+        UsageError: a weights file that does not fit.
+        WeightsError: the library's weights could not be downloaded.
+    """
+    match weights:
+        case DefaultWeights():
+            default = default_weights(name)
+            network = downloaded(name, default=default)
+            return network, tuple(default.meta["categories"]) if default else ()
+        case RandomWeights(seed=seed):
+            return seeded(lambda: constructed(name, num_classes=NUM_CLASSES), seed=seed), ()
+        case WeightsFile():
+            return filled(weights, construct=in_file, head_of=head_of), ()
 
 
 def outline(name: str) -> tuple[int, bool]:
     """Length of the model's feature vectors, and whether the library has weights for it; none are touched."""
     with parameters_on_meta():
         _, _, dim = _take_apart(constructed(name))
-    return dim, _default_weights(name) is not None
+    return dim, default_weights(name) is not None
 
 
 def has_weights(name: str) -> bool:
     """Whether the library has weights for the model."""
-    return _default_weights(name) is not None
+    return default_weights(name) is not None
 
 
-def _default_weights(name: str) -> WeightsEnum | None:
+def default_weights(name: str) -> WeightsEnum | None:
+    """What ``--weights default`` means; ``None``: the library has none."""
     return getattr(get_model_weights(name), "DEFAULT", None)
 
 
