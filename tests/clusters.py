@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import psutil
+import ray
 import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
@@ -141,6 +142,14 @@ class LocalCluster:
             assert node.process.poll() is None, log
             assert time.monotonic() < deadline, log
             time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def ray_of_this_process() -> Iterator[str]:
+    """A Ray of two CPUs that this process has started, and its address, for tests that do not care which."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
 
 
 @contextlib.contextmanager

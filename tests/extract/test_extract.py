@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import ray
+from clusters import ray_of_this_process
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
 
@@ -25,9 +25,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """One Ray for the tests that do not care, joined by ``--address``."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+    with ray_of_this_process() as address:
+        yield address
 
 
 @pytest.fixture

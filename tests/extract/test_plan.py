@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
-from clusters import LocalCluster
+from clusters import LocalCluster, ray_of_this_process
 from conftest import ClipFactory
 from lakes import MODEL, vidlake
 
@@ -19,9 +18,8 @@ FEATURE_BYTES = 512 * 4
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+    with ray_of_this_process() as address:
+        yield address
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import ray
+from clusters import ray_of_this_process
 from conftest import ClipFactory
 from lakes import table
 from rows import TINY, config
@@ -40,9 +40,8 @@ MODELS = {"small": ("video_cnn", "random:0"), "other": ("video_cnn", "random:1")
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with ray_of_this_process():
+        yield
 
 
 @pytest.fixture

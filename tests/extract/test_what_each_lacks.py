@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
+from clusters import ray_of_this_process
 from conftest import ClipFactory
 from lakes import assert_same, features, table
 
@@ -39,9 +39,8 @@ MODELS = {"small": "random:0", "other": "random:1"}
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with ray_of_this_process():
+        yield
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 import pytest
-import ray
+from clusters import ray_of_this_process
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, statuses, table, vidlake
 from videos import X264, video_bytes
@@ -27,9 +27,8 @@ MORE_MEMORY_BYTES = 80e6
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+    with ray_of_this_process() as address:
+        yield address
 
 
 def report(out: Path) -> dict[str, dict[str, dict[str, float | list[list[float]]]]]:

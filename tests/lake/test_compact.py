@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from conftest import ClipFactory
+from other_runs import KILLED_AT_FSYNC
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.errors import UsageError
@@ -229,22 +230,14 @@ def _token(dataset: Dataset) -> str:
     return token
 
 
-KILLED_WHILE_PUBLISHING = """
-import os, sys
+KILLED_WHILE_PUBLISHING = f"""
+{KILLED_AT_FSYNC}
 sys.path.insert(0, sys.argv[4])
-import pipeline.lake.publishing.folder_store as publish
 from test_compact import compacted
 from pipeline.records.settled import Settled
 from pipeline.records.shards import WHOLE
 from pipeline.lake.dataset import Dataset
 from pathlib import Path
-real, left = os.fsync, [int(sys.argv[3])]
-def fsync(fd):
-    left[0] -= 1
-    if not left[0]:
-        os.kill(os.getpid(), 9)
-    real(fd)
-publish.os.fsync = fsync
 compacted(Dataset.at(sys.argv[1]), Path(sys.argv[2]), file_bytes=60_000, memory_bytes=100_000)
 """
 

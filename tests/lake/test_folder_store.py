@@ -1,5 +1,6 @@
 """Publishing: a file is whole under its final name, or not there."""
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -88,8 +89,9 @@ def test_what_dead_writers_left_is_cleared_and_what_living_ones_write_is_not(tmp
         assert sorted(os.listdir(folder)) == ["b.parquet.0", "replace.lock"]
 
 
-def test_publishing_goes_on_while_other_runs_clear(tmp_path: Path) -> None:
-    store = FolderStore(str(tmp_path))
+@contextlib.contextmanager
+def being_cleared(store: FolderStore) -> Iterator[None]:
+    """As by other runs that begin meanwhile, one after the other."""
     is_over = threading.Event()
 
     def clear() -> None:
@@ -99,10 +101,16 @@ def test_publishing_goes_on_while_other_runs_clear(tmp_path: Path) -> None:
     thread = threading.Thread(target=clear)
     thread.start()
     try:
-        assert all(store.publish(f"features/{index}", b"x" * 1000) for index in range(200))
+        yield
     finally:
         is_over.set()
         thread.join()
+
+
+def test_publishing_goes_on_while_other_runs_clear(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    with being_cleared(store):
+        assert all(store.publish(f"features/{index}", b"x" * 1000) for index in range(200))
     assert len(store.list("features")) == 200
 
 
@@ -244,19 +252,8 @@ def test_folders_that_dead_writers_left_are_cleared_and_those_of_living_ones_are
 
 def test_folders_are_published_while_other_runs_clear(tmp_path: Path) -> None:
     store = FolderStore(str(tmp_path))
-    is_over = threading.Event()
-
-    def clear() -> None:
-        while not is_over.is_set():
-            store.clear_temporaries()
-
-    thread = threading.Thread(target=clear)
-    thread.start()
-    try:
+    with being_cleared(store):
         assert all(store.publish_folder(str(index), HEAD) for index in range(100))
-    finally:
-        is_over.set()
-        thread.join()
     assert len(store.folders("")) == 101
 
 

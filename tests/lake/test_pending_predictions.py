@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from other_runs import KILLED_AT_FSYNC
 from predictions import Here, head_for, predictions
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
@@ -91,18 +92,10 @@ def test_run_again_does_nothing(tmp_path: Path, unit: str) -> None:
     assert contents(tmp_path / "out") == before
 
 
-KILLED_WHILE_PUBLISHING = """
-import os, sys
+KILLED_WHILE_PUBLISHING = f"""
+{KILLED_AT_FSYNC}
 from pathlib import Path
-import pipeline.lake.publishing.folder_store as publish
 import test_pending_predictions as t
-real, left = os.fsync, [int(sys.argv[3])]
-def fsync(fd):
-    left[0] -= 1
-    if not left[0]:
-        os.kill(os.getpid(), 9)
-    real(fd)
-publish.os.fsync = fsync
 t.here(Path(sys.argv[1]), sys.argv[2]).run()
 """
 

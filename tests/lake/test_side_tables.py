@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+from other_runs import KILLED_AT_FSYNC
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.errors import UsageError
@@ -110,18 +111,10 @@ def take_over(folder: Path) -> str:
     return Dataset.at(str(folder)).backend.acquire(shard=WHOLE).token
 
 
-KILLED_WHILE_PUBLISHING = """
-import os, sys
+KILLED_WHILE_PUBLISHING = f"""
+{KILLED_AT_FSYNC}
 sys.path[:0] = [sys.argv[4], sys.argv[4] + "/lake"]
-import pipeline.lake.publishing.folder_store as publish
 import test_side_tables as t
-real, left = os.fsync, [int(sys.argv[3])]
-def fsync(fd):
-    left[0] -= 1
-    if not left[0]:
-        os.kill(os.getpid(), 9)
-    real(fd)
-publish.os.fsync = fsync
 t.fill(t.Dataset.at(sys.argv[1]), sys.argv[2])
 """
 
