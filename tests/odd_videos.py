@@ -82,7 +82,7 @@ def flv_retimed(data: bytes, *, pts_ms: Callable[[int], int]) -> bytes:
 def matroska_retimed(data: bytes, *, pts_ms: Callable[[int], int], num_pictures: int) -> bytes:
     """A Matroska, the first pictures of whose first cluster are overwritten with other times (simple blocks alone)."""
     changed = bytearray(data)
-    at = changed.index(bytes.fromhex("1f43b675")) + 12
+    at = changed.index(bytes.fromhex("1f43b675")) + 5
     for index in range(num_pictures):
         at = _next_simple_block(changed, at)
         length_bytes = 9 - changed[at + 1].bit_length()

@@ -18,6 +18,9 @@ RATE_HZ = Fraction(25)
 X264 = {"preset": "ultrafast", "crf": "28", "g": "24", "bf": "3", "b-pyramid": "normal", "sc_threshold": "0"}
 X265 = {"preset": "ultrafast", "crf": "30", "x265-params": "keyint=24:min-keyint=24:bframes=3:log-level=none"}
 
+# A Matroska whose bytes a test edits: no checksum or random number in it can look like an element.
+MATROSKA_TO_EDIT = {"write_crc32": "0", "fflags": "+bitexact"}
+
 
 def pixels(index: int, *, width: int, height: int) -> NDArray[np.uint8]:
     """RGB ``uint8[height, width, 3]``: a drifting gradient with a moving bar and a little texture."""

@@ -9,7 +9,7 @@ import av
 import pytest
 from media import decode, extract, plan
 from odd_videos import flv_retimed, fragmented, matroska_retimed, retimed, ticking_avi, transport_retimed
-from videos import X264, sequential, video_bytes
+from videos import MATROSKA_TO_EDIT, X264, sequential, video_bytes
 
 NO_B = {**X264, "bf": "0"}
 PTS_OF_30_THEN_2_HZ = [*range(0, 1200, 40), *range(1200, 16200, 500)]
@@ -43,7 +43,8 @@ def fallen(kind: str, head: list[int]) -> bytes:
     """60 frames without B-frames; muxers refuse times that fall, so they are written over."""
     clock = beginning(head)
     if kind == "matroska":
-        data = video_bytes(kind=kind, num_frames=60, options=NO_B, pts_ms=PTS_OF_30_THEN_2_HZ.__getitem__)
+        times = PTS_OF_30_THEN_2_HZ.__getitem__
+        data = video_bytes(kind=kind, num_frames=60, options=NO_B, pts_ms=times, muxer=MATROSKA_TO_EDIT)
         return matroska_retimed(data, pts_ms=clock, num_pictures=len(head))
     data = video_bytes(kind=kind, num_frames=60, options=NO_B)
     return flv_retimed(data, pts_ms=clock) if kind == "flv" else transport_retimed(data, pts_ms=clock)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from media import extract, plan
 from odd_videos import box, rebuilt_mp4
-from videos import X265, pixels, sequential, video_bytes
+from videos import MATROSKA_TO_EDIT, X265, pixels, sequential, video_bytes
 
 from pipeline.errors import InputError
 
@@ -127,7 +127,7 @@ def ebml(name: str, content: bytes) -> bytes:
 
 def encrypted_matroska() -> bytes:
     """A Matroska whose track says that its blocks are encrypted (its Tracks element comes last but for clusters)."""
-    data = video_bytes(kind="matroska", num_frames=30, seekable=False)
+    data = video_bytes(kind="matroska", num_frames=30, seekable=False, muxer=MATROSKA_TO_EDIT)
     tracks = data.rindex(bytes.fromhex("1654ae6b"))
     entry = data.index(b"\xae", tracks + 5)
     entry_bytes = int.from_bytes(data[entry + 1 : entry + 9], "big") & (1 << 56) - 1
