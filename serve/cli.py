@@ -27,6 +27,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 @click.command()
 @click.option("--from", "source", metavar="URI", help="A dataset: serve the model that made it.")
+@click.option("--lake", metavar="URI", help="A dataset: answer /v1/search from it, by the model that made it.")
 @click.option("--heads", metavar="HEADS", help="A folder of trained heads; without --from and --model, their model.")
 @click.option("--default-head", metavar="NAME", help="Answers /score and the WebSocket where no head is named.")
 @click.option("--model", help=f"See `vidlake models`.  [{_DEFAULT_MODEL}]")
@@ -89,6 +90,7 @@ class _Arguments:
     """The command line, an option a field."""
 
     source: str | None
+    lake: str | None
     heads: str | None
     default_head: str | None
     model: str | None
@@ -143,7 +145,7 @@ def _settings(arguments: _Arguments) -> Settings:
         )
     except ValidationError as error:
         raise UsageError(f"--allowed-origin: {error.errors()[0]['ctx']['error']}") from None
-    return Settings(model=_model(arguments), heads=_heads(arguments), limits=limits, access=access)
+    return Settings(model=_model(arguments), heads=_heads(arguments), lake=arguments.lake, limits=limits, access=access)
 
 
 def _heads(arguments: _Arguments) -> HeadSettings:
@@ -158,8 +160,11 @@ def _heads(arguments: _Arguments) -> HeadSettings:
 
 def _model(arguments: _Arguments) -> ModelSettings:
     speed = {"compile": arguments.is_compiled, "batch_size": arguments.batch_size}
-    if arguments.source is not None:
-        return _model_of_dataset(arguments, arguments.source).model_copy(update=speed)
+    if arguments.lake is not None and arguments.source is not None:
+        raise UsageError("--lake takes the model from the lake: leave out --from")
+    source = arguments.source if arguments.lake is None else arguments.lake
+    if source is not None:
+        return _model_of_dataset(arguments, source).model_copy(update=speed)
     if arguments.heads is not None and arguments.model is None:
         return _model_of_heads(arguments, arguments.heads).model_copy(update=speed)
     windows = None if arguments.window is None else Windows.parse(arguments.window)

@@ -9,9 +9,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from pipeline import __version__
+from serve.inference.lake_search import LakeSearch
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
-from serve.protocols import features, heads, live, score, status
+from serve.protocols import embeddings, features, heads, live, score, search, status
 from serve.protocols.answers import DIGEST_HEADER, HEAD_HEADER
 from serve.protocols.kserve import routes as kserve
 from serve.protocols.kserve.requests import HEADER_LENGTH
@@ -25,12 +26,21 @@ _ERROR_SHAPES = {kserve.PREFIX: kserve.error_document}
 
 
 def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, metrics: Metrics) -> ASGIApp:
-    """Put the contracts in front of a service, and close it with the application."""
+    """Put the contracts in front of a service, and close it with the application.
+
+    Raises:
+        UsageError: there is no dataset where the settings say.
+    """
+    lake_search = None if settings.lake is None else LakeSearch(settings.lake)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.heads.watch()
+        if lake_search is not None:
+            lake_search.watch()
         yield
+        if lake_search is not None:
+            lake_search.close()
         await service.close()
 
     app = FastAPIOffline(  # its pages load their scripts from this server
@@ -41,7 +51,8 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
     )
     guard = Guard(settings.access, keys)
     app.state.service, app.state.guard = service, guard
-    for contract in (status, features, heads, score, kserve, live):
+    app.state.search = lake_search
+    for contract in (status, features, heads, score, kserve, live, search, embeddings):
         app.include_router(contract.router)
     refusals = Refusals(_ERROR_SHAPES)
     refusals.handle_errors_of(app)

@@ -59,6 +59,8 @@ HOMES = {
     "fastapi": ("serve.",),
     "starlette": ("serve.",),
     "pydantic": ("serve.",),
+    "duckdb": ("pipeline.explore.conditions",),
+    "faiss": ("pipeline.explore.",),
     "click": ("pipeline.cli.", "serve.cli"),
     "PIL": ("pipeline.media.",),
 }
