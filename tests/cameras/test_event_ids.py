@@ -40,5 +40,5 @@ def test_a_name_tells_its_time() -> None:
 
 @pytest.mark.parametrize("text", ["", "5", "zzzzzzzzzzzzzz-gate"])
 def test_what_is_no_name_of_ours_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="id of an event|invalid literal"):
+    with pytest.raises(ValueError, match=r"id of an event|invalid literal"):
         microseconds_of(text)
