@@ -9,7 +9,7 @@ from pipeline.records.events import Event, TrackPoint
 
 
 def streams(uri: str) -> list[str]:
-    """The names of the streams that ever wrote into a lake, sorted. All of these raise ``UsageError``: there is none."""
+    """The names of the streams that ever wrote into a lake, sorted. All here raise ``UsageError``: no lake."""
     raise NotImplementedError
 
 
