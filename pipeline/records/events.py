@@ -51,6 +51,27 @@ class Event:
     value: Document | None = None
     """What else there is to say, such as the reason of a state."""
 
+    def to_json(self) -> Document:
+        """The columns of ``events``, as ``--json``, server-sent events and webhooks tell them."""
+        box = self.box
+        return {
+            "event_id": self.event_id,
+            "video_id": self.video_id,
+            "uri": self.uri,
+            "stream": self.stream,
+            "type": str(self.type),
+            "pts": self.pts,
+            "time_s": self.time_s,
+            "captured_at": self.captured_at.isoformat(),
+            "track": self.track,
+            "label": self.label,
+            "confidence": self.confidence,
+            "box": None if box is None else {name: getattr(box, name) for name in ("left", "top", "width", "height")},
+            "name": self.name,
+            "direction": None if self.direction is None else str(self.direction),
+            "value": self.value,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackPoint:
