@@ -16,7 +16,7 @@ from pipeline.cli.finetune_command import finetune
 from pipeline.cli.head_commands import evaluate, heads, train
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
-from pipeline.cli.search_command import search
+from pipeline.cli.search_command import index, search
 from pipeline.cli.shots_command import shots
 
 _PLUGINS = "vidlake.commands"
@@ -77,5 +77,6 @@ for command in (
     finetune,
     shots,
     search,
+    index,
 ):
     cli.add_command(command)

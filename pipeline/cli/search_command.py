@@ -1,4 +1,4 @@
-"""The command ``search``."""
+"""The commands ``search`` and ``index``."""
 
 import json
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -75,6 +75,24 @@ def search(*, is_json: bool, **words: Unpack[SearchWords]) -> int:
     searcher.unpack(lambda line: click.echo(line, err=True))
     answer = searcher.search(query, scope=scope, top=words["top"], by_rows=words["by_rows"], exact=words["exact"])
     click.echo(json.dumps(answer.to_json()) if is_json else describe_answer(answer))
+    return 0
+
+
+@click.command()
+@click.argument("lake")
+@JSON
+def index(*, lake: str, is_json: bool) -> int:
+    """Make or bring up to date the index of LAKE, which `vidlake search` and the server use from then on.
+
+    It prints what share of the ten best rows the index finds, measured against the exact search. Rows that come later
+    are compared one by one until the next `vidlake index`; what is killed goes on where it was.
+    """
+    require_words(LAKE=lake)
+    from pipeline.cli.found import describe_built
+    from pipeline.explore.searcher import Searcher
+
+    built = Searcher.at(lake).build_index(lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(built.to_json()) if is_json else describe_built(built))
     return 0
 
 
