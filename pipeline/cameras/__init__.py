@@ -1,1 +1,1 @@
-"""What comes in now: cameras are pulled, looked at, embedded, and written into the lake of the archive."""
+"""Live streams: each is pulled, analysed, embedded by a callable that its host hands over, and written to the lake."""
