@@ -77,6 +77,7 @@ class MotionGate:
         if self.is_open:
             return None if at.time_s - self._last_moving_s < _HOLD_S else self._close(at)
         if not is_moving:
+            self._forget(self._first_moving)
             self._first_moving = None
             return None
         if self._first_moving is None:
@@ -88,6 +89,11 @@ class MotionGate:
     def end(self, at: Moment) -> Happening | None:
         """The session is over, and any motion with it."""
         return self._close(at) if self.is_open and self._sensitivity is not None else None
+
+    def _forget(self, odd: Moment | None) -> None:
+        """Compare no picture with one that was like none of its neighbours."""
+        if odd is not None:
+            self._seen = deque(each for each in self._seen if each.at != odd)
 
     def _close(self, at: Moment) -> Happening:
         self.is_open = False
