@@ -20,9 +20,9 @@ def fragments_of(
         time_base = cast(Fraction, stream.time_base)
         writer = FragmentWriter(stream, time_base=time_base, longest_s=longest_s, largest_bytes=largest_bytes)
         for packet in source.demux(stream):
-            if packet.size and packet.pts is not None and packet.dts is not None:
+            if packet.size and packet.pts is not None:
                 packet.pts += shift
-                packet.dts = packet.dts + shift if has_dts else None
+                packet.dts = None if packet.dts is None or not has_dts else packet.dts + shift
                 fragments += writer.add(packet)
         return fragments + writer.close()
 
