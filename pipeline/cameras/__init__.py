@@ -1,1 +1,1 @@
-"""What comes in now: pulled, looked at, recorded, and put into the same lake."""
+"""Live streams: each is pulled, analysed, embedded by a callable that its host hands over, and written to the lake."""
