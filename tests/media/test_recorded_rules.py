@@ -51,7 +51,7 @@ def test_a_slot_gives_the_frame_that_fps_would_have_picked(kind: str, segment_s:
     planned = plan(stream, f"fps:{RATE_HZ}")
     picked = [pts + SHIFT for pts in extract(stream, f"fps:{RATE_HZ}").pts]
     start_pts = picked[0]
-    missing = [2, 3, 4, 17, 25, 38]
+    missing = [2, 3, 4, 17, 25, 37]
     rule = SlotsRule.of(missing, rate_hz=RATE_HZ, time_base=planned.facts.time_base, start_pts=start_pts)
 
     files = files_of(fragments_of(stream, longest_s=0.9, shift=SHIFT))
@@ -59,6 +59,17 @@ def test_a_slot_gives_the_frame_that_fps_would_have_picked(kind: str, segment_s:
 
     assert len(files) == 5
     assert found == [picked[slot] for slot in missing]
+
+
+def test_a_slot_across_two_files_gives_a_frame_of_each() -> None:
+    """The sample is the first; ``replay`` knows which recording came before."""
+    stream = video_bytes(num_frames=50)
+    rule = SlotsRule.of([9], rate_hz=RATE_HZ, time_base=plan(stream).facts.time_base, start_pts=0)
+
+    first, second, _ = files_of(fragments_of(stream, longest_s=0.9))
+
+    assert decoded_pts(first, rule) == [extract(stream, f"fps:{RATE_HZ}").pts[9]] == [extract(stream, "all").pts[23]]
+    assert decoded_pts(second, rule) == [extract(stream, "all").pts[24]]
 
 
 def test_a_time_base_that_is_no_unit_fraction_means_the_same_times() -> None:
