@@ -63,8 +63,8 @@ def _open_to_pages(app: ASGIApp, access: Access) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=access.allowed_origins,
-        allow_methods=("GET", "HEAD", "POST"),
-        allow_headers=("Authorization", "Content-Type", "X-Request-Id", HEADER_LENGTH),
+        allow_methods=("GET", "HEAD", "POST", "DELETE"),
+        allow_headers=("Authorization", "Content-Type", "Last-Event-ID", "X-Request-Id", HEADER_LENGTH),
         expose_headers=("X-Request-Id", "Retry-After", HEADER_LENGTH, HEAD_HEADER, DIGEST_HEADER),
         allow_private_network=True,  # the operator has named the page, wherever this server listens
     )
