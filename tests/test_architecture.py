@@ -25,6 +25,7 @@ WINGS = (
     "cluster",
     "extract",
     "training",
+    "explore",
     "cli",
     "__main__",
 )
