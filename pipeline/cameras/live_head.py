@@ -20,7 +20,7 @@ class WatchingHead:
         """Load it.
 
         Raises:
-            UsageError: there is no such head, it takes other features than the lake has, or it answers for whole videos.
+            UsageError: there is no such head, it takes other features than the lake has, or answers for whole videos.
             StorageError: the store failed.
         """
         self._heads = Heads(backend_at(folder).store)
