@@ -69,6 +69,13 @@ def _as_zones(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def _without_user(detect: str) -> str:
+    """An extension's address is shown with the stream, so it may hold no password."""
+    if "://" in detect and "@" in detect.partition("://")[2].partition("/")[0]:
+        raise ValueError("the address of an extension holds no user and no password")
+    return detect
+
+
 def _off_of_yaml(value: Any) -> Any:
     """YAML reads the word ``off`` as false."""
     return "off" if value is False else value
@@ -91,7 +98,7 @@ class StreamRequest(BaseModel):
     """Beside ``VIDLAKE_STREAM_<NAME>_USER`` and ``_PASSWORD``, and those in the source."""
     sample: Annotated[str, AfterValidator(_as_rate)] = "fps:1"
     motion: Annotated[MotionLevel, _OFF] = MotionLevel.OFF
-    detect: Annotated[str, _OFF, Field(min_length=1, max_length=4096)] = "off"
+    detect: Annotated[str, _OFF, AfterValidator(_without_user), Field(min_length=1, max_length=4096)] = "off"
     """``off``, ``motion``, a detector's name, or the address of an Azure Video Analyzer extension."""
     detect_rate: Annotated[PositiveFloat, Field(le=1000)] | None = None
     """Pictures a second; without it, the sampling rate."""
