@@ -28,6 +28,10 @@ class StreamCounters:
     events: int = 0
     """Events of all types."""
 
+    def after(self, before: "StreamCounters") -> "StreamCounters":
+        """These and what was counted by a process before this one."""
+        return StreamCounters(**{name: getattr(self, name) + getattr(before, name) for name in self.__slots__})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStatus:
