@@ -73,6 +73,7 @@ def test_request_says_how_the_stream_is_watched() -> None:
         pytest.param({"zones": ["Z:0,0,1,1"]}, "three points", id="a zone of two points"),
         pytest.param({"detect_rate": 0}, "greater than 0", id="no pictures"),
         pytest.param({"detect": f"http://a:{SECRET}@b/score"}, "no user and no password", id="a secret extension"),
+        pytest.param({"lines": ["L:0,0,1,1"]}, "go by objects", id="a line without objects"),
         pytest.param({"speed": 3}, "Extra inputs", id="a word that is none"),
         pytest.param({"source": ""}, "at least 1", id="no source"),
     ],
@@ -178,7 +179,6 @@ streams:
     sample: fps:5
     motion: off
     detect: off
-    lines: ['ROAD:0,0.5,1,0.5']
   - {name: clip, source: 'file:clip.mp4', detect: motion}
 """,
     )

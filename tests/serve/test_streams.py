@@ -18,8 +18,8 @@ from serving import KEY, Live, encoded, noise, serving
 from typing_extensions import override
 
 from pipeline.cameras.event_ids import EventIds
+from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.status import StreamCounters, StreamStatus
-from pipeline.cameras.streams import SourceOfStream
 from pipeline.records.events import Event, EventType
 from pipeline.records.streams import StreamSpec, StreamState
 from serve.cameras.remote import Cameras
@@ -43,7 +43,7 @@ class ListOfStreams(Cameras):
         self._ids = EventIds("gate")
 
     @override
-    async def start(self, spec: StreamSpec, source: SourceOfStream) -> StreamStatus:
+    async def start(self, spec: StreamSpec, source: Source) -> StreamStatus:
         if spec.name in self.streams:
             raise Conflict("taken")
         self.streams[spec.name] = StreamStatus(
