@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import ray.serve
 from ray.serve import Application
 
+from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.status import StreamStatus
-from pipeline.cameras.streams import NoPicture, NoSuchStream, SourceOfStream, Streams, StreamTaken
+from pipeline.cameras.streams import NoPicture, NoSuchStream, Streams, StreamTaken
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
@@ -68,7 +69,7 @@ class CameraHost:
         if hasattr(self, "_streams"):
             await self.close()
 
-    async def start(self, spec: StreamSpec, source: SourceOfStream) -> StreamStatus | Problem:
+    async def start(self, spec: StreamSpec, source: Source) -> StreamStatus | Problem:
         """Start a stream; the problem says why it cannot be."""
         try:
             await self._streams.start(spec, source)

@@ -8,8 +8,8 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from typing_extensions import override
 
+from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.status import StreamStatus
-from pipeline.cameras.streams import SourceOfStream
 from pipeline.records.events import Event, EventType
 from pipeline.records.streams import StreamSpec
 from serve.cameras.host import CameraHost
@@ -21,7 +21,7 @@ Answer = TypeVar("Answer")
 class Cameras(Protocol):
     """The streams, as the routes ask for them. Every method may raise a ``Problem``."""
 
-    async def start(self, spec: StreamSpec, source: SourceOfStream) -> StreamStatus:
+    async def start(self, spec: StreamSpec, source: Source) -> StreamStatus:
         """Start a stream."""
         ...
 
@@ -53,7 +53,7 @@ class RemoteCameras(Cameras):
         self._host = host
 
     @override
-    async def start(self, spec: StreamSpec, source: SourceOfStream) -> StreamStatus:
+    async def start(self, spec: StreamSpec, source: Source) -> StreamStatus:
         return await _answer(self._host.start.remote(spec, source))
 
     @override

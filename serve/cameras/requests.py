@@ -1,9 +1,9 @@
 """What a stream is asked for with: the body of ``POST /v1/streams``, and an entry of a streams file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -15,6 +15,7 @@ from pydantic import (
     PositiveFloat,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 
 from pipeline.errors import UsageError
@@ -24,24 +25,31 @@ from pipeline.records.geometry import Line, Zone
 from pipeline.records.streams import MotionLevel, StreamSpec, check_stream_name
 
 Shape = TypeVar("Shape", Line, Zone)
+Value = TypeVar("Value")
 _MOST_SHAPES = 64
 
 
+def _checked_by(check: Callable[[Value], Value]) -> AfterValidator:
+    """A validator that raises what pydantic takes for a mistake."""
+
+    def checked(value: Value) -> Value:
+        try:
+            return check(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+    return AfterValidator(checked)
+
+
 def _as_name(name: str) -> str:
-    try:
-        check_stream_name(name)
-    except UsageError as error:
-        raise ValueError(str(error)) from None
+    check_stream_name(name)
     return name
 
 
 def _as_rate(sample: str) -> str:
-    try:
-        rule = parse_rule(sample)
-    except UsageError as error:
-        raise ValueError(str(error)) from None
+    rule = parse_rule(sample)
     if not isinstance(rule, FpsRule):
-        raise ValueError(f"a stream is sampled by fps:R, not by {sample}")
+        raise UsageError(f"a stream is sampled by fps:R, not by {sample}")
     return str(rule)
 
 
@@ -54,19 +62,20 @@ def _shapes_of(kind: type[Shape], texts: Sequence[str]) -> tuple[Shape, ...]:
 
 
 def _as_lines(texts: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        _shapes_of(Line, texts)
-    except UsageError as error:
-        raise ValueError(str(error)) from None
+    _shapes_of(Line, texts)
     return texts
 
 
 def _as_zones(texts: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        _shapes_of(Zone, texts)
-    except UsageError as error:
-        raise ValueError(str(error)) from None
+    _shapes_of(Zone, texts)
     return texts
+
+
+def _without_user(detect: str) -> str:
+    """An extension's address is shown with the stream, so it may hold no password."""
+    if "://" in detect and "@" in detect.partition("://")[2].partition("/")[0]:
+        raise UsageError("the address of an extension holds no user and no password")
+    return detect
 
 
 def _off_of_yaml(value: Any) -> Any:
@@ -82,27 +91,33 @@ class StreamRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    name: Annotated[str, AfterValidator(_as_name)]
+    name: Annotated[str, _checked_by(_as_name)]
     source: Annotated[str, Field(min_length=1, max_length=4096, repr=False)]
     """``rtsp(s)://``, ``http(s)://`` (HLS, MPEG-TS, MJPEG) or, in a streams file alone, ``file:``. A user and a
     password in it are used, and shown nowhere."""
     user: str | None = None
     password: SecretStr | None = None
     """Beside ``VIDLAKE_STREAM_<NAME>_USER`` and ``_PASSWORD``, and those in the source."""
-    sample: Annotated[str, AfterValidator(_as_rate)] = "fps:1"
+    sample: Annotated[str, _checked_by(_as_rate)] = "fps:1"
     motion: Annotated[MotionLevel, _OFF] = MotionLevel.OFF
-    detect: Annotated[str, _OFF, Field(min_length=1, max_length=4096)] = "off"
+    detect: Annotated[str, _OFF, _checked_by(_without_user), Field(min_length=1, max_length=4096)] = "off"
     """``off``, ``motion``, a detector's name, or the address of an Azure Video Analyzer extension."""
     detect_rate: Annotated[PositiveFloat, Field(le=1000)] | None = None
     """Pictures a second; without it, the sampling rate."""
-    lines: Annotated[tuple[str, ...], AfterValidator(_as_lines), Field(max_length=_MOST_SHAPES)] = ()
+    lines: Annotated[tuple[str, ...], _checked_by(_as_lines), Field(max_length=_MOST_SHAPES)] = ()
     """``NAME:x1,y1,x2,y2`` in shares of the picture."""
-    zones: Annotated[tuple[str, ...], AfterValidator(_as_zones), Field(max_length=_MOST_SHAPES)] = ()
+    zones: Annotated[tuple[str, ...], _checked_by(_as_zones), Field(max_length=_MOST_SHAPES)] = ()
     """``NAME:x,y,x,y,x,y...``."""
     head: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """A head of ``--heads``, whose changes of label become events."""
     record: bool | Annotated[str, Field(min_length=1, max_length=4096)] = False
     """Whether to record, where ``--record`` says; or a folder or an address, of a posted stream one below that."""
+
+    @model_validator(mode="after")
+    def _with_objects(self) -> Self:
+        if self.detect == "off" and (self.lines or self.zones):
+            raise ValueError("lines and zones go by objects: detect says motion, a detector's name or a URL")
+        return self
 
     def spec(self, *, shown_source: str, record: str | None) -> StreamSpec:
         """How the stream is watched, with what may be shown of its source and where its recordings go."""
