@@ -2,13 +2,14 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
 
 from pipeline.cameras.analysis.analysis import Analysis
 from pipeline.cameras.analysis.detector import Detector
 from pipeline.cameras.commits import Commits
-from pipeline.cameras.connections import Connections
+from pipeline.cameras.connections import Connection, Connections
 from pipeline.cameras.event_ids import EventIds
 from pipeline.cameras.live_head import WatchingHead
 from pipeline.cameras.news import News, NewsDesk
@@ -42,6 +43,7 @@ class StreamHost:
         *,
         detector: Detector | None = None,
         head: LiveHead | None = None,
+        connect: Callable[[], Connection] | None = None,
     ) -> None:
         """Nothing is touched yet.
 
@@ -51,12 +53,14 @@ class StreamHost:
             settings: what streams share; its ``info`` has the sampling rule of this stream.
             detector: takes pictures, where the spec asks for one that does.
             head: tells labels, where the spec asks for one.
+            connect: makes a connection; ``None``: to the source.
         """
         self._spec = spec
         self._source = source
         self._settings = settings
         self._detector = detector
         self._head = head
+        self._connect = connect or self._open_puller
         self._ids = EventIds(spec.name)
         self._desk = NewsDesk()
         self._tally = Tally(spec, ids=self._ids, on_event=self._on_event)
@@ -102,7 +106,7 @@ class StreamHost:
             gap_since=datetime.now(UTC),
         )
         self._connections = Connections(
-            self._open_puller,
+            self._connect,
             sessions=self._sessions,
             tally=self._tally,
             stall_s=settings.stall_s,

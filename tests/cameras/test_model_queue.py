@@ -1,4 +1,4 @@
-"""The way to the model: the camera never waits for it, answers come in order, and a model that fails costs its samples."""
+"""The way to the model: the camera never waits for it, answers come in order, and a failure costs one sample."""
 
 import asyncio
 from dataclasses import dataclass, field
