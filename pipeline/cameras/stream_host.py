@@ -27,6 +27,8 @@ from pipeline.lake.live.writer import LiveWriter
 from pipeline.records.events import Event
 from pipeline.records.streams import Session, StreamSpec, StreamState
 
+_HEAD_S = 10.0
+"""How often another version of the head is looked for."""
 _PENDING_S = 2
 _LEAST_PENDING, _MOST_PENDING = 4, 32
 """Pictures that may wait between the decoder and this process: a busy machine must not lose one for that."""
@@ -161,6 +163,7 @@ class StreamHost:
         return await asyncio.to_thread(boxed_jpeg, newest.pixels, labels if boxes else ())
 
     async def _run(self, connections: Connections, sessions: Sessions, commits: Commits) -> None:
+        following = asyncio.create_task(self._follow_head())
         committing = asyncio.create_task(commits.run())
         pulling = asyncio.create_task(connections.run())
         try:
@@ -173,6 +176,7 @@ class StreamHost:
             await asyncio.wait((committing,))
             await self._close(commits, committing, reason)
         finally:
+            following.cancel()
             connections.close()
             if self._detector is not None:
                 await self._detector.close()
@@ -190,6 +194,12 @@ class StreamHost:
             self._failure = failure
         elif failure is not None:
             raise failure
+
+    async def _follow_head(self) -> None:
+        """Take up each version of the head that is put to use."""
+        while self._head is not None:
+            await asyncio.sleep(_HEAD_S)
+            await asyncio.to_thread(self._head.look)
 
     def _open_puller(self) -> Puller:
         spec = self._spec
