@@ -17,6 +17,7 @@ from pipeline.cli.head_commands import evaluate, heads, train
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
 from pipeline.cli.shots_command import shots
+from pipeline.cli.watch_command import watch
 
 _PLUGINS = "vidlake.commands"
 
@@ -75,5 +76,6 @@ for command in (
     heads,
     finetune,
     shots,
+    watch,
 ):
     cli.add_command(command)
