@@ -52,6 +52,8 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--keep", metavar="TIME", help="How long recordings are kept, such as 24h.  [for ever]")
 @click.option("--commit-seconds", type=_SECONDS, default=10, show_default=True, metavar="S", help="A kill costs them.")
 @click.option("--publish-seconds", type=_SECONDS, default=1800, show_default=True, metavar="S", help="Of a file.")
+@click.option("--stall-seconds", type=_SECONDS, default=10, show_default=True, metavar="S", help="Without a picture.")
+@click.option("--detect-weights", metavar="W", help="Of the streams' detector: default, or a file.  [default]")
 @click.option("--insecure", is_flag=True, help="Serve beyond the loopback address without keys.")
 @click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="Answer to this Host alone.")
 @click.option("--allowed-origin", "allowed_origins", multiple=True, metavar="ORIGIN", help="Web pages that may ask.")
@@ -123,6 +125,8 @@ class _Arguments:
     keep: str | None
     commit_seconds: float
     publish_seconds: float
+    stall_seconds: float
+    detect_weights: str | None
     insecure: bool
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
@@ -186,6 +190,8 @@ def _cameras(arguments: _Arguments) -> CameraSettings:
         keep_s=None if arguments.keep is None else parse_duration(arguments.keep),
         commit_s=arguments.commit_seconds,
         publish_s=arguments.publish_seconds,
+        stall_s=arguments.stall_seconds,
+        detect_weights=arguments.detect_weights,
     )
     check_cameras(cameras)
     return cameras

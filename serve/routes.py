@@ -10,7 +10,6 @@ from starlette.types import ASGIApp
 
 from pipeline import __version__
 from serve.cameras.remote import Cameras
-from serve.cameras.sources import Sources
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.protocols import events, features, heads, live, score, status, streams
@@ -34,11 +33,7 @@ def create_app(
     metrics: Metrics,
     cameras: Cameras | None = None,
 ) -> ASGIApp:
-    """Put the contracts in front of a service, and close it with the application.
-
-    Raises:
-        UsageError: a pattern of the sources that streams may have is none.
-    """
+    """Put the contracts in front of a service, and close it with the application."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -54,7 +49,7 @@ def create_app(
     )
     guard = Guard(settings.access, keys)
     app.state.service, app.state.guard = service, guard
-    app.state.cameras, app.state.sources = cameras, None if cameras is None else Sources(settings.cameras)
+    app.state.cameras = cameras
     for contract in (status, features, heads, score, kserve, live, streams, events):
         app.include_router(contract.router)
     refusals = Refusals(_ERROR_SHAPES)

@@ -126,6 +126,8 @@ class CameraSettings(_Settings):
     """How often what is committed becomes files of the dataset."""
     stall_s: PositiveFloat = 10.0
     """Without a picture for so long, a connection is given up."""
+    detect_weights: str | None = None
+    """Of a detector that a stream names; ``None``: its library's own."""
 
     @model_validator(mode="after")
     def _into_a_lake(self) -> Self:
