@@ -94,7 +94,7 @@ def _describe_verdict(verdict: "Verdict") -> str:
     num_compared = verdict.num_equal + verdict.num_different
     lines = [
         f"rows        {verdict.num_rows:,}",
-        f"equal       {verdict.num_equal:,} of {num_compared:,} compared, with a difference of {verdict.worst:.1e} at most",
+        f"equal       {verdict.num_equal:,} of {num_compared:,} compared, a difference of {verdict.worst:.1e} at most",
     ]
     counts = [
         ("different", verdict.num_different, "beyond what the precision allows"),

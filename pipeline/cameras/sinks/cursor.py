@@ -1,13 +1,16 @@
 """What a receiver of events has acknowledged, remembered in the lake: a restart goes on from there."""
 
 import hashlib
+import heapq
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset
+from pipeline.lake.live import readers
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.documents import document_of, part, text
 from pipeline.records.events import Event
@@ -75,3 +78,19 @@ class Cursor:
 def name_of(url: str) -> str:
     """The file in the lake that holds the cursor of a canonical address."""
     return f"{_FOLDER}/{hashlib.sha256(url.encode()).hexdigest()[:24]}.json"
+
+
+def stored_behind(cursor: Cursor, lake: str) -> Iterator[Event]:
+    """The events in a lake that are still to be sent, by time; none where there is no lake yet.
+
+    Raises:
+        StorageError: the store failed.
+    """
+    if Dataset.at(lake).info() is None:
+        return
+    of_streams = [
+        readers.events(lake, stream, after_event_id=cursor.acknowledged.get(stream)) for stream in readers.streams(lake)
+    ]
+    for event in heapq.merge(*of_streams, key=lambda event: event.event_id):
+        if cursor.is_behind(event):
+            yield event
