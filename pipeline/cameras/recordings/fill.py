@@ -3,7 +3,6 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import groupby
 
 import numpy as np
@@ -12,17 +11,16 @@ from numpy.typing import NDArray
 from pipeline.cameras.recordings.files import Recording
 from pipeline.cameras.recordings.of_sessions import StreamRecordings, streams_of, time_range_s
 from pipeline.cameras.recordings.replay import Over, Replayed, Wanted, covered, embedder_of, replay
-from pipeline.errors import UsageError
 from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.live import readers
 from pipeline.lake.live.batches import StoredGap
 from pipeline.lake.live.fill import LiveFill
-from pipeline.media.sampling.fps import FpsRule
+from pipeline.lake.live.gap_slots import slots_of
+from pipeline.lake.live.suitable import rate_of
 from pipeline.media.sampling.recorded import SlotsRule
-from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.documents import Document
 from pipeline.records.segments import FrameMark
-from pipeline.records.streams import Gap, GapReason, Session
+from pipeline.records.streams import GapReason, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +77,7 @@ def fill(uri: str, info: DatasetInfo, *, stream: str | None, is_gated: bool) -> 
 def _sessions(uri: str, info: DatasetInfo, *, stream: str | None, is_gated: bool) -> Iterator["_Missing"]:
     """The sessions that lack slots which a recording may hold."""
     reasons = {GapReason.DROPPED, GapReason.GATED} if is_gated else {GapReason.DROPPED}
-    rate_hz = _rate_of(info)
+    rate_hz = rate_of(info)
     for name in streams_of(uri, stream):
         gaps: dict[str, list[StoredGap]] = {}
         for each in readers.gaps(uri, name):
@@ -97,7 +95,7 @@ def _sessions(uri: str, info: DatasetInfo, *, stream: str | None, is_gated: bool
                 gap_of={
                     slot: each
                     for each in gaps.get(session.video_id, ())
-                    for slot in _slots_of(each.gap, rate_hz=rate_hz)
+                    for slot in slots_of(each.gap, rate_hz=rate_hz)
                 },
             )
 
@@ -167,22 +165,3 @@ class _Missing:
             return False
         start, _ = covered(part.facts)
         return self._rule.slot_of(start - self.session.time_base) >= slot
-
-
-def _rate_of(info: DatasetInfo) -> Fraction:
-    """The rate of a lake's sampling rule.
-
-    Raises:
-        UsageError: it is not ``fps:R``, so that no stream can have written there.
-    """
-    rule = parse_rule(info.config.sample)
-    if not isinstance(rule, FpsRule):
-        raise UsageError(f"no stream writes to a lake of --sample {info.config.sample}")
-    return rule.rate_hz
-
-
-def _slots_of(gap: Gap, *, rate_hz: Fraction) -> range:
-    """The slots of a gap inside a session: its edges lie on slots."""
-    edges = (gap.start_s or 0.0, gap.end_s or 0.0)
-    first, end = (round(edge * float(rate_hz)) for edge in edges)
-    return range(first, end)

@@ -1,13 +1,13 @@
 """What a receiver of events has acknowledged, remembered in the lake: a restart goes on from there."""
 
 import hashlib
-import heapq
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
+from pipeline.cameras.event_ids import first_name_at, microseconds_of
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.live import readers
@@ -17,6 +17,7 @@ from pipeline.records.events import Event
 from pipeline.storage.addresses import canonical_uri
 
 _FOLDER = "_vidlake/webhooks"
+_CLOCKS_DIFFER = timedelta(days=1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +66,15 @@ class Cursor:
         last = self.acknowledged.get(event.stream)
         return event.captured_at >= self.since if last is None else event.event_id > last
 
+    def nothing_before(self) -> str:
+        """A name of an event before which nothing is to be sent.
+
+        Events are sent in order, so the last one that was taken tells how far all streams are, but for their clocks.
+        """
+        last_us = max(map(microseconds_of, self.acknowledged.values()), default=0)
+        last = datetime.fromtimestamp(last_us / 10**6, UTC) if last_us else self.since
+        return first_name_at(last - _CLOCKS_DIFFER)
+
     def acknowledge(self, event: Event) -> None:
         """The receiver has taken it."""
         self.acknowledged[event.stream] = event.event_id
@@ -88,9 +98,6 @@ def stored_behind(cursor: Cursor, lake: str) -> Iterator[Event]:
     """
     if Dataset.at(lake).info() is None:
         return
-    of_streams = [
-        readers.events(lake, stream, after_event_id=cursor.acknowledged.get(stream)) for stream in readers.streams(lake)
-    ]
-    for event in heapq.merge(*of_streams, key=lambda event: event.event_id):
+    for event in readers.events(lake, after_event_id=cursor.nothing_before()):
         if cursor.is_behind(event):
             yield event

@@ -12,8 +12,8 @@ from pipeline.extract.results import Clockwork
 from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.publishing.backends import leased
 from pipeline.records.documents import Document
+from pipeline.records.extras import require_extra
 from pipeline.records.shards import WHOLE
-from pipeline.training.extras import require_extra
 from pipeline.training.finetune.folder import FinetuneFolder
 from pipeline.training.finetune.labelled_inputs import LabelledInputs
 from pipeline.training.finetune.picture_examples import PictureExamples, unusable_videos
@@ -46,7 +46,7 @@ def run_finetune(request: FinetuneRequest, display: Display) -> Finetuned:
         RunError: it failed and can be resumed.
     """
     clockwork = Clockwork()
-    require_extra("finetune")
+    require_extra("train", command="finetune")
     request.check_workers()
     rows = read_label_file(request.labels, request.label_options)
     folder = FinetuneFolder(request.out)
