@@ -126,6 +126,8 @@ class CameraSettings(_Settings):
     """How often what is committed becomes files of the dataset."""
     stall_s: PositiveFloat = 10.0
     """Without a picture for so long, a connection is given up."""
+    detect_weights: str | None = None
+    """Of a detector that a stream names; ``None``: its library's own."""
 
     @model_validator(mode="after")
     def _into_a_lake(self) -> Self:
@@ -178,6 +180,8 @@ class Settings(_Settings):
     model: ModelSettings = ModelSettings()
     heads: HeadSettings = HeadSettings()
     cameras: CameraSettings = CameraSettings()
+    lake: str | None = None
+    """The dataset that is searched and shown; its model is the one that is served. ``None``: there is none."""
     replicas: Replicas = Replicas()
     num_cpus: float = Field(default=1.0, ge=0)
     num_gpus: float = Field(default=0.0, ge=0)

@@ -19,13 +19,12 @@ from serve.cameras.remote import Cameras
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.routes import create_app
-from serve.settings import Access, CameraSettings, HeadSettings, Limits, ModelSettings, Settings
+from serve.settings import Access, HeadSettings, Limits, ModelSettings, Settings
 from serve.web.security import ApiKeys
 
 VIDEO_CNN = ModelSettings(name="video_cnn", weights="random:0", num_threads=1)
 KEY = "a-key-of-some-length"
 NO_HEADS = HeadSettings()
-NO_CAMERAS = CameraSettings()
 LOCAL = Access(is_loopback=True)
 
 
@@ -58,11 +57,10 @@ def serving(
     admin_keys: tuple[str, ...] = (),
     model: ModelSettings = VIDEO_CNN,
     heads: HeadSettings = NO_HEADS,
-    cameras: CameraSettings = NO_CAMERAS,
     streams: Cameras | None = None,
 ) -> Iterator[Live]:
     """Serve on a free port of the loopback address."""
-    settings = Settings(model=model, heads=heads, cameras=cameras, limits=limits or Limits(decoders=1), access=access)
+    settings = Settings(model=model, heads=heads, limits=limits or Limits(decoders=1), access=access)
     metrics = Metrics()
     service = FeatureService(settings, metrics=metrics)
     app = create_app(service, settings, keys=ApiKeys(keys, admin_keys=admin_keys), metrics=metrics, cameras=streams)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import ray.serve
 from ray.serve import Application
 
-from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.status import StreamStatus
 from pipeline.cameras.streams import NoPicture, NoSuchStream, Streams, StreamTaken
@@ -16,9 +15,8 @@ from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.records.events import Event, EventType
 from pipeline.records.model_info import ModelInfo, Precision
-from pipeline.records.streams import StreamSpec
 from serve.cameras.embedding import ReplicaEmbed
-from serve.cameras.requests import read_streams_file
+from serve.cameras.requests import StreamRequest, read_streams_file
 from serve.cameras.sources import Sources
 from serve.metrics import StreamMetrics
 from serve.problems import Conflict, NotFound, Problem, StoreFailed
@@ -69,13 +67,16 @@ class CameraHost:
         if hasattr(self, "_streams"):
             await self.close()
 
-    async def start(self, spec: StreamSpec, source: Source) -> StreamStatus | Problem:
-        """Start a stream; the problem says why it cannot be."""
+    async def start(self, request: StreamRequest) -> StreamStatus | Problem:
+        """Start a stream that a client asks for; the problem says why it cannot be."""
         try:
+            spec, source = self._sources.of_a_post(request)
             await self._streams.start(spec, source)
             return self._streams.status(spec.name)
+        except Problem as problem:
+            return problem
         except StreamTaken:
-            return Conflict(f"a stream {spec.name!r} is there already")
+            return Conflict(f"a stream {request.name!r} is there already")
         except UsageError as error:
             return Conflict(str(error))
         except StorageError as error:
@@ -169,6 +170,7 @@ def _stream_settings(settings: Settings, facts: ModelFacts, *, embed: ReplicaEmb
         publish_s=cameras.publish_s,
         keep_s=cameras.keep_s,
         stall_s=cameras.stall_s,
+        detect_weights=cameras.detect_weights,
     )
 
 

@@ -8,11 +8,10 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from typing_extensions import override
 
-from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.status import StreamStatus
 from pipeline.records.events import Event, EventType
-from pipeline.records.streams import StreamSpec
 from serve.cameras.host import CameraHost
+from serve.cameras.requests import StreamRequest
 from serve.problems import Busy, Problem
 
 Answer = TypeVar("Answer")
@@ -21,8 +20,8 @@ Answer = TypeVar("Answer")
 class Cameras(Protocol):
     """The streams, as the routes ask for them. Every method may raise a ``Problem``."""
 
-    async def start(self, spec: StreamSpec, source: Source) -> StreamStatus:
-        """Start a stream."""
+    async def start(self, request: StreamRequest) -> StreamStatus:
+        """Start a stream that a client asks for, if what it reaches is allowed."""
         ...
 
     async def stop(self, name: str) -> StreamStatus:
@@ -53,8 +52,8 @@ class RemoteCameras(Cameras):
         self._host = host
 
     @override
-    async def start(self, spec: StreamSpec, source: Source) -> StreamStatus:
-        return await _answer(self._host.start.remote(spec, source))
+    async def start(self, request: StreamRequest) -> StreamStatus:
+        return await _answer(self._host.start.remote(request))
 
     @override
     async def stop(self, name: str) -> StreamStatus:

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from pipeline.records.streams import MotionLevel, StreamState
 from serve.cameras.remote import Cameras
 from serve.cameras.requests import StreamRequest
-from serve.cameras.sources import Sources
 from serve.problems import Forbidden, NotFound
 from serve.protocols.parameters import Admin, Admitted
 from serve.web.replies import json_reply
@@ -81,11 +80,10 @@ async def cameras_of(cameras: Annotated[Cameras | None, Depends(_known_cameras)]
     return cameras
 
 
-async def _sources(connection: HTTPConnection) -> Sources:
-    sources = cast("Sources | None", connection.app.state.sources)
-    if sources is None:
+async def _cameras_for_more(cameras: Annotated[Cameras | None, Depends(_known_cameras)]) -> Cameras:
+    if cameras is None:
         raise Forbidden(_NO_LAKE)
-    return sources
+    return cameras
 
 
 Streams = Annotated[Cameras, Depends(cameras_of)]
@@ -101,16 +99,15 @@ async def streams(cameras: Annotated[Cameras | None, Depends(_known_cameras)]) -
 
 @router.post("/v1/streams", response_model=ListedStream, status_code=201, dependencies=[Admin])
 async def start(
-    sources: Annotated[Sources, Depends(_sources)], service: Admitted, cameras: Streams, stream: StreamRequest
+    service: Admitted, cameras: Annotated[Cameras, Depends(_cameras_for_more)], stream: StreamRequest
 ) -> Response:
     """Begin to watch a stream, whether or not its camera answers yet.
 
     It needs an admin key. What the stream may reach is what ``--allow-source`` admits: anything else is 403. A name
     that is taken, or another sampling rule than the lake's, is 409.
     """
-    spec, source = sources.of_a_post(stream)
-    reply = json_reply((await cameras.start(spec, source)).to_json(), status=201)
-    reply.headers["location"] = f"/v1/streams/{spec.name}"
+    reply = json_reply((await cameras.start(stream)).to_json(), status=201)
+    reply.headers["location"] = f"/v1/streams/{stream.name}"
     return reply
 
 

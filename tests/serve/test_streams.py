@@ -18,11 +18,12 @@ from serving import KEY, Live, encoded, noise, serving
 from typing_extensions import override
 
 from pipeline.cameras.event_ids import EventIds
-from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.status import StreamCounters, StreamStatus
 from pipeline.records.events import Event, EventType
-from pipeline.records.streams import StreamSpec, StreamState
+from pipeline.records.streams import StreamState
 from serve.cameras.remote import Cameras
+from serve.cameras.requests import StreamRequest
+from serve.cameras.sources import Sources
 from serve.problems import Conflict, NotFound
 from serve.protocols.streams import Counters, ListedStream
 from serve.settings import CameraSettings, Limits
@@ -36,14 +37,16 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 class ListOfStreams(Cameras):
     """Streams without pictures, whose events are what a test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, cameras: CameraSettings) -> None:
+        self._sources = Sources(cameras)
         self.streams: dict[str, StreamStatus] = {}
         self.stored: list[Event] = []
         self.num_listeners = self.num_begun = 0
         self._ids = EventIds("gate")
 
     @override
-    async def start(self, spec: StreamSpec, source: Source) -> StreamStatus:
+    async def start(self, request: StreamRequest) -> StreamStatus:
+        spec, _ = self._sources.of_a_post(request)
         if spec.name in self.streams:
             raise Conflict("taken")
         self.streams[spec.name] = StreamStatus(
@@ -82,8 +85,8 @@ class ListOfStreams(Cameras):
     @override
     async def events(self, *, stream: str | None, type: EventType | None, after: str | None) -> AsyncIterator[Event]:
         self.num_listeners += 1
-        self.num_begun += 1
         seen = len(self.stored) if after is None else [event.event_id for event in self.stored].index(after) + 1
+        self.num_begun += 1  # from here on nothing escapes it
         try:
             while True:
                 for event in self.stored[seen:]:
@@ -130,10 +133,10 @@ class Watching:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[Live, ListOfStreams]]:
-    streams = ListOfStreams()
     cameras = CameraSettings(lake="lake", allowed_sources=("rtsp://camera.example:554",))
+    streams = ListOfStreams(cameras)
     limits = Limits(decoders=1, max_seconds=1, sockets=3)
-    with serving(limits=limits, keys=(KEY,), admin_keys=(ADMIN,), cameras=cameras, streams=streams) as live:
+    with serving(limits=limits, keys=(KEY,), admin_keys=(ADMIN,), streams=streams) as live:
         yield live, streams
 
 
@@ -308,8 +311,8 @@ def test_events_need_a_key(watching: Watching) -> None:
 
 
 def test_listeners_are_sent_home_when_the_server_stops() -> None:
-    streams = ListOfStreams()
-    with serving(keys=(KEY,), cameras=CameraSettings(lake="lake"), streams=streams) as live:
+    streams = ListOfStreams(CameraSettings(lake="lake"))
+    with serving(keys=(KEY,), streams=streams) as live:
         with listening(Watching(live, streams)) as events:
             live.loop.call_soon_threadsafe(live.service.admission.draining.set)
             assert list(events) == []
