@@ -31,6 +31,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 @click.command()
 @click.option("--from", "source", metavar="URI", help="A dataset: serve the model that made it.")
+@click.option("--lake", metavar="URI", help="A dataset: answer /v1/search from it, by the model that made it.")
 @click.option("--heads", metavar="HEADS", help="A folder of trained heads; without --from and --model, their model.")
 @click.option("--default-head", metavar="NAME", help="Answers /score and the WebSocket where no head is named.")
 @click.option("--model", help=f"See `vidlake models`.  [{_DEFAULT_MODEL}]")
@@ -104,6 +105,7 @@ class _Arguments:
     """The command line, an option a field."""
 
     source: str | None
+    lake: str | None
     heads: str | None
     default_head: str | None
     model: str | None
@@ -168,7 +170,14 @@ def _settings(arguments: _Arguments) -> Settings:
     except ValidationError as error:
         raise UsageError(f"--allowed-origin: {error.errors()[0]['ctx']['error']}") from None
     cameras = _cameras(arguments)
-    return Settings(model=_model(arguments), heads=_heads(arguments), cameras=cameras, limits=limits, access=access)
+    return Settings(
+        model=_model(arguments),
+        heads=_heads(arguments),
+        cameras=cameras,
+        lake=arguments.lake,
+        limits=limits,
+        access=access,
+    )
 
 
 def _cameras(arguments: _Arguments) -> CameraSettings:
@@ -216,8 +225,11 @@ def _heads(arguments: _Arguments) -> HeadSettings:
 
 def _model(arguments: _Arguments) -> ModelSettings:
     speed = {"compile": arguments.is_compiled, "batch_size": arguments.batch_size}
-    if arguments.source is not None:
-        return _model_of_dataset(arguments, arguments.source).model_copy(update=speed)
+    if arguments.lake is not None and arguments.source is not None:
+        raise UsageError("--lake takes the model from the lake: leave out --from")
+    source = arguments.source if arguments.lake is None else arguments.lake
+    if source is not None:
+        return _model_of_dataset(arguments, source).model_copy(update=speed)
     if arguments.heads is not None and arguments.model is None:
         return _model_of_heads(arguments, arguments.heads).model_copy(update=speed)
     windows = None if arguments.window is None else Windows.parse(arguments.window)

@@ -10,9 +10,10 @@ from starlette.types import ASGIApp
 
 from pipeline import __version__
 from serve.cameras.remote import Cameras
+from serve.inference.lake_search import LakeSearch
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
-from serve.protocols import events, features, heads, live, score, status, streams
+from serve.protocols import embeddings, events, features, heads, live, score, search, status, streams
 from serve.protocols.answers import DIGEST_HEADER, HEAD_HEADER
 from serve.protocols.kserve import routes as kserve
 from serve.protocols.kserve.requests import HEADER_LENGTH
@@ -33,12 +34,21 @@ def create_app(
     metrics: Metrics,
     cameras: Cameras | None = None,
 ) -> ASGIApp:
-    """Put the contracts in front of a service, and close it with the application."""
+    """Put the contracts in front of a service, and close it with the application.
+
+    Raises:
+        UsageError: there is no dataset where the settings say.
+    """
+    lake_search = None if settings.lake is None else LakeSearch(settings.lake)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.heads.watch()
+        if lake_search is not None:
+            lake_search.watch()
         yield
+        if lake_search is not None:
+            lake_search.close()
         await service.close()
 
     app = FastAPIOffline(  # its pages load their scripts from this server
@@ -49,8 +59,8 @@ def create_app(
     )
     guard = Guard(settings.access, keys)
     app.state.service, app.state.guard = service, guard
-    app.state.cameras = cameras
-    for contract in (status, features, heads, score, kserve, live, streams, events):
+    app.state.cameras, app.state.search = cameras, lake_search
+    for contract in (status, features, heads, score, kserve, live, streams, events, search, embeddings):
         app.include_router(contract.router)
     refusals = Refusals(_ERROR_SHAPES)
     refusals.handle_errors_of(app)

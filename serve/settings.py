@@ -180,6 +180,8 @@ class Settings(_Settings):
     model: ModelSettings = ModelSettings()
     heads: HeadSettings = HeadSettings()
     cameras: CameraSettings = CameraSettings()
+    lake: str | None = None
+    """The dataset that is searched and shown; its model is the one that is served. ``None``: there is none."""
     replicas: Replicas = Replicas()
     num_cpus: float = Field(default=1.0, ge=0)
     num_gpus: float = Field(default=0.0, ge=0)

@@ -1,13 +1,19 @@
 """Recordings as a puller makes them of the tests' own videos."""
 
+import hashlib
 import io
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import cast
 
 import av
 
+from pipeline.cameras.recordings.writer import RecordingWriter
 from pipeline.media.fragments import Fragments, FragmentWriter
+from pipeline.records.streams import Session
+
+STARTED_AT = datetime(2026, 11, 26, 6, 12, 30, 123_000, tzinfo=UTC)
 
 
 def fragments_of(
@@ -35,3 +41,32 @@ def files_of(fragments: Iterable[Fragments]) -> list[bytes]:
             files.append(b"")
         files[-1] += fragment.data
     return files
+
+
+def session(stream: str = "gate", *, data: bytes, started_at: datetime = STARTED_AT) -> Session:
+    """The session of a stream that sends these packets."""
+    with av.open(io.BytesIO(data), "r") as source:
+        stream_of = source.streams.video[0]
+        codec = stream_of.codec_context
+        first_pts = min(packet.pts for packet in source.demux(stream_of) if packet.pts is not None)
+        return Session(
+            video_id=hashlib.sha256(f"{stream} {started_at}".encode()).hexdigest()[:20],
+            uri=f"rtsp://camera/{stream}",
+            stream=stream,
+            started_at=started_at,
+            time_base=cast(Fraction, stream_of.time_base),
+            start_pts=first_pts,
+            container="rtsp",
+            codec=codec.name,
+            width=codec.width,
+            height=codec.height,
+            rotation=0,
+            pix_fmt=str(codec.pix_fmt),
+        )
+
+
+def record(writer: RecordingWriter, fragments: Iterable[Fragments], of: Session) -> None:
+    """Hand over what a puller gives of a session."""
+    for each in fragments:
+        start, end = (float((pts - of.start_pts) * of.time_base) for pts in (each.start_pts, each.end_pts))
+        writer.write(each.data, is_first=each.is_first, start_time_s=start, end_time_s=end)

@@ -77,6 +77,8 @@ HOMES = {
     "starlette": ("serve.",),
     "sse_starlette": ("serve.protocols.events",),
     "pydantic": ("serve.",),
+    "duckdb": ("pipeline.explore.conditions",),
+    "faiss": ("pipeline.explore.",),
     "click": ("pipeline.cli.", "serve.cli"),
     "PIL": ("pipeline.media.",),
 }

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
-from pipeline.cameras.pulling.pulled import Ended, EndReason, Frame, Opened, Recorded
-from pipeline.cameras.pulling.puller import Puller
+from pipeline.cameras.pulling.pulled import Ended, EndReason, Frame, Opened, Pulled, Recorded
 from pipeline.cameras.reconnecting import BackOff
 from pipeline.cameras.sessions import Sessions
 from pipeline.cameras.tally import Tally
@@ -16,6 +16,18 @@ from pipeline.records.streams import GapReason, StreamState
 
 _READ_S = 0.1
 """How long a connection is listened to at a time: a stop waits no longer than this."""
+
+
+class Connection(Protocol):
+    """What ``Puller`` is: one connection, which never blocks longer than it is told to."""
+
+    def read(self, timeout_s: float) -> Pulled | None:
+        """What came next; ``None``: nothing in that time."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +43,7 @@ class Connections:
     """Pulls a source until it is stopped, whatever becomes of each connection."""
 
     def __init__(
-        self, open_puller: Callable[[], Puller], *, sessions: Sessions, tally: Tally, stall_s: float, is_file: bool
+        self, open_puller: Callable[[], Connection], *, sessions: Sessions, tally: Tally, stall_s: float, is_file: bool
     ) -> None:
         """Nothing is connected yet.
 
@@ -91,7 +103,7 @@ class Connections:
         self._sessions.connection_over(over.gap)
         return over
 
-    async def _play(self, puller: Puller, back_off: BackOff) -> Over:
+    async def _play(self, puller: Connection, back_off: BackOff) -> Over:
         loop = asyncio.get_running_loop()
         heard = time.monotonic()
         while not self._is_stopping.is_set():

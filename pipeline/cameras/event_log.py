@@ -17,6 +17,7 @@ class EventLog:
         self._events: deque[Event] = deque(maxlen=_MOST_KEPT)
         self._end = 0
         self._changed: asyncio.Event = asyncio.Event()
+        self._is_closed = False
 
     @property
     def end(self) -> int:
@@ -33,8 +34,12 @@ class EventLog:
         for event in events:
             self._events.append(event)
             self._end += 1
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing more happens: who listens gets what is left, and then the end."""
+        self._is_closed = True
+        self._wake()
 
     def behind(self, event_id: str) -> int | None:
         """The number of the event that came after this one; ``None``: it is not here any more."""
@@ -44,14 +49,20 @@ class EventLog:
         return None
 
     async def listen(self, start: int) -> AsyncIterator[Event]:
-        """The events from a number on, those included that are still to come."""
+        """The events from a number on, those included that are still to come, until the log is closed."""
         at = start
         while True:
             changed, events, at = self._changed, self._since(at), self._end
             for event in events:
                 yield event
             if not events:
+                if self._is_closed:
+                    return
                 await changed.wait()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _since(self, number: int) -> list[Event]:
         num_new = min(len(self._events), self._end - number)

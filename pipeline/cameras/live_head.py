@@ -12,6 +12,8 @@ from pipeline.lake.publishing.backends import backend_at
 from pipeline.models.heads.registry import Heads, LoadedVersion
 from pipeline.records.units import Units
 
+_PER_SECOND = 10**6
+
 
 class WatchingHead:
     """The version of a head that is in use, and the features that it looks back to."""
@@ -20,14 +22,15 @@ class WatchingHead:
         """Load it.
 
         Raises:
-            UsageError: there is no such head, it takes other features than the lake has, or it answers for whole videos.
+            UsageError: there is no such head, it takes other features than the lake has, or answers for whole videos.
             StorageError: the store failed.
         """
         self._heads = Heads(backend_at(folder).store)
         self._name = name
         self._info = info
         self._loaded = self._load()
-        self._kept: deque[tuple[float, NDArray[np.float32]]] = deque()
+        self._kept: deque[tuple[int, NDArray[np.float32]]] = deque()
+        """Of each sample its time in microseconds, which unlike seconds are exact, and its feature."""
 
     def look(self) -> None:
         """Take up another version if one is in use by now; where that fails, the loaded one stays."""
@@ -44,13 +47,13 @@ class WatchingHead:
             feature: ``float32[D]``.
             time_s: from the session's first frame; where it falls, another session has begun.
         """
-        head = self._loaded.head
-        if self._kept and time_s <= self._kept[-1][0]:
+        head, time_us = self._loaded.head, round(time_s * _PER_SECOND)
+        if self._kept and time_us <= self._kept[-1][0]:
             self._kept.clear()
         if head.info.is_each_sample_alone:
             return self._best(head.frames(feature[None]))
-        self._kept.append((time_s, feature))
-        num_before = self._let_go(time_s)
+        self._kept.append((time_us, feature))
+        num_before = self._let_go(time_us)
         rows = np.stack([kept for _, kept in self._kept])
         unit = Units(
             begin=np.array([num_before], np.int64),
@@ -60,13 +63,13 @@ class WatchingHead:
         )
         return self._best(head.of_units(rows, unit, runs=np.zeros(len(rows), np.int64)))
 
-    def _let_go(self, time_s: float) -> int:
+    def _let_go(self, time_us: int) -> int:
         """Forget what the head no longer looks at; returns how many of the rest lie before its unit."""
         info = self._loaded.head.info
-        start_s = time_s - info.unit.length_s
+        start_us = time_us - round(info.unit.length_s * _PER_SECOND)
 
         def num_old() -> int:
-            older = sum(1 for _ in takewhile(lambda kept: kept[0] <= start_s, self._kept))
+            older = sum(1 for _ in takewhile(lambda kept: kept[0] <= start_us, self._kept))
             return min(older, len(self._kept) - 1)
 
         while num_old() > info.steps.count("delta"):

@@ -30,6 +30,10 @@ class LiveHead(Protocol):
         """Label and probability after this sample; ``None``: the head wants more samples first."""
         ...
 
+    def look(self) -> None:
+        """Take up another version if one is in use by now; this may take a while."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:

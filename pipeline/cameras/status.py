@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pipeline.records.documents import Document
 from pipeline.records.streams import StreamSpec, StreamState
+from pipeline.storage.addresses import canonical_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +63,11 @@ class StreamStatus:
             "source": spec.source,
             "sample": f"fps:{spec.rate_hz}",
             "motion": spec.motion.value,
-            "detect": spec.detect,
+            "detect": canonical_uri(spec.detect) if "://" in spec.detect else spec.detect,
             "lines": [str(line) for line in spec.lines],
             "zones": [str(zone) for zone in spec.zones],
             "head": spec.head,
-            "record": spec.record,
+            "record": None if spec.record is None else canonical_uri(spec.record),
             "session": self.session,
             "counters": asdict(self.counters) | {"lag_s": round(self.lag_s, 3)},
             "last_error": self.last_error,

@@ -2,13 +2,14 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
 
 from pipeline.cameras.analysis.analysis import Analysis
 from pipeline.cameras.analysis.detector import Detector
 from pipeline.cameras.commits import Commits
-from pipeline.cameras.connections import Connections
+from pipeline.cameras.connections import Connection, Connections
 from pipeline.cameras.event_ids import EventIds
 from pipeline.cameras.live_head import WatchingHead
 from pipeline.cameras.news import News, NewsDesk
@@ -26,6 +27,8 @@ from pipeline.lake.live.writer import LiveWriter
 from pipeline.records.events import Event
 from pipeline.records.streams import Session, StreamSpec, StreamState
 
+_HEAD_S = 10.0
+"""How often another version of the head is looked for."""
 _PENDING_S = 2
 _LEAST_PENDING, _MOST_PENDING = 4, 32
 """Pictures that may wait between the decoder and this process: a busy machine must not lose one for that."""
@@ -42,6 +45,7 @@ class StreamHost:
         *,
         detector: Detector | None = None,
         head: LiveHead | None = None,
+        connect: Callable[[], Connection] | None = None,
     ) -> None:
         """Nothing is touched yet.
 
@@ -51,12 +55,14 @@ class StreamHost:
             settings: what streams share; its ``info`` has the sampling rule of this stream.
             detector: takes pictures, where the spec asks for one that does.
             head: tells labels, where the spec asks for one.
+            connect: makes a connection; ``None``: to the source.
         """
         self._spec = spec
         self._source = source
         self._settings = settings
         self._detector = detector
         self._head = head
+        self._connect = connect or self._open_puller
         self._ids = EventIds(spec.name)
         self._desk = NewsDesk()
         self._tally = Tally(spec, ids=self._ids, on_event=self._on_event)
@@ -102,7 +108,7 @@ class StreamHost:
             gap_since=datetime.now(UTC),
         )
         self._connections = Connections(
-            self._open_puller,
+            self._connect,
             sessions=self._sessions,
             tally=self._tally,
             stall_s=settings.stall_s,
@@ -157,6 +163,7 @@ class StreamHost:
         return await asyncio.to_thread(boxed_jpeg, newest.pixels, labels if boxes else ())
 
     async def _run(self, connections: Connections, sessions: Sessions, commits: Commits) -> None:
+        following = asyncio.create_task(self._follow_head())
         committing = asyncio.create_task(commits.run())
         pulling = asyncio.create_task(connections.run())
         try:
@@ -169,6 +176,7 @@ class StreamHost:
             await asyncio.wait((committing,))
             await self._close(commits, committing, reason)
         finally:
+            following.cancel()
             connections.close()
             if self._detector is not None:
                 await self._detector.close()
@@ -186,6 +194,12 @@ class StreamHost:
             self._failure = failure
         elif failure is not None:
             raise failure
+
+    async def _follow_head(self) -> None:
+        """Take up each version of the head that is put to use."""
+        while self._head is not None:
+            await asyncio.sleep(_HEAD_S)
+            await asyncio.to_thread(self._head.look)
 
     def _open_puller(self) -> Puller:
         spec = self._spec

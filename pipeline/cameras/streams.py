@@ -109,7 +109,7 @@ class Streams:
     async def events(
         self, *, stream: str | None = None, type: EventType | None = None, after: str | None = None
     ) -> AsyncIterator[Event]:
-        """What happens from now on, in the order in which it is learned of; it never ends by itself.
+        """What happens from now on, in the order in which it is learned of, until all streams are closed.
 
         Args:
             stream: of this one alone, which need not run yet.
@@ -120,16 +120,21 @@ class Streams:
             if stream in (None, event.stream) and type in (None, event.type):
                 yield event
 
-    async def close(self) -> None:
-        """Stop all streams, at the same time.
+    async def close(self) -> builtins.list[StreamStatus]:
+        """Stop all streams, at the same time; who listens to events gets the last of them, and then the end.
+
+        Returns:
+            How each of them ended.
 
         Raises:
             StorageError: the lake did not take what was buffered of one of them; the others are stopped all the same.
         """
-        ended = await asyncio.gather(*map(self.stop, self._watched), return_exceptions=True)
+        ended = await asyncio.gather(*map(self.stop, sorted(self._watched)), return_exceptions=True)
+        self._log.close()
         for failure in ended:
             if isinstance(failure, BaseException) and not isinstance(failure, NoSuchStream):
                 raise failure
+        return [status for status in ended if isinstance(status, StreamStatus)]
 
     async def _all_events(self, stream: str | None, after: str | None) -> AsyncIterator[Event]:
         start = self._log.end if after is None else self._log.behind(after)

@@ -56,7 +56,7 @@ def run_shots(request: ShotsRequest, display: Display) -> Outcome:
     require_extra("shots", command="shots")
     clockwork = Clockwork()
     lake, predictions = Dataset.at(request.out), predictions_at(request.out)
-    lake.backend.check(shard=request.run.shard)
+    lake.backend.check(slot=request.run.shard)
     inputs = Inputs(request.inputs, exclude=request.out, reserved=RESERVED_COLUMNS)
     known = predictions.info()
     batch_size = request.run.batch_size or WINDOWS.length * _WINDOWS_AT_ONCE
@@ -79,7 +79,7 @@ def run_shots(request: ShotsRequest, display: Display) -> Outcome:
         with opened.run(info) as run:
             run.extract(run.plan(inputs))
             outcome = run.finish()
-        with leased(lake, shard=request.run.shard) as token:
+        with leased(lake, slot=request.run.shard) as token:
             publish_shots(predictions, lake, info, shard=request.run.shard, token=token)
     filled = [Filled(model=each.model, out=lake.store.uri, totals=each.totals) for each in outcome.datasets]
     return replace(outcome, datasets=tuple(filled))

@@ -51,6 +51,15 @@ class DecoderState:
         """Whether a decoder that has only the stream's header knows all that was taught so far."""
         return not self._outside_header
 
+    @property
+    def headers(self) -> bytes | None:
+        """The parameter sets of H.264 and HEVC as last taught, where they stand behind start codes (RTSP, TS)."""
+        units = {key: value for key, value in self._known.items() if key[0] == "unit"}
+        is_prefixed = bool(self._header) and _START_CODE not in self._header[:4]
+        if not units or is_prefixed or self._units not in (_h264_units, _hevc_units):
+            return None
+        return b"".join(b"\0" + _START_CODE + value for _, value in sorted(units.items()))
+
     def follow(self, packet: "Packet[VideoStream]") -> Lesson:
         """Take in the next packet."""
         is_new = False

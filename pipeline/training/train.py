@@ -63,7 +63,7 @@ def train(request: TrainRequest, *, say: Say) -> Trained:
     made_by = MadeBy.of(request, lake=lake, labels_digest=rows.digest)
     known = None if request.again else version_made_by(backend.store, made_by.digest)
     if known is None:
-        backend.check(shard=WHOLE)
+        backend.check(slot=WHOLE)
         examples = reported(examples_of(lake, rows, request), say=say)
         with head_place(backend) as place:
             known = None if request.again else version_made_by(place.store, made_by.digest)

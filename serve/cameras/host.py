@@ -48,7 +48,7 @@ class CameraHost:
         Raises:
             UsageError: one of them cannot be started, or the dataset has another configuration.
         """
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[list[StreamStatus]] | None = None
         application = ray.serve.get_replica_context().app_name
         handle = ray.serve.get_deployment_handle(replica, app_name=application)
         facts: ModelFacts = await handle.facts.remote()

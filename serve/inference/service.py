@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, UsageError
+from pipeline.explore.labels import LabelScorer
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.models.batching import Batcher, Features, Pictures
 from pipeline.models.embedder import Embedder
@@ -102,6 +103,11 @@ class FeatureService:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, or numbers where the weights have no names; empty: the model does not classify."""
         return self._embedder.classes or tuple(map(str, range(self._embedder.num_classes)))
+
+    @property
+    def class_layer(self) -> LabelScorer:
+        """The model's own classification layer, for searches by words."""
+        return _ClassLayer(labels=self.classes, embedder=self._embedder)
 
     def require_pictures(self) -> None:
         """Make sure that the model takes pictures by themselves.
@@ -241,6 +247,15 @@ class FeatureService:
 
     def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
         return prepare(decode(), preprocessing=self.info.preprocessing)[None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ClassLayer:
+    labels: tuple[str, ...]
+    embedder: Embedder
+
+    def probabilities(self, features: Features) -> Features:
+        return self.embedder.probabilities(features)
 
 
 def _embedder(settings: Settings) -> Embedder:

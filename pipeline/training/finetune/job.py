@@ -52,7 +52,7 @@ def run_finetune(request: FinetuneRequest, display: Display) -> Finetuned:
     folder = FinetuneFolder(request.out)
     settings = request.settings(labels_digest=rows.digest)
     folder.check(settings)
-    folder.backend.check(shard=WHOLE)
+    folder.backend.check(slot=WHOLE)
     if folder.is_finished:
         _clear(folder)
         return _finetuned(folder, clockwork, was_finished=True)
@@ -65,7 +65,7 @@ def run_finetune(request: FinetuneRequest, display: Display) -> Finetuned:
         start = Start.of(request)
         workers = request.workers_on(opened.hardware)
         folder.inputs.check(start.inputs.config)
-        with leased(folder.backend, shard=WHOLE) as token:
+        with leased(folder.backend, slot=WHOLE) as token:
             folder.begin(settings, token=token)
             _decode(opened, folder, start.inputs, chosen)
             unusable = unusable_videos(folder.inputs)
@@ -115,5 +115,5 @@ def _finetuned(folder: FinetuneFolder, clockwork: Clockwork, *, was_finished: bo
 def _clear(folder: FinetuneFolder) -> None:
     """Remove what a command has left that was killed once the weights were there."""
     if not folder.is_cleared():
-        with leased(folder.backend, shard=WHOLE):
+        with leased(folder.backend, slot=WHOLE):
             folder.clear()
