@@ -172,7 +172,7 @@ class StreamHost:
                 connections.stop()
             reason = await pulling
             await sessions.close()
-            committing.cancel()
+            commits.stop()
             await asyncio.wait((committing,))
             await self._close(commits, committing, reason)
         finally:
@@ -183,7 +183,7 @@ class StreamHost:
             self._desk.wake()
 
     async def _close(self, commits: Commits, committing: asyncio.Task[None], reason: str) -> None:
-        failure = None if committing.cancelled() else committing.exception()
+        failure = committing.exception()
         self._tally.become(StreamState.STOPPED, reason if failure is None else str(failure))
         try:
             await commits.close()
