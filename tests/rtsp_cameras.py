@@ -68,9 +68,7 @@ def _sets_of(avcc: bytes) -> list[bytes]:
 
 def script_of(mp4: bytes, *, pace_s: float = 0.04, first_rtp_time: int = 0) -> list[Sent]:
     """An MP4's access units, one every ``pace_s``."""
-    return [
-        Sent(units=units, rtp_time=first_rtp_time + ticks, after_s=pace_s) for units, ticks, _ in access_units(mp4)
-    ]
+    return [Sent(units=units, rtp_time=first_rtp_time + ticks, after_s=pace_s) for units, ticks, _ in access_units(mp4)]
 
 
 @dataclass
@@ -139,7 +137,7 @@ class ScriptedCamera:
 
     def _answer(self, client: socket.socket, head: str) -> None:
         self.requests.append(head)
-        method, url, _ = head.split("\r\n")[0].split(" ")
+        method, url, _ = head.split("\r\n", maxsplit=1)[0].split(" ")
         sequence = re.search(r"CSeq:\s*(\d+)", head, re.IGNORECASE)
         number = sequence[1] if sequence else "0"
         odd = self.answer_first(method, number)
