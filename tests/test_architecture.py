@@ -24,6 +24,7 @@ WINGS = (
     "cluster",
     "extract",
     "training",
+    "explore",
     "cli",
     "__main__",
 )

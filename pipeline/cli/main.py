@@ -16,6 +16,7 @@ from pipeline.cli.finetune_command import finetune
 from pipeline.cli.head_commands import evaluate, heads, train
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
+from pipeline.cli.report_command import report
 from pipeline.cli.shots_command import shots
 
 _PLUGINS = "vidlake.commands"
@@ -75,5 +76,6 @@ for command in (
     heads,
     finetune,
     shots,
+    report,
 ):
     cli.add_command(command)
