@@ -21,6 +21,7 @@ WINGS = (
     "models",
     "lake",
     "stages",
+    "cameras",
     "cluster",
     "extract",
     "training",

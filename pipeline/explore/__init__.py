@@ -1,1 +1,1 @@
-"""Looking into a lake: find a moment, see what runs did, read the rows where people already work."""
+"""Looking into a lake: find a moment, see what runs did, read it where people already work."""

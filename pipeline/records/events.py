@@ -1,6 +1,6 @@
 """What happens in front of a camera: events, and where tracked objects were."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -50,6 +50,26 @@ class Event:
     direction: Direction | None = None
     value: Document | None = None
     """What else there is to say, such as the reason of a state."""
+
+    def to_json(self) -> Document:
+        """The columns of the table ``events``, as every listener gets them: a line, a server-sent event, a post."""
+        return {
+            "event_id": self.event_id,
+            "video_id": self.video_id,
+            "uri": self.uri,
+            "stream": self.stream,
+            "type": self.type.value,
+            "pts": self.pts,
+            "time_s": self.time_s,
+            "captured_at": self.captured_at.isoformat(),
+            "track": self.track,
+            "label": self.label,
+            "confidence": self.confidence,
+            "box": None if self.box is None else asdict(self.box),
+            "name": self.name,
+            "direction": None if self.direction is None else self.direction.value,
+            "value": self.value,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
