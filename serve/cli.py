@@ -15,7 +15,7 @@ from pipeline.records.model_info import Precision
 from pipeline.records.resources import parse_size
 from pipeline.records.windows import Windows
 from serve.inference.head_backbones import folder_at, model_of_heads, require_head
-from serve.settings import Access, HeadSettings, Limits, ModelSettings, Settings
+from serve.settings import Access, HeadSettings, LakeSettings, Limits, ModelSettings, Settings
 
 if TYPE_CHECKING:
     from serve.local import Listening
@@ -29,6 +29,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--from", "source", metavar="URI", help="A dataset: serve the model that made it.")
 @click.option("--heads", metavar="HEADS", help="A folder of trained heads; without --from and --model, their model.")
 @click.option("--default-head", metavar="NAME", help="Answers /score and the WebSocket where no head is named.")
+@click.option("--lake", metavar="URI", help="The dataset to search and to show; implies --from.")
 @click.option("--model", help=f"See `vidlake models`.  [{_DEFAULT_MODEL}]")
 @click.option("--weights", help="default, random:SEED, or a file.  [default]")
 @click.option("--window", metavar="N[/STRIDE]", help="Samples of a clip, for models of clips.  [16, or the model's]")
@@ -89,6 +90,7 @@ class _Arguments:
     """The command line, an option a field."""
 
     source: str | None
+    lake: str | None
     heads: str | None
     default_head: str | None
     model: str | None
@@ -143,7 +145,13 @@ def _settings(arguments: _Arguments) -> Settings:
         )
     except ValidationError as error:
         raise UsageError(f"--allowed-origin: {error.errors()[0]['ctx']['error']}") from None
-    return Settings(model=_model(arguments), heads=_heads(arguments), limits=limits, access=access)
+    return Settings(
+        model=_model(arguments),
+        heads=_heads(arguments),
+        lake=LakeSettings(uri=arguments.lake),
+        limits=limits,
+        access=access,
+    )
 
 
 def _heads(arguments: _Arguments) -> HeadSettings:
@@ -158,8 +166,9 @@ def _heads(arguments: _Arguments) -> HeadSettings:
 
 def _model(arguments: _Arguments) -> ModelSettings:
     speed = {"compile": arguments.is_compiled, "batch_size": arguments.batch_size}
-    if arguments.source is not None:
-        return _model_of_dataset(arguments, arguments.source).model_copy(update=speed)
+    source = arguments.source or arguments.lake
+    if source is not None:
+        return _model_of_dataset(arguments, source).model_copy(update=speed)
     if arguments.heads is not None and arguments.model is None:
         return _model_of_heads(arguments, arguments.heads).model_copy(update=speed)
     windows = None if arguments.window is None else Windows.parse(arguments.window)

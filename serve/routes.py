@@ -9,9 +9,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from pipeline import __version__
+from serve.console import routes as console
+from serve.console.files import ConsoleFiles
+from serve.inference.lakes import ServedLake
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.protocols import features, heads, live, score, status
+from serve.protocols import lake as lakes
 from serve.protocols.answers import DIGEST_HEADER, HEAD_HEADER
 from serve.protocols.kserve import routes as kserve
 from serve.protocols.kserve.requests import HEADER_LENGTH
@@ -31,6 +35,8 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.heads.watch()
         yield
+        if lake is not None:
+            lake.close()
         await service.close()
 
     app = FastAPIOffline(  # its pages load their scripts from this server
@@ -41,7 +47,10 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
     )
     guard = Guard(settings.access, keys)
     app.state.service, app.state.guard = service, guard
-    for contract in (status, features, heads, score, kserve, live):
+    lake = None if settings.lake.uri is None else ServedLake(settings.lake.uri, limits=settings.limits)
+    app.state.lake = lake
+    app.state.console = ConsoleFiles.read(needs_key=bool(keys), has_lake=lake is not None)
+    for contract in (status, features, heads, score, kserve, live, lakes, console):
         app.include_router(contract.router)
     refusals = Refusals(_ERROR_SHAPES)
     refusals.handle_errors_of(app)

@@ -107,6 +107,13 @@ class HeadSettings(_Settings):
         return self
 
 
+class LakeSettings(_Settings):
+    """The dataset that the server searches and shows."""
+
+    uri: str | None = None
+    """``None``: there is none."""
+
+
 class Limits(_Settings):
     """What one request may cost, and how many requests may wait, in each replica."""
 
@@ -149,6 +156,7 @@ class Settings(_Settings):
 
     model: ModelSettings = ModelSettings()
     heads: HeadSettings = HeadSettings()
+    lake: LakeSettings = LakeSettings()
     replicas: Replicas = Replicas()
     num_cpus: float = Field(default=1.0, ge=0)
     num_gpus: float = Field(default=0.0, ge=0)

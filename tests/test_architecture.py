@@ -30,7 +30,7 @@ WINGS = (
     "__main__",
 )
 # The same of the server: leaf modules, folders, and the modules that put them together.
-SERVE_ROOMS = ("settings", "problems", "metrics", "inference", "web", "protocols", "routes", "app", "local", "cli")
+SERVE_ROOMS = ("settings", "problems", "metrics", "inference", "web", "protocols", "console", "routes", "app", "local", "cli")
 
 MOST_LAYERS = 7
 """Of the server: rooms on top of each other."""

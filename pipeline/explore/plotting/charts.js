@@ -77,7 +77,7 @@ function options(given, width, colour) {
  * Draw lines into an element, as wide as it is; drawn again when it or the colours change.
  *
  * `given`: xs (seconds), series [{label, values}], shaded [{from, to, kind}], height, range, xLabel, onPick(seconds).
- * Returns a function that takes the chart away.
+ * Returns the chart: `pointAt(seconds)` tells the values there, `remove()` takes it away.
  */
 export function lineChart(element, given) {
   let plot = null;
@@ -96,10 +96,14 @@ export function lineChart(element, given) {
   resized.observe(element);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", draw);
-  return () => {
-    resized.disconnect();
-    scheme.removeEventListener("change", draw);
-    plot?.destroy();
-    plot = null;
+  return {
+    pointAt(seconds) {
+      plot.setCursor({ left: plot.valToPos(seconds, "x"), top: plot.bbox.height / (2 * devicePixelRatio) });
+    },
+    remove() {
+      resized.disconnect();
+      scheme.removeEventListener("change", draw);
+      plot.destroy();
+    },
   };
 }
