@@ -30,7 +30,20 @@ WINGS = (
     "__main__",
 )
 # The same of the server: leaf modules, folders, and the modules that put them together.
-SERVE_ROOMS = ("settings", "problems", "metrics", "inference", "web", "protocols", "console", "routes", "app", "local", "cli")
+SERVE_ROOMS = (
+    "settings",
+    "problems",
+    "metrics",
+    "inference",
+    "cameras",
+    "web",
+    "protocols",
+    "console",
+    "routes",
+    "app",
+    "local",
+    "cli",
+)
 
 MOST_LAYERS = 7
 """Of the server: rooms on top of each other."""
@@ -52,6 +65,10 @@ HOMES = {
         "pipeline.extract.shared_tally",
         "pipeline.cluster.",
         "pipeline.training.finetune.",
+        "pipeline.cameras.streams",
+        "pipeline.cameras.watched",
+        "pipeline.cameras.stream_actor",
+        "pipeline.cameras.model_actor",
         "serve.",
     ),
     "ray.train": ("pipeline.training.finetune.",),
@@ -59,7 +76,10 @@ HOMES = {
     "ray.serve": ("serve.",),
     "fastapi": ("serve.",),
     "starlette": ("serve.",),
+    "sse_starlette": ("serve.protocols.events",),
     "pydantic": ("serve.",),
+    "duckdb": ("pipeline.explore.conditions",),
+    "faiss": ("pipeline.explore.",),
     "click": ("pipeline.cli.", "serve.cli"),
     "PIL": ("pipeline.media.",),
 }

@@ -17,7 +17,9 @@ from pipeline.cli.head_commands import evaluate, heads, train
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
 from pipeline.cli.report_command import report
+from pipeline.cli.search_command import search
 from pipeline.cli.shots_command import shots
+from pipeline.cli.watch_command import watch
 
 _PLUGINS = "vidlake.commands"
 
@@ -77,5 +79,7 @@ for command in (
     finetune,
     shots,
     report,
+    watch,
+    search,
 ):
     cli.add_command(command)

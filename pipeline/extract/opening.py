@@ -67,8 +67,8 @@ class Opened:
         with self._leased() as tokens:
             targets = []
             for dataset, info in zip(self._datasets, infos, strict=False):
-                dataset.create(info)
-                targets.append(Target(dataset=dataset, info=info, token=tokens[dataset.store.uri]))
+                own = dataset.create(info)
+                targets.append(Target(dataset=dataset, info=own, token=tokens[dataset.store.uri]))
             small = (
                 None
                 if thumbnails is None
@@ -91,7 +91,7 @@ class Opened:
         tokens: dict[str, str] = {}
         with contextlib.ExitStack() as leases:
             for dataset in sorted(self._datasets, key=lambda each: each.store.uri):
-                tokens[dataset.store.uri] = leases.enter_context(leased(dataset, shard=self._options.shard))
+                tokens[dataset.store.uri] = leases.enter_context(leased(dataset, slot=self._options.shard))
             yield tokens
 
 
@@ -108,7 +108,7 @@ def opening(
     """
     give_back_what_is_freed()
     for dataset in datasets:
-        dataset.backend.check(shard=options.shard)
+        dataset.backend.check(slot=options.shard)
     from pipeline.cluster.start import starting
 
     with starting(options.address) as cluster:

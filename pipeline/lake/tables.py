@@ -24,9 +24,11 @@ from pipeline.lake.pending import PlannedSegments
 from pipeline.lake.planned import Planned, listed
 from pipeline.lake.shots import predictions_at
 from pipeline.records.documents import Document
+from pipeline.records.periods import recorded_at
+from pipeline.records.rows import captured_at
 from pipeline.records.schemas import PLAN
 from pipeline.records.shards import Shard
-from pipeline.records.tables import QUARANTINE, VIDEOS
+from pipeline.records.tables import MOMENT, QUARANTINE, VIDEOS
 
 _STATUSES = ("ok", "partial", "failed", "unfinished")
 
@@ -135,7 +137,11 @@ def _videos(
         "num_segments": pa.array(num_segments),
         "num_samples": pa.array(num_samples),
         "status": pa.array(status, pa.string()),
+        "stream": pa.nulls(len(part), pa.string()),
     }
+    recorded = [recorded_at(text) for text in columns["creation_time"].to_pylist()]
+    columns["captured_from"] = pa.array(recorded, MOMENT)
+    columns["captured_to"] = captured_at(columns["captured_from"], columns["duration_s"])
     return pa.table({name: columns[name] for name in VIDEOS.schema.names}).cast(VIDEOS.schema)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Query
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from pipeline.explore.report.document import read_report
@@ -16,6 +16,7 @@ from pipeline.explore.viewing.timeline import Timeline, timeline
 from serve.inference.lakes import ServedLake
 from serve.problems import NotFound
 from serve.protocols.parameters import Admitted
+from serve.protocols.search import OPENAPI_QUERY, Engine, query_of
 from serve.web.replies import encoded_numbers, json_reply, to_json
 
 router = APIRouter(tags=["lake"])
@@ -91,6 +92,16 @@ async def picture(service: Admitted, lake: Lake, video_id: str, shown: Shown) ->
         return Response(status_code=204)
     headers = {"cache-control": f"private, max-age={_PICTURE_LASTS_S}", "x-content-type-options": "nosniff"}
     return Response(jpeg, media_type="image/jpeg", headers=headers)
+
+
+@router.post("/v1/videos/{video_id}/curve", openapi_extra=OPENAPI_QUERY)
+async def curve(request: Request, service: Admitted, lake: Lake, engine: Engine, video_id: str) -> Response:
+    """How alike each sample of one video is to what ``/v1/search`` would look for."""
+    if not await service.computed(partial(lake.view.has_video, video_id)):
+        raise NotFound("the lake has no such video")
+    query = await query_of(request, service, engine)
+    found = await engine.computed(lambda: engine.searcher.curve(query, video_id))
+    return json_reply(found.to_json())
 
 
 @router.get("/v1/quarantine")

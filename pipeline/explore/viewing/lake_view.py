@@ -126,6 +126,10 @@ class LakeView:
             raise NoSuchVideo(f"{self.uri} holds no video {video_id[:40]!r}")
         return _plain(rows[0])
 
+    def has_video(self, video_id: str) -> bool:
+        """Whether the lake holds it."""
+        return bool(pc.any(pc.equal(self.now.videos["video_id"], video_id)).as_py())
+
     def samples(self, video_id: str) -> VideoSamples:
         """When the samples of a video are shown.
 
