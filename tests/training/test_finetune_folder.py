@@ -92,7 +92,7 @@ class Promises:
         checkpoints = Checkpoints(folder.uri, digest="one")
         with leased(folder.backend, slot=WHOLE) as dead:
             checkpoints.publish(checkpoint(epochs=1), token=dead)
-        with leased(FinetuneFolder(place).backend, shard=WHOLE) as token:
+        with leased(FinetuneFolder(place).backend, slot=WHOLE) as token:
             checkpoints.publish(checkpoint(epochs=2), token=token)
             with pytest.raises(LeaseLost):
                 checkpoints.publish(checkpoint(epochs=1), token=dead)

@@ -16,7 +16,7 @@ from pipeline.cameras.analysis.lighting import Luma
 from pipeline.cameras.rules.happenings import Moment
 from pipeline.records.geometry import Box, Detection
 
-MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
+MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 CARS, PEOPLE = "car-detection.mp4", "one-by-one-person-detection.mp4"
 BEGAN = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 
