@@ -15,6 +15,7 @@ import uvicorn
 from numpy.typing import NDArray
 from PIL import Image
 
+from serve.cameras.remote import Cameras
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.routes import create_app
@@ -56,12 +57,13 @@ def serving(
     admin_keys: tuple[str, ...] = (),
     model: ModelSettings = VIDEO_CNN,
     heads: HeadSettings = NO_HEADS,
+    streams: Cameras | None = None,
 ) -> Iterator[Live]:
     """Serve on a free port of the loopback address."""
     settings = Settings(model=model, heads=heads, limits=limits or Limits(decoders=1), access=access)
     metrics = Metrics()
     service = FeatureService(settings, metrics=metrics)
-    app = create_app(service, settings, keys=ApiKeys(keys, admin_keys=admin_keys), metrics=metrics)
+    app = create_app(service, settings, keys=ApiKeys(keys, admin_keys=admin_keys), metrics=metrics, cameras=streams)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=2))
@@ -75,6 +77,9 @@ def serving(
         finally:
             server.should_exit = True
             thread.join(timeout=10)
+            for task in asyncio.all_tasks(loop):  # of libraries, which would wait for ever
+                task.cancel()
+            loop.run_until_complete(asyncio.sleep(0))
             loop.close()
 
 

@@ -30,7 +30,20 @@ WINGS = (
     "__main__",
 )
 # The same of the server: leaf modules, folders, and the modules that put them together.
-SERVE_ROOMS = ("settings", "problems", "metrics", "inference", "web", "protocols", "routes", "app", "local", "cli")
+SERVE_ROOMS = (
+    "settings",
+    "problems",
+    "metrics",
+    "inference",
+    "cameras",
+    "web",
+    "protocols",
+    "console",
+    "routes",
+    "app",
+    "local",
+    "cli",
+)
 
 MOST_LAYERS = 7
 """Of the server: rooms on top of each other."""
@@ -38,7 +51,7 @@ MOST_LAYERS = 7
 # A library, and the only modules that may import it; a home that ends in a dot is a package with all that is in it.
 HOMES = {
     "obstore": ("pipeline.storage.buckets.",),
-    "httpx": ("pipeline.storage.http_object", "pipeline.training.live_comparison"),
+    "httpx": ("pipeline.storage.http_object", "pipeline.training.live_comparison", "pipeline.cameras.sinks.webhook"),
     "av": ("pipeline.media.",),
     "torch": ("pipeline.models.", "pipeline.training."),
     "torchvision": ("pipeline.models.",),
@@ -52,6 +65,10 @@ HOMES = {
         "pipeline.extract.shared_tally",
         "pipeline.cluster.",
         "pipeline.training.finetune.",
+        "pipeline.cameras.streams",
+        "pipeline.cameras.watched",
+        "pipeline.cameras.stream_actor",
+        "pipeline.cameras.model_actor",
         "serve.",
     ),
     "ray.train": ("pipeline.training.finetune.",),
@@ -59,6 +76,7 @@ HOMES = {
     "ray.serve": ("serve.",),
     "fastapi": ("serve.",),
     "starlette": ("serve.",),
+    "sse_starlette": ("serve.protocols.events",),
     "pydantic": ("serve.",),
     "duckdb": ("pipeline.explore.conditions",),
     "faiss": ("pipeline.explore.",),

@@ -19,14 +19,17 @@ from pipeline.lake.declarations import Declaration, declared
 from pipeline.lake.derived import Derived, num_rows_of
 from pipeline.lake.ids import id_bytes, in_shard
 from pipeline.lake.ledger import Ledger
+from pipeline.lake.live.closing import close_abandoned
 from pipeline.lake.model_folders import datasets_within
 from pipeline.lake.pending import PlannedSegments
 from pipeline.lake.planned import Planned, listed
 from pipeline.lake.shots import predictions_at
 from pipeline.records.documents import Document
+from pipeline.records.periods import recorded_at
+from pipeline.records.rows import captured_at
 from pipeline.records.schemas import PLAN
 from pipeline.records.shards import Shard
-from pipeline.records.tables import QUARANTINE, VIDEOS
+from pipeline.records.tables import MOMENT, QUARANTINE, VIDEOS
 
 _STATUSES = ("ok", "partial", "failed", "unfinished")
 
@@ -46,8 +49,12 @@ class Totals:
 def derive(dataset: Dataset, *, shard: Shard, token: str) -> Totals:
     """Replace ``videos`` and ``quarantine`` by what plan and footers say now, file by file; returns the totals.
 
-    Files that belong to no part of the plan go, unless other shards may be at work.
+    Files that belong to no part of the plan go, unless other shards may be at work. Those of streams stay as they are;
+    but what a killed writer of one left is published, and its session ends.
     """
+    info = dataset.info()
+    if info is not None:
+        close_abandoned(dataset, info)
     while True:
         videos, quarantine = (
             Derived(dataset.files, table, is_alone=shard.count == 1, token=token) for table in (VIDEOS, QUARANTINE)
@@ -71,6 +78,11 @@ def totals(dataset: Dataset) -> Totals:
     for derived in _derived(dataset):
         _count(sums, derived)
     return sums
+
+
+def derived_tables(dataset: Dataset) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """``VIDEOS`` and ``QUARANTINE`` rows as plan and footers have them now, part by part; nothing is written."""
+    return ((derived.videos, derived.quarantine) for derived in _derived(dataset))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +142,11 @@ def _videos(
         "num_segments": pa.array(num_segments),
         "num_samples": pa.array(num_samples),
         "status": pa.array(status, pa.string()),
+        "stream": pa.nulls(len(part), pa.string()),
     }
+    recorded = [recorded_at(text) for text in columns["creation_time"].to_pylist()]
+    columns["captured_from"] = pa.array(recorded, MOMENT)
+    columns["captured_to"] = captured_at(columns["captured_from"], columns["duration_s"])
     return pa.table({name: columns[name] for name in VIDEOS.schema.names}).cast(VIDEOS.schema)
 
 

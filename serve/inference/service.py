@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, UsageError
 from pipeline.explore.labels import LabelScorer
 from pipeline.media.sampling.rule import SamplingRule
+from pipeline.models.batching import Batcher, Features, Pictures
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocess import prepare, use_one_thread
 from pipeline.models.registry import load_model
@@ -22,7 +23,6 @@ from pipeline.records.model_info import ModelInfo, Precision, feature_fingerprin
 from pipeline.records.segments import FrameMark, Quarantined
 from serve.inference.admission import Admission
 from serve.inference.backlogs import Backlogs
-from serve.inference.batching import Batcher, Features, Pictures
 from serve.inference.head_folder import HeadFolder
 from serve.inference.heads import Shelf
 from serve.inference.labels import Ranking

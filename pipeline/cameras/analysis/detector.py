@@ -1,26 +1,16 @@
 """What every detector is to a stream: pictures in, objects with boxes out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
-from pipeline.records.geometry import Box
+from pipeline.records.geometry import Detection
 
 Pixels = NDArray[np.uint8]
 """An upright RGB picture, ``uint8[H, W, 3]``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detection:
-    """An object in a picture."""
-
-    box: Box
-    label: str | None
-    confidence: float | None
 
 
 class DetectionFailed(PipelineError):

@@ -152,7 +152,7 @@ def run_compact(uri: str, out: str, *, file_bytes: int, say: Callable[[str], Non
     began = time.monotonic()
     target, source = Dataset.at(out), existing_dataset(uri, command="compact")
     check_target(source, target)
-    target.backend.check(shard=WHOLE)
-    with leased(target, shard=WHOLE) as token:
+    target.backend.check(slot=WHOLE)
+    with leased(target, slot=WHOLE) as token:
         done = compact(source, target, token=token, file_bytes=file_bytes, say=say)
     return replace(done, seconds=time.monotonic() - began)
