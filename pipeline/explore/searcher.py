@@ -22,9 +22,8 @@ from pipeline.explore.scanning import Cosine, Probability, Scanned, Scored, Scor
 from pipeline.explore.sequences import Likest, occurrences
 from pipeline.explore.showing import Shown
 from pipeline.explore.sources import Source, Sources, Unpacked
-from pipeline.explore.videos import Videos
+from pipeline.explore.videos import Videos, is_in_scope
 from pipeline.lake.dataset import Dataset, DatasetInfo
-from pipeline.lake.ids import find_places
 from pipeline.lake.known_videos import KnownVideos
 from pipeline.lake.model_folders import existing_dataset
 
@@ -206,14 +205,7 @@ class Searcher:
 
     def _in_scope(self, each: Scanned, scope: Scope, ids: NDArray[np.bytes_] | None) -> Scanned:
         """The same, with minus infinity for what is not looked for."""
-        runs, known = each.rows.runs, self._videos.known()
-        is_in = known.are_current(runs["video_id"])
-        if ids is not None:
-            is_in &= find_places(ids, runs["video_id"]) >= 0
-        if not is_in.all():
-            each.scores[~np.repeat(is_in, runs["count"])] = -np.inf
-        if not scope.period.is_open:
-            each.scores[~scope.period.holds(captured(each, known))] = -np.inf
+        each.scores[~is_in_scope(each.rows, scope, ids, self._videos.known())] = -np.inf
         return each
 
 
@@ -230,10 +222,3 @@ def _current(looked: Looked, known: KnownVideos) -> Looked:
     runs = looked.rows.runs[looked.rows.runs_of(looked.at)]
     is_current = known.are_current(runs["video_id"])
     return replace(looked, at=looked.at[is_current], scores=looked.scores[is_current])
-
-
-def captured(each: Scored, known: KnownVideos) -> NDArray[np.float64]:
-    """When each row was captured, in seconds since the Unix epoch; NaN: not known."""
-    rows = each.rows
-    recorded_s = np.repeat(known.recorded_of(rows.runs["video_id"]), rows.runs["count"])
-    return np.where(np.isnan(rows.captured_s), recorded_s + rows.times_s, rows.captured_s)
