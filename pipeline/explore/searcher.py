@@ -15,6 +15,7 @@ from pipeline.explore.answers import Answer, Curve, Moment, Row
 from pipeline.explore.index.building import require_faiss
 from pipeline.explore.index.lake_index import Built, LakeIndex
 from pipeline.explore.index.lookup import MOST_EXACT, Looked
+from pipeline.explore.labels import UnitScorer
 from pipeline.explore.moments import best_moments, best_rows
 from pipeline.explore.queries import MOST_TOP, LabelQuery, Query, Scope, SequenceQuery, VectorQuery
 from pipeline.explore.samples import rows_of_video, sample_vector
@@ -22,6 +23,7 @@ from pipeline.explore.scanning import Cosine, Probability, Scanned, Scored, Scor
 from pipeline.explore.sequences import Likest, occurrences
 from pipeline.explore.showing import Shown
 from pipeline.explore.sources import Source, Sources, Unpacked
+from pipeline.explore.unit_scan import scan_units
 from pipeline.explore.videos import Videos, is_in_scope
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.known_videos import KnownVideos
@@ -113,7 +115,7 @@ class Searcher:
             answer = self._looked_up(scorer, sources, top=top, by_rows=by_rows)
             if answer is not None:
                 return answer
-        scored = self._scanned(scorer, sources, scope, ids)
+        scored = self._scored(query, scorer, sources, scope, ids)
         shown = Shown(scored, scorer, self._videos.known(), is_cosine=not isinstance(query, LabelQuery))
         if isinstance(query, SequenceQuery) and isinstance(scorer, Likest):
             found = occurrences(query, scored, scorer, sources, copies=self._sources.copies)[:top]
@@ -144,6 +146,14 @@ class Searcher:
         num_scanned = sum(int(np.isfinite(each.scores).sum()) for each in scanned)
         answer = self._answer(moments, rows)
         return replace(answer, num_indexed=indexed.num_rows, num_scanned=num_scanned)
+
+    def _scored(
+        self, query: Query, scorer: Scorer, sources: list[Source], scope: Scope, ids: NDArray[np.bytes_] | None
+    ) -> list[Scanned]:
+        if isinstance(query, LabelQuery) and isinstance(query.scorer, UnitScorer):
+            scanned = scan_units(sources, query.scorer, query.columns, known=self._videos.known())
+            return [self._in_scope(each, scope, ids) for each in scanned]
+        return self._scanned(scorer, sources, scope, ids)
 
     def _scanned(
         self, scorer: Scorer, sources: list[Source], scope: Scope, ids: NDArray[np.bytes_] | None
