@@ -61,6 +61,13 @@ def _look_through(parts: FileParts, video_ids: Sequence[str], nearest: _Nearest)
         nearest.look(part, begin=int(part.runs["first"][0]))
 
 
+def written_ids(uri: str, sources: Sequence[Source]) -> list[str]:
+    """The sessions at an address that a stream wrote a moment ago, and that the table ``videos`` may not have yet."""
+    written = [each.rows for each in sources if isinstance(each, Unpacked) and each.file is None]
+    runs = [run for rows in written for run in rows.runs if rows.uris[int(run["uri"])] == uri]
+    return list(dict.fromkeys(run["video_id"].decode() for run in runs))
+
+
 def rows_of_video(video_id: str, sources: Sequence[Source], *, copies: Copies) -> Iterator[FeatureRows]:
     """The rows of one video with their vectors, as they lie; their runs are those of the video alone.
 

@@ -18,7 +18,7 @@ from pipeline.explore.index.lookup import MOST_EXACT, Looked
 from pipeline.explore.labels import UnitScorer
 from pipeline.explore.moments import best_moments, best_rows
 from pipeline.explore.queries import MOST_TOP, LabelQuery, Query, Scope, SequenceQuery, VectorQuery
-from pipeline.explore.samples import rows_of_video, sample_vector
+from pipeline.explore.samples import rows_of_video, sample_vector, written_ids
 from pipeline.explore.scanning import Cosine, Probability, Scanned, Scored, Scorer, scan
 from pipeline.explore.sequences import Likest, occurrences
 from pipeline.explore.showing import Shown
@@ -206,7 +206,7 @@ class Searcher:
         if isinstance(query, VectorQuery):
             vector = query.vector
         else:
-            ids = self._videos.ids_at(query.uri)
+            ids = written_ids(query.uri, sources) or self._videos.ids_at(query.uri)
             vector = sample_vector(ids, query, sources, copies=self._sources.copies)
         dim = self.info.config.model.dim
         if vector.shape != (dim,):
