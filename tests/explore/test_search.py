@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.dataset as pads
 import pytest
 from labelled_lakes import make_lake, open_lake
-from live_lakes import batch, features_of, session, writer
+from live_lakes import batch, session, writer
 from rows import DIM, dataset_info, finished, id_of, new_dataset, plan_table, planned, segment
 
 from pipeline.errors import UsageError
