@@ -85,7 +85,9 @@ def test_disturbed_pictures_between_samples_are_still_found(lake: str) -> None:
 
 def test_what_is_not_there_is_not_found(lake: str) -> None:
     stranger = film(77, seconds=20)
-    assert all(each.matched_s < 10 and each.best.score < 0.95 for each in found(lake, asked(stranger)))  # of four values
+    assert all(
+        each.matched_s < 10 and each.best.score < 0.95 for each in found(lake, asked(stranger))
+    )  # of four values
 
 
 def test_a_scope_holds_for_sequences_too(lake: str) -> None:
