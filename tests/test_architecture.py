@@ -38,6 +38,7 @@ SERVE_ROOMS = (
     "cameras",
     "web",
     "protocols",
+    "console",
     "routes",
     "app",
     "local",

@@ -17,6 +17,7 @@ from pipeline.cli.head_commands import evaluate, heads, train
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
 from pipeline.cli.recording_commands import fill, verify
+from pipeline.cli.report_command import report
 from pipeline.cli.search_command import search
 from pipeline.cli.shots_command import shots
 from pipeline.cli.watch_command import watch
@@ -80,6 +81,7 @@ for command in (
     shots,
     fill,
     verify,
+    report,
     watch,
     search,
 ):

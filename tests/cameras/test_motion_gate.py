@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from tests.cameras.truth import CAR_TIMES, CARS, PEOPLE, Frame, exposed, frames, moment, needs_truth, noisy, visits
+from truth import CAR_TIMES, CARS, PEOPLE, Frame, exposed, frames, moment, needs_truth, noisy, visits
 
 from pipeline.cameras.analysis.lighting import Luma
 from pipeline.cameras.analysis.motion_gate import MotionGate
