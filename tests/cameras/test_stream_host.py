@@ -238,7 +238,12 @@ def test_with_a_gate_only_what_moves_reaches_the_model(tmp_path: Path) -> None:
 def test_a_changed_size_begins_another_session_and_loses_nothing(tmp_path: Path) -> None:
     camera = Camera()
     later = Camera(starts_at=camera.starts_at + 2)
-    script = [opened(), *camera.frames(range(50)), opened(width=320, why="size"), *later.frames(range(50))]
+    script: list[Pulled] = [
+        opened(),
+        *camera.frames(range(50)),
+        opened(width=320, why="size"),
+        *later.frames(range(50)),
+    ]
     Watching(lake=tmp_path, scripts=[script]).until(20)
     first, second = sessions_of(tmp_path)
 
@@ -291,7 +296,7 @@ def test_pictures_that_come_later_and_later_are_a_stall(tmp_path: Path) -> None:
 def test_before_the_first_session_nobody_was_connected(tmp_path: Path) -> None:
     began = time.time()
     late = Camera(starts_at=began + 3.1)
-    scripts = [[ended(EndReason.UNREACHABLE, "refused")], playing(late.frames(range(50)))]
+    scripts: list[list[Pulled]] = [[ended(EndReason.UNREACHABLE, "refused")], playing(late.frames(range(50)))]
     Watching(lake=tmp_path, scripts=scripts).until(10)
     [gap] = outer_gaps(tmp_path)
 
