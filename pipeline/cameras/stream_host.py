@@ -105,7 +105,7 @@ class StreamHost:
             tally=self._tally,
             commits=self._commits,
             begin_run=self._begin_run,
-            gap_since=None if is_file else datetime.now(UTC),
+            gap_since=None if is_file or writer.tells_what_a_kill_lost else datetime.now(UTC),
         )
         self._connections = Connections(
             self._connect,

@@ -1,6 +1,11 @@
 """One stream from its start to its stop: whatever the camera does, every slot is a row or in exactly one gap."""
 
 import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -376,3 +381,41 @@ def test_after_a_stop_the_name_is_free(tmp_path: Path) -> None:
 
     assert len(sessions_of(tmp_path)) == 2
     assert outer_gaps(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_back", [True, False], ids=["the-camera-is-back", "the-camera-stays-away"])
+def test_what_a_kill_lost_is_told_once(tmp_path: Path, is_back: bool) -> None:
+    """A killed process leaves its lease and its journal: here they are those of a writer that is not closed."""
+    camera = Camera(starts_at=time.time() - 10)
+    killed_after(tmp_path, frames=camera.frames(range(50)))
+    back = Camera()
+    watching = Watching(lake=tmp_path, scripts=[playing(back.frames(range(25)))] if is_back else [])
+    watching.until(5 if is_back else "reconnecting")
+    first = sessions_of(tmp_path)[0]
+    [gap] = outer_gaps(tmp_path)
+
+    assert account(tmp_path, first) == {"row": 10}
+    assert (gap.reason, gap.video_id) == (GapReason.DISCONNECTED, first.video_id)
+    assert gap.captured_from == first.started_at + timedelta(seconds=2)
+    assert gap.num_slots == int((gap.captured_to - gap.captured_from) / timedelta(seconds=1) * RATE_HZ) >= 30
+
+
+def killed_after(lake: Path, *, frames: Iterable[Frame]) -> None:
+    """A stream whose process is killed once ten of these frames are committed."""
+    program = f"""
+import asyncio, pickle, os, sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from test_stream_host import killed_when_committed
+asyncio.run(killed_when_committed(Path({str(lake)!r}), pickle.load(sys.stdin.buffer)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=pickle.dumps(list(frames)), check=False)
+    assert done.returncode == -9
+
+
+async def killed_when_committed(lake: Path, frames: list[Frame]) -> None:
+    host = StreamHost(spec(), ADDRESS, settings(lake, Model()), connect=Source([playing(frames)]).connect)
+    await host.start()
+    while [len(rows_of(lake, session)) for session in sessions_of(lake)] != [10]:
+        await asyncio.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
