@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 import pytest
+from truth_clips import BEGAN, moment
 
 from pipeline.cameras.rules.happenings import Happening
 from pipeline.cameras.rules.label_changes import LabelRule, Spoken
@@ -12,7 +13,6 @@ from pipeline.cameras.rules.track_rules import TrackRules, happenings_of
 from pipeline.cameras.rules.zones import is_within
 from pipeline.records.events import EventType, TrackPoint
 from pipeline.records.geometry import Box, Line, Point, Zone
-from tests.cameras.truth import BEGAN, moment
 
 ACROSS = Line.parse("ACROSS:0.2,0.5,0.8,0.5")
 FLOOR = Zone.parse("FLOOR:0.4,0.6,0.8,0.6,0.8,0.9,0.4,0.9")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import pytest
+from truth_clips import CARS, PEOPLE, boxes, frames, moment, needs_truth
 
 from pipeline.cameras.analysis.tracker import Tracker
 from pipeline.cameras.rules.happenings import Moment
 from pipeline.records.geometry import Box, Detection
-from tests.cameras.truth import CARS, PEOPLE, boxes, frames, moment, needs_truth
 
 Numbers = dict[int, dict[float, int]]
 """The number that each object of the truth had in each picture."""

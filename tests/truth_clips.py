@@ -16,7 +16,7 @@ from pipeline.cameras.analysis.lighting import Luma
 from pipeline.cameras.rules.happenings import Moment
 from pipeline.records.geometry import Box, Detection
 
-MEDIA = Path(__file__).resolve().parents[3] / "shared" / "media"
+MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 CARS, PEOPLE = "car-detection.mp4", "one-by-one-person-detection.mp4"
 BEGAN = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ def _decoded(path: Path, *, width: int) -> Iterator[Frame]:
             first = frame.pts if first is None else first
             small = frame.reformat(width, round(frame.height * width / frame.width), "gray", interpolation="AREA")
             at = moment(float((frame.pts - first) * frame.time_base), pts=frame.pts)
-            yield Frame(at=at, luma=small.to_ndarray())
+            yield Frame(at=at, luma=small.to_ndarray().astype(np.uint8))
 
 
 @cache
