@@ -31,7 +31,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 @click.command()
 @click.option("--from", "source", metavar="URI", help="A dataset: serve the model that made it.")
-@click.option("--lake", metavar="URI", help="A dataset: answer /v1/search from it, by the model that made it.")
+@click.option("--lake", metavar="URI", help="A dataset to search and to show on the page, by the model that made it.")
 @click.option("--heads", metavar="HEADS", help="A folder of trained heads; without --from and --model, their model.")
 @click.option("--default-head", metavar="NAME", help="Answers /score and the WebSocket where no head is named.")
 @click.option("--model", help=f"See `vidlake models`.  [{_DEFAULT_MODEL}]")
@@ -276,6 +276,7 @@ def _greeting(listening: "Listening") -> str:
     events = f"  events   curl -N{key} {listening.url}/v1/events\n" if listening.has_streams else ""
     return f"""\
 vidlake serves {listening.model} at {listening.url}
+  page     {listening.url}/
   try      curl{key} -H 'Content-Type: image/jpeg' --data-binary @picture.jpg {listening.url}/v1/classify
 {heads}{events}  docs     {listening.url}/docs
   metrics  {listening.metrics_url}

@@ -10,10 +10,14 @@ from starlette.types import ASGIApp
 
 from pipeline import __version__
 from serve.cameras.remote import Cameras
+from serve.console import routes as console
+from serve.console.files import ConsoleFiles
 from serve.inference.lake_search import LakeSearch
+from serve.inference.lakes import ServedLake
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.protocols import embeddings, events, features, heads, live, score, search, status, streams
+from serve.protocols import lake as lakes
 from serve.protocols.answers import DIGEST_HEADER, HEAD_HEADER
 from serve.protocols.kserve import routes as kserve
 from serve.protocols.kserve.requests import HEADER_LENGTH
@@ -49,6 +53,8 @@ def create_app(
         yield
         if lake_search is not None:
             lake_search.close()
+        if lake is not None:
+            lake.close()
         await service.close()
 
     app = FastAPIOffline(  # its pages load their scripts from this server
@@ -59,8 +65,10 @@ def create_app(
     )
     guard = Guard(settings.access, keys)
     app.state.service, app.state.guard = service, guard
-    app.state.cameras, app.state.search = cameras, lake_search
-    for contract in (status, features, heads, score, kserve, live, streams, events, search, embeddings):
+    lake = None if settings.lake is None else ServedLake(settings.lake, limits=settings.limits)
+    app.state.cameras, app.state.search, app.state.lake = cameras, lake_search, lake
+    app.state.console = ConsoleFiles.read(needs_key=bool(keys), has_lake=lake is not None)
+    for contract in (status, features, heads, score, kserve, live, streams, events, search, embeddings, lakes, console):
         app.include_router(contract.router)
     refusals = Refusals(_ERROR_SHAPES)
     refusals.handle_errors_of(app)

@@ -54,7 +54,7 @@ def run_shots(request: ShotsRequest, display: Display) -> Outcome:
         RunError: the run failed and can be resumed.
     """
     require_extra("shots", command="shots")
-    clockwork = Clockwork()
+    clockwork = Clockwork("shots")
     lake, predictions = Dataset.at(request.out), predictions_at(request.out)
     lake.backend.check(slot=request.run.shard)
     inputs = Inputs(request.inputs, exclude=request.out, reserved=RESERVED_COLUMNS)

@@ -80,6 +80,11 @@ def totals(dataset: Dataset) -> Totals:
     return sums
 
 
+def derived_tables(dataset: Dataset) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """``VIDEOS`` and ``QUARANTINE`` rows as plan and footers have them now, part by part; nothing is written."""
+    return ((derived.videos, derived.quarantine) for derived in _derived(dataset))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Derived:
     part: str

@@ -12,8 +12,7 @@ from starlette.responses import Response
 from pipeline.errors import UsageError
 from pipeline.explore import queries
 from pipeline.explore.labels import LabelScorer, labels_of
-from pipeline.explore.queries import MOST_TOP, LabelQuery, SampleQuery, Scope, SequenceQuery, VectorQuery
-from pipeline.explore.query_rule import query_rule
+from pipeline.explore.queries import MOST_TOP, LabelQuery, SampleQuery, Scope, SequenceQuery, VectorQuery, query_rule
 from pipeline.records.periods import Period
 from serve.inference.lake_search import LakeSearch
 from serve.inference.service import FeatureService
@@ -113,7 +112,7 @@ async def lake_search_of(connection: HTTPConnection) -> LakeSearch:
 Engine = Annotated[LakeSearch, Depends(lake_search_of)]
 
 _BODY = cast("dict[str, dict[str, object]]", OPENAPI_BODY)["requestBody"]
-_OPENAPI: dict[str, object] = {
+OPENAPI_QUERY: dict[str, object] = {
     "requestBody": {
         **_BODY,
         "description": "A picture, a video, a form with one of them as `file`, or JSON.",
@@ -122,7 +121,7 @@ _OPENAPI: dict[str, object] = {
 }
 
 
-@router.post("/v1/search", response_model=Found, openapi_extra=_OPENAPI)
+@router.post("/v1/search", response_model=Found, openapi_extra=OPENAPI_QUERY)
 async def search(
     request: Request,
     service: Admitted,
@@ -146,6 +145,17 @@ async def search(
         raise Problem(str(error)) from None
     answer = await engine.search(query, scope=scope, top=body.top, by_rows=body.rows, exact=body.exact)
     return json_reply(answer.to_json())
+
+
+async def query_of(request: Request, service: FeatureService, engine: LakeSearch) -> queries.Query:
+    """What a request asks for, wherever it is to be looked for.
+
+    Raises:
+        Problem: it does not say, or the body does not decode.
+    """
+    if content_type(request) == JSON:
+        return _asked(_parsed(await request.body()), service)
+    return await _shown(request, service, engine)
 
 
 def _parsed(data: bytes) -> SearchBody:
