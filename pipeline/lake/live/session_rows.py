@@ -8,10 +8,10 @@ from typing import Self, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.lake.appended_file import file_with, foreign_file
+from pipeline.lake.appended_file import LIVE_KEY, file_with, foreign_file
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.batches import SessionStatus, StoredSession
-from pipeline.lake.live.names import LIVE_KEY, is_of_streams, live_document, sessions_file
+from pipeline.lake.live.names import is_of_streams, live_document, sessions_file
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.documents import Document, number_or_none, parts, text, whole
 from pipeline.records.streams import Session
