@@ -68,6 +68,7 @@ class ScriptedPuller:
     def __init__(self, script: Sequence[Pulled]) -> None:
         self._script = iter(script)
         self.is_closed = False
+        self.heard_at: float | None = None
 
     def read(self, timeout_s: float) -> Pulled | None:
         pulled = next(self._script, None)

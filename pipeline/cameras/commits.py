@@ -1,6 +1,7 @@
 """What comes of a stream on its way into the lake: in order, on a thread of its own, again where the store failed."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ class Commits:
         self._is_begun = False
         self._turn = asyncio.Lock()
         self._wanted = asyncio.Event()
+        self._is_stopping = False
 
     @property
     def is_behind(self) -> bool:
@@ -65,23 +67,26 @@ class Commits:
         self._wanted.set()
 
     async def run(self) -> None:
-        """Commit every few seconds, until cancelled.
+        """Commit every few seconds, until ``stop`` is called; it must not be cancelled, for a step may be under way.
 
         Raises:
             RunError: the lake takes nothing from here any more, as when another program has taken the stream over.
         """
-        while True:
-            try:
+        while not self._is_stopping:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._commit_s):
                     await self._wanted.wait()
-            except TimeoutError:
-                pass
             self._wanted.clear()
             try:
                 await self.commit()
             except StorageError as error:
                 self._tally.last_error = str(error)
                 await asyncio.sleep(min(1.0, self._commit_s))
+
+    def stop(self) -> None:
+        """Have ``run`` return; ``close`` commits what is left."""
+        self._is_stopping = True
+        self._wanted.set()
 
     async def commit(self) -> None:
         """Write all that is known.

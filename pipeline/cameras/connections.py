@@ -14,12 +14,19 @@ from pipeline.cameras.tally import Tally
 from pipeline.errors import RunError
 from pipeline.records.streams import GapReason, StreamState
 
+_LONGEST_GOP_S = 60.0
+"""A camera that is joined in the middle of a GOP shows nothing until the next keyframe, and is given so long."""
 _READ_S = 0.1
 """How long a connection is listened to at a time: a stop waits no longer than this."""
 
 
 class Connection(Protocol):
     """What ``Puller`` is: one connection, which never blocks longer than it is told to."""
+
+    @property
+    def heard_at(self) -> float | None:
+        """When something last came, by ``time.monotonic``: packets that no picture is made of yet, too."""
+        ...
 
     def read(self, timeout_s: float) -> Pulled | None:
         """What came next; ``None``: nothing in that time."""
@@ -105,14 +112,15 @@ class Connections:
 
     async def _play(self, puller: Connection, back_off: BackOff) -> Over:
         loop = asyncio.get_running_loop()
-        heard = time.monotonic()
+        seen = time.monotonic()
+        joined: float | None = seen  # until the first picture
         while not self._is_stopping.is_set():
             pulled = await loop.run_in_executor(self._thread, puller.read, _READ_S)
             match pulled:
                 case Opened():
                     self._sessions.opened(pulled)
                 case Frame():
-                    heard = time.monotonic()
+                    seen, joined = time.monotonic(), None
                     await self._sessions.frame(pulled)
                     back_off.has_worked()
                     self._tally.become(StreamState.PLAYING, "pictures come")
@@ -120,7 +128,7 @@ class Connections:
                     self._sessions.recorded(pulled)
                 case Ended():
                     return self._ended(pulled)
-                case None if time.monotonic() - heard > self._stall_s:
+                case None if time.monotonic() - _alive_at(puller, seen=seen, joined=joined) > self._stall_s:
                     return Over(reason=f"no picture for {self._stall_s:g} s", gap=GapReason.STALLED)
             if not self._is_file and self._sessions.lateness_s > self._stall_s:
                 return Over(reason="pictures come later and later", gap=GapReason.STALLED)
@@ -130,3 +138,11 @@ class Connections:
         if self._is_file and ended.reason is EndReason.ENDED:
             return Over(reason="ended", gap=None)
         return Over(reason=f"{ended.reason.value}: {ended.detail}" if ended.detail else ended.reason.value)
+
+
+def _alive_at(connection: Connection, *, seen: float, joined: float | None) -> float:
+    """When the camera last showed that it is there: by a picture or, while the first keyframe is waited for, at all."""
+    heard = connection.heard_at
+    if joined is None or heard is None:
+        return seen
+    return max(seen, min(heard, joined + _LONGEST_GOP_S))

@@ -89,7 +89,7 @@ class StreamHost:
             UsageError: another program writes this stream, or the lake was made with other settings.
             StorageError: the store failed.
         """
-        spec, settings = self._spec, self._settings
+        spec, settings, is_file = self._spec, self._settings, self._source.origin is None
         writer = await asyncio.to_thread(
             LiveWriter,
             settings.lake,
@@ -105,14 +105,14 @@ class StreamHost:
             tally=self._tally,
             commits=self._commits,
             begin_run=self._begin_run,
-            gap_since=datetime.now(UTC),
+            gap_since=None if is_file else datetime.now(UTC),
         )
         self._connections = Connections(
             self._connect,
             sessions=self._sessions,
             tally=self._tally,
             stall_s=settings.stall_s,
-            is_file=self._source.origin is None,
+            is_file=is_file,
         )
         if died_before:
             self._tally.become(StreamState.RECONNECTING, "its process ended")
@@ -172,7 +172,7 @@ class StreamHost:
                 connections.stop()
             reason = await pulling
             await sessions.close()
-            committing.cancel()
+            commits.stop()
             await asyncio.wait((committing,))
             await self._close(commits, committing, reason)
         finally:
@@ -183,7 +183,7 @@ class StreamHost:
             self._desk.wake()
 
     async def _close(self, commits: Commits, committing: asyncio.Task[None], reason: str) -> None:
-        failure = None if committing.cancelled() else committing.exception()
+        failure = committing.exception()
         self._tally.become(StreamState.STOPPED, reason if failure is None else str(failure))
         try:
             await commits.close()

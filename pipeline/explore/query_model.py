@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, UsageError
-from pipeline.explore.queries import SequenceQuery, VectorQuery
-from pipeline.explore.query_rule import query_rule
+from pipeline.explore.queries import SequenceQuery, VectorQuery, query_rule
 from pipeline.lake.dataset import DatasetInfo
 from pipeline.media.process.sandbox import Job, Sandbox
 from pipeline.media.process.still_sandbox import StillSandbox

@@ -50,14 +50,12 @@ def sample_vector(
         if isinstance(source, Unpacked):
             nearest.look(source.rows, begin=0)
         else:
-            copies.parts(source.file, lambda parts: _look_through(parts, nearest))
+            copies.parts(source.file, lambda parts: _look_through(parts, video_ids, nearest))
     if nearest.vector is None:
         raise UsageError(f"{query.uri} has no sample in the lake")
     return nearest.vector
 
 
-def _look_through(parts: FileParts, nearest: _Nearest) -> None:
-    begin = 0
-    for part in parts:
-        nearest.look(part, begin=begin)
-        begin += len(part)
+def _look_through(parts: FileParts, video_ids: Sequence[str], nearest: _Nearest) -> None:
+    for part in parts.of_videos(video_ids):
+        nearest.look(part, begin=int(part.runs["first"][0]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.explore.labels import LabelScorer
-from pipeline.explore.sources import Source, Unpacked
+from pipeline.explore.sources import Packed, Source, Unpacked
 from pipeline.lake.unpacked.copies import Copies, FeaturesFile
 from pipeline.lake.unpacked.feature_rows import FeatureRows, Vectors, no_rows
 from pipeline.lake.unpacked.parquet_parts import FileParts
@@ -122,15 +122,17 @@ class Scanned:
 def scan(
     sources: Sequence[Source], scorer: Scorer, *, copies: Copies, is_stopped: Callable[[], bool] = lambda: False
 ) -> list[Scanned]:
-    """The scores of all rows of all sources.
+    """The scores of all rows of each of some sources; none of one that was not reached before ``is_stopped``.
 
     Raises:
         ForeignFile, StorageError: a file is damaged, or the store failed.
     """
     threads = 1 if scorer.uses_threads else len(os.sched_getaffinity(0))
-    unpacked = [source for source in sources if isinstance(source, Unpacked)]
-    scored = [Scanned(rows=source.rows, scores=_room(len(source.rows))) for source in unpacked]
-    pieces = [(each, begin) for each in scored for begin in range(0, len(each.rows), _ROWS)]
+    scored = [
+        Scanned(rows=source.rows, scores=_room(len(source.rows))) if isinstance(source, Unpacked) else None
+        for source in sources
+    ]
+    pieces = [(each, begin) for each in scored if each is not None for begin in range(0, len(each.rows), _ROWS)]
 
     def fill(piece: tuple[Scanned, int]) -> None:
         if not is_stopped():
@@ -138,13 +140,15 @@ def scan(
             span = slice(begin, begin + _ROWS)
             each.scores[span] = scorer.scores(each.rows.vectors[span], each.rows.scales[span])
 
-    def read(source: Source) -> list[Scanned]:
-        return [] if isinstance(source, Unpacked) or is_stopped() else [_streamed(source.file, scorer, copies=copies)]
+    def read(source: Source) -> Scanned | None:
+        is_left = isinstance(source, Packed) and not is_stopped()
+        return _streamed(source.file, scorer, copies=copies) if is_left and source.file is not None else None
 
     with ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
         list(pool.map(fill, pieces))
-        streamed = [each for some in pool.map(read, sources) for each in some]
-    return [*scored, *streamed]
+        streamed = list(pool.map(read, sources))
+    empty = Scanned(rows=no_rows(), scores=np.empty(0, np.float32))
+    return [one or other or empty for one, other in zip(scored, streamed, strict=True)]
 
 
 def _streamed(file: FeaturesFile, scorer: Scorer, *, copies: Copies) -> Scanned:

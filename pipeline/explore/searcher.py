@@ -1,6 +1,7 @@
 """The search engine of one dataset: queries in, answers out. The command line and the server hold the same one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -8,11 +9,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.explore.absent import num_absent
-from pipeline.explore.answers import SAME_PICTURE_DISTANCE, Answer, Curve, Moment, Row
+from pipeline.explore.answers import SAME_PICTURE_DISTANCE, Answer, Curve, Moment, Row, Stretch
 from pipeline.explore.moments import Span, best_moments, best_rows
-from pipeline.explore.queries import MOST_TOP, LabelQuery, Query, SampleQuery, Scope, SequenceQuery, VectorQuery
+from pipeline.explore.queries import MOST_TOP, LabelQuery, Query, Scope, SequenceQuery, VectorQuery
 from pipeline.explore.samples import sample_vector
 from pipeline.explore.scanning import Cosine, Probability, Scanned, Scored, Scorer, scan
+from pipeline.explore.sequences import Likest, Occurrence, occurrences
 from pipeline.explore.sources import Source, Sources
 from pipeline.explore.video_rows import VideoRows
 from pipeline.explore.videos import Videos
@@ -96,21 +98,23 @@ class Searcher:
         scope = scope or Scope()
         ids = self._videos.ids_in(scope)
         sources = self._sources.now()
-        if isinstance(query, SequenceQuery):
-            raise UsageError("sequences are not looked for yet")
         scorer = self._scorer(query, sources)
         scored = [self._in_scope(each, scope, ids) for each in scan(sources, scorer, copies=self._sources.copies)]
         num_scanned = sum(int(np.isfinite(each.scores).sum()) for each in scored)
         shown = _Shown(scored, scorer, self._videos, is_cosine=not isinstance(query, LabelQuery))
-        moments: tuple[Moment, ...] = ()
+        moments: Sequence[Moment] = ()
         rows: tuple[Row, ...] | None = None
-        if by_rows:
+        if isinstance(query, SequenceQuery):
+            assert isinstance(scorer, Likest)
+            found = occurrences(query, scored, scorer, sources, copies=self._sources.copies)[:top]
+            moments = [shown.stretch(each) for each in found]
+        elif by_rows:
             rows = tuple(shown.row(source, row) for source, row in best_rows(scored, top))
         else:
-            moments = tuple(shown.moment(span) for span in best_moments(scored, scorer, top))
+            moments = [shown.moment(span) for span in best_moments(scored, scorer, top)]
         labels = tuple(query.scorer.labels[at] for at in query.columns) if isinstance(query, LabelQuery) else ()
         return Answer(
-            moments=moments,
+            moments=tuple(moments),
             rows=rows,
             num_indexed=0,
             num_scanned=num_scanned,
@@ -126,9 +130,11 @@ class Searcher:
         """
         raise NotImplementedError
 
-    def _scorer(self, query: VectorQuery | SampleQuery | LabelQuery, sources: list[Source]) -> Scorer:
+    def _scorer(self, query: Query, sources: list[Source]) -> Scorer:
         if isinstance(query, LabelQuery):
             return Probability(query.scorer, query.columns)
+        if isinstance(query, SequenceQuery):
+            return Likest(query)
         if isinstance(query, VectorQuery):
             vector = query.vector
         else:
@@ -192,6 +198,18 @@ class _Shown:
             start_s=float(video.times_s[span.begin]),
             end_s=float(video.ends_s[span.last]),
             best=self.row(int(video.sources[span.best]), int(video.rows[span.best])),
+        )
+
+    def stretch(self, found: Occurrence) -> Stretch:
+        video, aligned = found.video, found.aligned
+        best = self.row(int(video.sources[aligned.best]), int(video.rows[aligned.best]))
+        start_s, end_s = (aligned.shift_s + at for at in (aligned.begin_s, aligned.end_s))
+        return Stretch(
+            start_s=min(start_s, best.time_s),
+            end_s=max(end_s, best.time_s),
+            best=replace(best, score=aligned.score),
+            offset_s=aligned.begin_s,
+            matched_s=aligned.end_s - aligned.begin_s,
         )
 
     def _score(self, source: int, at: int) -> float:

@@ -19,6 +19,7 @@ from pipeline.lake.declarations import Declaration, declared
 from pipeline.lake.derived import Derived, num_rows_of
 from pipeline.lake.ids import id_bytes, in_shard
 from pipeline.lake.ledger import Ledger
+from pipeline.lake.live.closing import close_abandoned
 from pipeline.lake.model_folders import datasets_within
 from pipeline.lake.pending import PlannedSegments
 from pipeline.lake.planned import Planned, listed
@@ -48,8 +49,12 @@ class Totals:
 def derive(dataset: Dataset, *, shard: Shard, token: str) -> Totals:
     """Replace ``videos`` and ``quarantine`` by what plan and footers say now, file by file; returns the totals.
 
-    Files that belong to no part of the plan go, unless other shards may be at work.
+    Files that belong to no part of the plan go, unless other shards may be at work. Those of streams stay as they are;
+    but what a killed writer of one left is published, and its session ends.
     """
+    info = dataset.info()
+    if info is not None:
+        close_abandoned(dataset, info)
     while True:
         videos, quarantine = (
             Derived(dataset.files, table, is_alone=shard.count == 1, token=token) for table in (VIDEOS, QUARANTINE)

@@ -71,9 +71,9 @@ EVENTS = Table(
         ]
     ),
     key=("stream", "event_id"),
-    growth="appended",
+    growth="derived",
 )
-"""A row an event of a stream; ``value`` is a JSON document."""
+"""A row an event of a stream; ``value`` is a JSON document. Derived from the journal, as ``TRACKS`` is."""
 
 TRACKS = Table(
     name="tracks",
@@ -91,7 +91,7 @@ TRACKS = Table(
         ]
     ),
     key=("video_id", "track", "pts"),
-    growth="appended",
+    growth="derived",
 )
 """A row an object in a picture."""
 

@@ -111,10 +111,22 @@ class CameraHost:
         except NoPicture:
             return NotFound(f"no picture of {name!r} has come in yet")
 
-    async def events(self, *, stream: str | None, type: EventType | None, after: str | None) -> AsyncIterator[Event]:
-        """What happens, until the caller stops listening."""
-        async for event in self._streams.events(stream=stream, type=type, after=after):
-            yield event
+    async def events(
+        self, *, stream: str | None, type: EventType | None, after: str | None
+    ) -> AsyncIterator[Event | None]:
+        """``None`` once nothing escapes the caller any more, and then what happens, until the caller hangs up."""
+        events = self._streams.events(stream=stream, type=type, after=after)
+        first = asyncio.ensure_future(anext(events, None))
+        try:
+            await asyncio.sleep(0)  # it listens now
+            yield None
+            event = await first
+            if event is not None:
+                yield event
+            async for event in events:
+                yield event
+        finally:
+            first.cancel()
 
     async def close(self) -> None:
         """Stop all streams, and commit what is buffered; further calls wait for the first."""

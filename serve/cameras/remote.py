@@ -40,8 +40,8 @@ class Cameras(Protocol):
         """The newest picture of a stream, as a JPEG."""
         ...
 
-    def events(self, *, stream: str | None, type: EventType | None, after: str | None) -> AsyncIterator[Event]:
-        """What happens, until the caller stops listening or the host goes."""
+    async def events(self, *, stream: str | None, type: EventType | None, after: str | None) -> AsyncIterator[Event]:
+        """What happens from when this returns, until the caller stops listening or the host goes."""
         ...
 
 
@@ -74,14 +74,22 @@ class RemoteCameras(Cameras):
     @override
     async def events(self, *, stream: str | None, type: EventType | None, after: str | None) -> AsyncIterator[Event]:
         listening = self._host.options(stream=True).events
-        answer = cast("DeploymentResponseGenerator[Event]", listening.remote(stream=stream, type=type, after=after))
-        try:
-            async for event in answer:
-                yield event
-        except (RayActorError, RayServeException, TaskCancelledError):
-            return  # the client connects again, and says which event was its last
-        finally:
-            answer.cancel()  # type: ignore[no-untyped-call]
+        told = cast(
+            "DeploymentResponseGenerator[Event | None]", listening.remote(stream=stream, type=type, after=after)
+        )
+        events = _events_of(told)
+        await _answer(anext(events))
+        return cast("AsyncIterator[Event]", events)
+
+
+async def _events_of(told: DeploymentResponseGenerator[Event | None]) -> AsyncIterator[Event | None]:
+    try:
+        async for event in told:
+            yield event
+    except (RayActorError, RayServeException, TaskCancelledError):
+        return  # the client connects again, and says which event was its last
+    finally:
+        told.cancel()  # type: ignore[no-untyped-call]
 
 
 async def _answer(call: Awaitable[Answer | Problem]) -> Answer:

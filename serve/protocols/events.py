@@ -58,7 +58,7 @@ async def events(
         return Response(media_type=EVENT_STREAM)
     from sse_starlette import EventSourceResponse  # of the extra that cameras need
 
-    happening = cameras.events(stream=wanted.stream, type=wanted.type, after=wanted.after)
+    happening = await cameras.events(stream=wanted.stream, type=wanted.type, after=wanted.after)
     return EventSourceResponse(_told(until(happening, service.admission.draining)), ping=_PING_S, sep="\n")
 
 

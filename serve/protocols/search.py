@@ -12,8 +12,7 @@ from starlette.responses import Response
 from pipeline.errors import UsageError
 from pipeline.explore import queries
 from pipeline.explore.labels import LabelScorer, labels_of
-from pipeline.explore.queries import MOST_TOP, LabelQuery, SampleQuery, Scope, SequenceQuery, VectorQuery
-from pipeline.explore.query_rule import query_rule
+from pipeline.explore.queries import MOST_TOP, LabelQuery, SampleQuery, Scope, SequenceQuery, VectorQuery, query_rule
 from pipeline.records.periods import Period
 from serve.inference.lake_search import LakeSearch
 from serve.inference.service import FeatureService

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from truth import CAR_TIMES, CARS, PEOPLE, Frame, exposed, frames, moment, needs_truth, noisy, visits
 
 from pipeline.cameras.analysis.lighting import Luma
 from pipeline.cameras.analysis.motion_gate import MotionGate
 from pipeline.cameras.rules.happenings import Happening
 from pipeline.records.events import EventType
 from pipeline.records.streams import MotionLevel
-from tests.cameras.truth import CAR_TIMES, CARS, PEOPLE, Frame, exposed, frames, moment, needs_truth, noisy, visits
 
 Change = Callable[[Frame], Luma]
 

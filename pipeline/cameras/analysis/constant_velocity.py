@@ -19,6 +19,9 @@ _DOUBT = 0.3
 _PUSH = 0.8
 """What changes its velocity, per second and second."""
 
+_SLOWING_S = 1.0
+"""What nobody sees has not gone on for ever: it is expected no farther on than in this time."""
+
 
 class ConstantVelocity:
     """The centre of one object's box. Both axes have the same uncertainty, so one covariance serves them."""
@@ -30,9 +33,11 @@ class ConstantVelocity:
         self._velocity: NDArray[np.float64] = np.zeros(2)
         self._covariance = np.diag([_MEASURED**2, _SPEED**2]) * self.size**2
 
-    def predicted(self, after_s: float) -> Point:
-        """Where it is so many seconds after it was last seen."""
-        x, y = self._centre + after_s * self._velocity
+    def predicted(self, after_s: float, *, usual_s: float) -> Point:
+        """Where it is so many seconds after it was last seen; after more than usual it may have slowed down."""
+        missed_s = max(0.0, after_s - usual_s)
+        moved_s = after_s - missed_s + _SLOWING_S * (1 - math.exp(-missed_s / _SLOWING_S))
+        x, y = self._centre + moved_s * self._velocity
         return Point(x=float(x), y=float(y))
 
     def uncertainty(self, after_s: float) -> float:

@@ -45,7 +45,7 @@ class Puller:
         self._backlog = Backlog(self._limits)
         self._children: list[Child] = []
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._is_closed = self._is_greeted = False
         self._heard_at: float | None = None
         self._thread: threading.Thread | None = None
         self._wake, self._woken = os.pipe()
@@ -160,24 +160,29 @@ class Puller:
         poll.register(self._decoder.socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         looked_s = time.monotonic()
-        is_greeted = False
-        while True:
-            ready = [fd for fd, _ in poll.poll(_LOOK_S * 1000)]
-            if self._wake in ready:
-                return None
+        while self._wake not in (ready := [fd for fd, _ in poll.poll(_LOOK_S * 1000)]):
             try:
-                while ready and (message := self._decoder.channel.receive(timeout_s=1e-3)) is not None:
-                    if not is_greeted:
-                        greet(message)
-                        is_greeted = True
-                    elif (over := self._hear(message)) is not None:
-                        return over
+                over = self._hear_all() if ready else None
             except HungUp:
                 return None
+            if over is not None:
+                return over
             if time.monotonic() - looked_s > _LOOK_S:
                 looked_s = time.monotonic()
                 if self._decoder.allocated_bytes() > self._limits.memory_bytes:
                     return Ended(reason=EndReason.CRASHED, detail="the decoder used more memory than it may")
+
+        return None
+
+    def _hear_all(self) -> StreamOver | None:
+        """All that the decoder has said by now, and its last word if that was among it."""
+        while (message := self._decoder.channel.receive(timeout_s=1e-3)) is not None:
+            if not self._is_greeted:
+                greet(message)
+                self._is_greeted = True
+            elif (over := self._hear(message)) is not None:
+                return over
+        return None
 
     def _hear(self, message: bytes) -> StreamOver | None:
         event = read_event(message)

@@ -7,6 +7,7 @@ by whoever comes next. In a bucket a file is one PUT, and what a dead writer hel
 import contextlib
 import fcntl
 import os
+import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,7 +17,6 @@ from typing import BinaryIO
 from typing_extensions import override
 
 from pipeline.cameras.recordings.names import RecordingName
-from pipeline.cameras.recordings.whole_boxes import whole_bytes
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing import temporaries
 from pipeline.lake.publishing.backends import backend_at
@@ -181,7 +181,7 @@ def _finish_unless_locked(path: Path, *, stream: str) -> None:
         status = os.fstat(file.fileno())
         if not os.path.samestat(status, os.stat(path)):
             return
-        length = whole_bytes(file)
+        length = _whole_bytes(file)
         if name is None or not length:
             path.unlink()
             return
@@ -190,3 +190,19 @@ def _finish_unless_locked(path: Path, *, stream: str) -> None:
         lasted = timedelta(seconds=status.st_mtime) - timedelta(seconds=name.started_at.timestamp())
         duration_ms = max(0, lasted // timedelta(milliseconds=1))
         _publish(path, path.parent.parent / str(replace(name, duration_ms=duration_ms)))
+
+
+def _whole_bytes(file: BinaryIO) -> int:
+    """The length of the header and of all whole fragments behind it; 0: there is none, so nothing can be read."""
+    file_bytes = file.seek(0, os.SEEK_END)
+    at = whole = 0
+    has_fragment = False
+    while at + 8 <= file_bytes:
+        file.seek(at)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        if size < 8 or at + size > file_bytes:
+            break
+        at += size
+        if kind == b"mdat":  # the content of the fragment whose description, moof, stands before it
+            has_fragment, whole = True, at
+    return whole if has_fragment else 0

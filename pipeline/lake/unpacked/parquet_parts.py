@@ -1,6 +1,6 @@
 """A features file, a row group at a time, as plain arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,9 @@ class FileParts:
             raise foreign_file(uri, "it is damaged") from None
         names = self._parquet.schema_arrow.names
         self._columns = [name for name in _COLUMNS if name in names]
+        self._place = next(
+            at for at in range(len(self._parquet.schema)) if self._parquet.schema.column(at).path == "video_id"
+        )
         self.num_rows: int = self._parquet.metadata.num_rows
 
     def __iter__(self) -> Iterator[FeatureRows]:
@@ -50,8 +53,18 @@ class FileParts:
             ForeignFile: the file is damaged.
             OSError: the store failed.
         """
-        begin = 0
+        return self._parts(None)
+
+    def of_videos(self, video_ids: Sequence[str]) -> Iterator[FeatureRows]:
+        """The row groups that may hold rows of some videos, by what the file's footer says of them."""
+        return self._parts(video_ids)
+
+    def _parts(self, video_ids: Sequence[str] | None) -> Iterator[FeatureRows]:
+        end = 0
         for group in range(self._parquet.metadata.num_row_groups):
+            begin, end = end, end + self._parquet.metadata.row_group(group).num_rows
+            if video_ids is not None and not self._may_hold(group, video_ids):
+                continue
             try:
                 part = part_of(self._parquet.read_row_group(group, self._columns), begin, self._numbers)
             except (pa.ArrowException, KeyError, ValueError, AttributeError):
@@ -64,7 +77,13 @@ class FileParts:
                 raise foreign_file(self.uri, f"its features have {part.vectors.shape[1]} values, not {self._dim}")
             self._runs.append(part.runs)
             yield part
-            begin += len(part)
+
+    def _may_hold(self, group: int, video_ids: Sequence[str]) -> bool:
+        column = self._parquet.metadata.row_group(group).column(self._place)
+        statistics = column.statistics
+        if statistics is None or not statistics.has_min_max:
+            return True
+        return any(statistics.min <= video_id <= statistics.max for video_id in video_ids)
 
     def runs(self) -> NDArray[np.void]:
         """Of all rows that were read."""

@@ -1,7 +1,7 @@
 """Packets as they came, wrapped as fragments of an MP4 by FFmpeg's own muxer; nothing is decoded or encoded anew."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -46,16 +46,16 @@ def decoding_times(pts: Sequence[int]) -> list[int]:
 class FragmentMuxer:
     """Makes the fragments of one file."""
 
-    def __init__(self, template: VideoStream, *, time_base: Fraction, headers: bytes | None) -> None:
+    def __init__(self, template: VideoStream, *, time_base: Callable[[], Fraction], headers: bytes | None) -> None:
         """Begin a file.
 
         Args:
             template: what the packets are of.
-            time_base: of their pts, ``1/N``.
+            time_base: of their pts, ``1/N``, once there are some.
             headers: the codec's own headers, where they changed since the stream was opened.
         """
         self._template = template
-        self._time_base = time_base
+        self._time_base_of = time_base
         self._headers = headers
         self._num_fragments = 0
 
@@ -65,23 +65,23 @@ class FragmentMuxer:
         Raises:
             NotRecordable: the muxer refuses them.
         """
-        out = io.BytesIO()
+        out, time_base = io.BytesIO(), self._time_base_of()
         options = {
             "movflags": _MOVFLAGS,
             "use_editlist": "0",
             "avoid_negative_ts": "disabled",
-            "video_track_timescale": str(self._time_base.denominator),
+            "video_track_timescale": str(time_base.denominator),
             "fragment_index": str(self._num_fragments + 1),
         }
         try:
             with av.open(out, "w", format="mp4", options=options) as container:
                 stream = container.add_stream_from_template(self._template, opaque=True)
-                stream.time_base = self._time_base
+                stream.time_base = time_base
                 if self._headers is not None:
                     stream.codec_context.extradata = self._headers
                 for place, kept in enumerate(packets):
                     packet: Packet[Stream] = Packet(kept.data)
-                    packet.pts, packet.dts, packet.time_base = kept.pts, decoding[place], self._time_base
+                    packet.pts, packet.dts, packet.time_base = kept.pts, decoding[place], time_base
                     packet.duration = decoding[place + 1] - decoding[place] if place + 1 < len(packets) else duration
                     packet.is_keyframe = kept.is_keyframe
                     packet.stream = stream

@@ -1,23 +1,25 @@
 """The pts of packets that come in now: a camera may leave out the first ones, or send none at all."""
 
-from collections.abc import Iterator
 from fractions import Fraction
-from typing import Generic, TypeVar
-
-_T = TypeVar("_T")
 
 ARRIVAL_TIME_BASE = Fraction(1, 90_000)
 """Of pts that are made from the time of arrival."""
 
-_MOST_HELD = 25
-_LONGEST_HELD_S = 1.0
+_FIRST_UNKNOWN = -(1 << 61)
+_MOST_UNKNOWN = 25
+_LONGEST_UNKNOWN_S = 1.0
 
 
-class PacketClock(Generic[_T]):
+def is_unknown(pts: int) -> bool:
+    """Whether a pts only stands for one that will be told from the frames that follow."""
+    return pts < _FIRST_UNKNOWN + _MOST_UNKNOWN + 1
+
+
+class PacketClock:
     """Gives each packet a pts, in decoding order.
 
-    A stream's own pts stand. Where the first packets lack theirs, they are held until one has it, and are counted back
-    from there. Where none comes within a second, pts are made: from arrival, or for a file from its frame rate.
+    A stream's own pts stand. Where the first packets lack theirs, these get stand-ins, in order. Where none comes
+    within a second, pts are made: from arrival, or for a file from its frame rate.
     """
 
     def __init__(self, *, time_base: Fraction, frame_rate_hz: Fraction, is_live: bool, has_pts: bool = True) -> None:
@@ -33,66 +35,41 @@ class PacketClock(Generic[_T]):
         self._own_time_base = Fraction(1, time_base.denominator)  # what an MP4 can hold
         self._frame_rate_hz = frame_rate_hz
         self._is_live = is_live
-        self._held: list[tuple[_T, float]] | None = []
         self._last: int | None = None
-        self._first_arrival_s = 0.0
-        self.makes_pts = False
-        if not has_pts:
-            self._make_pts()
+        self._first_arrived_s: float | None = None
+        self._num_unknown = 0
+        self.makes_pts = not has_pts
 
     @property
     def time_base(self) -> Fraction:
-        """Of the pts that are given; fixed from the first one on."""
+        """Of the pts that are given; fixed from the first one on that is no stand-in."""
         if not self.makes_pts:
             return self._own_time_base
         return ARRIVAL_TIME_BASE if self._is_live else Fraction(1, self._frame_rate_hz.numerator)
 
-    def offer(self, packet: _T, *, pts: int | None, duration: int, arrived_s: float) -> Iterator[tuple[_T, int]]:
-        """The next packet, of ``pts`` and ``duration`` in the stream's time base.
+    @property
+    def frame_ticks(self) -> int:
+        """How long a frame is shown on average, in ``time_base``."""
+        return max(1, round(1 / self._frame_rate_hz / self.time_base))
 
-        Yields:
-            It and those that were held, with their pts; or nothing, where it is held.
-        """
-        if self._held is None:
-            yield packet, self._next(pts, duration, arrived_s)
-            return
-        self._held.append((packet, arrived_s))
-        is_late = len(self._held) >= _MOST_HELD or arrived_s - self._held[0][1] > _LONGEST_HELD_S
-        if pts is not None:
-            step = max(1, duration or round(1 / self._frame_rate_hz / self._own_time_base / self._scale))
-            held, self._held = self._held, None
-            for place, (each, _) in enumerate(held, start=1 - len(held)):
-                self._last = (pts + place * step) * self._scale
-                yield each, self._last
-        elif is_late:
-            yield from self.finish()
-
-    def finish(self) -> Iterator[tuple[_T, int]]:
-        """The packets that are still held, where none of them has a pts."""
-        held, self._held = self._held or [], None
-        if held:
-            self._make_pts()
-        for packet, arrived_s in held:
-            yield packet, self._next(None, 0, arrived_s)
-
-    def _make_pts(self) -> None:
-        self.makes_pts, self._held = True, None
-
-    def _next(self, pts: int | None, duration: int, arrived_s: float) -> int:
+    def stamp(self, pts: int | None, *, duration: int, arrived_s: float) -> int:
+        """The next packet, of ``pts`` and ``duration`` in the stream's time base."""
+        if self._first_arrived_s is None:
+            self._first_arrived_s = arrived_s
+        if self._last is None and pts is None and not self.makes_pts:
+            if self._num_unknown < _MOST_UNKNOWN and arrived_s - self._first_arrived_s <= _LONGEST_UNKNOWN_S:
+                self._num_unknown += 1
+                return _FIRST_UNKNOWN + self._num_unknown
+            self.makes_pts = True
         if self.makes_pts:
-            pts = self._made(arrived_s)
+            self._last = self._made(arrived_s - self._first_arrived_s)
         elif pts is None:
-            step = duration * self._scale or round(1 / self._frame_rate_hz / self.time_base)
-            pts = (self._last or 0) + max(1, step)
+            self._last = (self._last or 0) + (duration * self._scale or self.frame_ticks)
         else:
-            pts *= self._scale
-        self._last = pts
-        return pts
+            self._last = pts * self._scale
+        return self._last
 
-    def _made(self, arrived_s: float) -> int:
-        if self._last is None:
-            self._first_arrival_s = arrived_s
-            return 0
+    def _made(self, age_s: float) -> int:
         if not self._is_live:
-            return self._last + self._frame_rate_hz.denominator
-        return max(self._last + 1, int((arrived_s - self._first_arrival_s) / ARRIVAL_TIME_BASE))
+            return self._num_unknown * self.frame_ticks if self._last is None else self._last + self.frame_ticks
+        return max(0 if self._last is None else self._last + 1, int(age_s / ARRIVAL_TIME_BASE))

@@ -21,7 +21,7 @@ from pipeline.media.live.messages import (
     SessionBegan,
     written,
 )
-from pipeline.media.live.packet_clock import PacketClock
+from pipeline.media.live.packet_clock import PacketClock, is_unknown
 from pipeline.media.live.pictures import LumaScaler, PicturePlaces
 from pipeline.media.live.recorder import Recorder
 from pipeline.media.live_source import UNNAMED, LiveSource
@@ -56,12 +56,13 @@ class Player:
         self._pace = None if source.is_live else pace
         self._codec = source.stream.codec_context
         rate_hz = source.stream.average_rate or source.stream.guessed_rate or _DEFAULT_RATE_HZ
-        self._packet_clock: PacketClock[Packet[VideoStream]] = PacketClock(
+        self._packet_clock = PacketClock(
             time_base=time_base_of(source.stream), frame_rate_hz=rate_hz, is_live=source.is_live, has_pts=source.has_pts
         )
         self._frame_clock: FrameClock | None = None
         self._made_pts: list[int] = []
         self._latest_pts = 0
+        self._unplaced: list[tuple[int, VideoFrame]] = []
         self._join = Join()
         self._recorder = (
             Recorder(source.stream, time_base=lambda: self._packet_clock.time_base, file_s=request.recording_file_s)
@@ -79,17 +80,13 @@ class Player:
         for place, packet in enumerate(reader):
             self._arrived_s, self._arrived_at = time.monotonic(), time.time()
             headers = reader.state.headers if reader.lesson.is_new and packet.is_keyframe else None
-            for each, pts in self._packet_clock.offer(
-                packet, pts=packet.pts, duration=packet.duration or 0, arrived_s=self._arrived_s
-            ):
-                self._take(each, pts, headers)
+            pts = self._packet_clock.stamp(packet.pts, duration=packet.duration or 0, arrived_s=self._arrived_s)
+            self._take(packet, pts, headers)
             if self._arrived_s - self._told_s > _SILENCE_S:
                 self._told_s = self._arrived_s
                 self._outlet.send(PacketsCome())
             if place % _PACKETS_A_COLLECTION == 0:
                 gc.collect()  # PyAV's objects come in reference cycles, with a picture's memory in each
-        for each, pts in self._packet_clock.finish():
-            self._take(each, pts, None)
         self._drain()
         return reader.damage
 
@@ -120,6 +117,7 @@ class Player:
     def _drain(self) -> None:
         """What the decoder still holds is shown, and the recording of it handed over."""
         self._show(None)
+        self._place(is_last=True)
         self._cut()
 
     def _cut(self) -> None:
@@ -135,7 +133,24 @@ class Player:
         for frame in frames:
             claim = heapq.heappop(self._made_pts) if self._made_pts else frame.pts
             if claim is not None:
-                self._show_frame(frame, claim)
+                self._unplaced.append((claim, frame))
+                self._place(is_last=False)
+
+    def _place(self, *, is_last: bool) -> None:
+        """Show the frames at hand; those whose pts is not known only once two others tell how far frames are apart."""
+        known = [claim for claim, _ in self._unplaced if not is_unknown(claim)]
+        num_unknown = len(self._unplaced) - len(known)
+        if num_unknown and len(known) < 2 and not is_last:
+            return
+        step = max(1, known[1] - known[0]) if len(known) > 1 else self._packet_clock.frame_ticks
+        first = (known[0] if known else num_unknown * step) - num_unknown * step
+        unknown = (claim for claim, _ in self._unplaced if is_unknown(claim))
+        placed = {claim: first + place * step for place, claim in enumerate(unknown)}
+        if self._recorder is not None and placed:
+            self._recorder.place(placed)
+        unplaced, self._unplaced = self._unplaced, []
+        for claim, frame in unplaced:
+            self._show_frame(frame, placed.get(claim, claim))
 
     def _show_frame(self, frame: VideoFrame, claim: int) -> None:
         if frame.width * frame.height > self._request.max_pixels:

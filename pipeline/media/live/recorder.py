@@ -1,6 +1,7 @@
 """Which packets go into which file and fragment, so that each file decodes by itself to the frames that were shown."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from statistics import median_low
@@ -30,7 +31,7 @@ class Recorder:
         self._muxer: FragmentMuxer | None = None
         self._kept: list[KeptPacket] = []
         self._origin_pts: int | None = None
-        self._file_start_pts = 0
+        self._file_start_pts: int | None = None
         self._last_decoding: int | None = None
         self._is_first = False
         self._headers: bytes | None = None
@@ -50,7 +51,7 @@ class Recorder:
         if self.complaint is not None or (self._muxer is None and not is_keyframe):
             return
         if self._muxer is None:
-            self._begin_file(pts)
+            self._begin_file()
         self._kept.append(KeptPacket(data, pts, is_keyframe))
         while self._origin_pts is not None and (cut := self._next_cut()):
             yield from self._cut_off(cut)
@@ -62,9 +63,13 @@ class Recorder:
         self._kept.clear()
         self._muxer = None
 
-    def _begin_file(self, pts: int) -> None:
-        self._muxer = FragmentMuxer(self._template, time_base=self._time_base_of(), headers=self._headers)
-        self._file_start_pts = pts
+    def place(self, placed: Mapping[int, int]) -> None:
+        """The pts that became known of packets which had stand-ins."""
+        self._kept = [replace(kept, pts=placed.get(kept.pts, kept.pts)) for kept in self._kept]
+
+    def _begin_file(self) -> None:
+        self._muxer = FragmentMuxer(self._template, time_base=self._time_base_of, headers=self._headers)
+        self._file_start_pts = None
         self._last_decoding = None
         self._is_first = True
 
@@ -96,6 +101,8 @@ class Recorder:
             self._give_up_file()
             return
         self._last_decoding = decoding[num_packets - 1]
+        if self._file_start_pts is None:
+            self._file_start_pts = packets[0].pts
         yield PartRecorded(
             data=data,
             is_first=self._is_first,
@@ -104,11 +111,11 @@ class Recorder:
         )
         self._is_first = False
         if self._kept and self._is_time_for_another():
-            self._begin_file(self._kept[0].pts)
+            self._begin_file()
 
     def _is_time_for_another(self) -> bool:
         first, *following = self._kept
-        is_due = (first.pts - self._file_start_pts) * self._time_base_of() >= self._file_s
+        is_due = (first.pts - (self._file_start_pts or 0)) * self._time_base_of() >= self._file_s
         return is_due and first.is_keyframe and all(kept.pts > first.pts for kept in following)
 
     def _give_up_file(self) -> None:

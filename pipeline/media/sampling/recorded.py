@@ -8,7 +8,7 @@ import math
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Self
 
@@ -73,6 +73,10 @@ class SlotsRule(_ListedRule):
     def of(cls, slots: Iterable[int], *, rate_hz: Fraction, time_base: Fraction, start_pts: int) -> Self:
         """The rule for some slots."""
         return cls(rate_hz, time_base, start_pts, tuple(_ranges(slots)))
+
+    def for_slots(self, slots: Iterable[int]) -> Self:
+        """The same for other slots."""
+        return replace(self, ranges=tuple(_ranges(slots)))
 
     @override
     def __str__(self) -> str:
