@@ -20,6 +20,7 @@ from videos import X264, X265, video_bytes
 from pipeline.cameras.pulling.pulled import Ended, EndReason, Frame, PullLimits, Wishes
 from pipeline.cameras.pulling.puller import Puller
 
+SCRIPT = "ffconcat version 1.0\nfile 'x.mp4'"
 WISHES = Wishes(rate_hz=Fraction(5))
 CLOSED_WITHIN_S = 0.2 + 0.8
 """And what a machine that does other things too adds."""
@@ -76,8 +77,7 @@ def test_the_recording_replays_to_the_same_pixels_in_every_file(
 
     assert len(pull.frames) == 100
     assert assert_replays(pull) == 100
-    # Where pictures after a keyframe refer to those before it, no file may begin.
-    assert len(pull.files) == 1 if "open-gop" in str(options) else len(pull.files) > 1
+    assert len(pull.files) > 1
     parts = [(part.start_time_s, part.end_time_s) for part in pull.recorded]
     assert parts[0][0] == 0
     assert abs(parts[-1][1] - 2) < 0.05
@@ -112,11 +112,11 @@ def test_pictures_are_upright_and_luma_with_them(tmp_path: Path) -> None:
         pytest.param(lambda path: None, EndReason.UNREACHABLE, id="absent"),
         pytest.param(lambda path: path.write_bytes(b""), EndReason.UNREADABLE, id="empty"),
         pytest.param(lambda path: path.write_bytes(b"no video" * 999), EndReason.UNREADABLE, id="text"),
-        pytest.param(lambda path: os.mkfifo(path), EndReason.UNREADABLE, id="fifo"),
-        pytest.param(lambda path: path.mkdir(), EndReason.UNREADABLE, id="folder"),
-        pytest.param(lambda path: path.write_text("ffconcat version 1.0\nfile 'x.mp4'"), EndReason.UNREADABLE, id="script"),
+        pytest.param(os.mkfifo, EndReason.UNREADABLE, id="fifo"),
+        pytest.param(Path.mkdir, EndReason.UNREADABLE, id="folder"),
+        pytest.param(lambda path: path.write_text(SCRIPT), EndReason.UNREADABLE, id="script"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_video_file_is_told_in_words(tmp_path: Path, make, reason: EndReason) -> None:
     make(tmp_path / "odd")
     pull = pulled(f"file:{tmp_path / 'odd'}")
@@ -189,7 +189,6 @@ class TestClosing:
             while not isinstance(puller.read(10), Frame):
                 pass
             assert self.close_and_time(puller) < CLOSED_WITHIN_S
-            assert isinstance(puller.read(0), Ended) or isinstance(puller.read(0), Frame)
 
     def test_after_it_ended_and_twice(self, tmp_path: Path) -> None:
         puller = Puller(source_of(f"file:{tmp_path / 'absent'}"), wishes=WISHES)
@@ -212,13 +211,13 @@ class TestClosing:
 def test_a_killed_process_ends_it_and_is_told(victim: str) -> None:
     clip = video_bytes(num_frames=100)
     with ScriptedCamera(lambda: script_of(clip, pace_s=0.05), at_end="stay") as camera:
-        with Puller(source_of(camera.url), wishes=WISHES) as puller:
-            while not isinstance(puller.read(10), Frame):
-                pass
-            (child,) = [each for each in psutil.Process().children() if victim in " ".join(_words(each))]
-            os.kill(child.pid, signal.SIGKILL)
-            items = iter(lambda: puller.read(10), None)
-            ended = next(item for item in items if isinstance(item, Ended))
+        puller = Puller(source_of(camera.url), wishes=WISHES)
+        while not isinstance(puller.read(10), Frame):
+            pass
+        (child,) = [each for each in psutil.Process().children() if victim in " ".join(_words(each))]
+        os.kill(child.pid, signal.SIGKILL)
+        ended = next(item for item in iter(lambda: puller.read(10), None) if isinstance(item, Ended))
+        puller.close()
 
     assert ended.reason is EndReason.KILLED
 

@@ -246,7 +246,7 @@ def test_what_is_allowed_further_is_reached_without_the_credentials(segments: li
         pytest.param(Reply(b"", 401, {"WWW-Authenticate": "Basic"}), EndReason.UNAUTHORIZED, id="wants-a-login"),
         pytest.param(Reply(b"\xff\xd8", headers={"Content-Type": "image/jpeg"}), EndReason.UNREADABLE, id="still"),
         pytest.param(Reply(b"<html>no</html>" * 500), EndReason.UNREADABLE, id="web-page"),
-        pytest.param(Reply(b"#EXTM3U\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"k\"\n#EXTINF:1,\na.ts\n"), EndReason.UNREADABLE, id="drm"),
+        pytest.param(playlist('#EXT-X-KEY:METHOD=SAMPLE-AES,URI="k"', "a.ts"), EndReason.UNREADABLE, id="drm"),
         pytest.param(Reply(b"ffconcat version 1.0\nfile 'x.mp4'\n" * 50), EndReason.UNREADABLE, id="script"),
     ],
 )  # fmt: skip
