@@ -41,6 +41,7 @@ _STARTING_RAY = frozenset(
         "test_kills.py",
         "test_lifecycle.py",
         "test_live_comparison.py",
+        "test_models_in_buckets.py",
         "test_odd_names.py",
         "test_on_ray.py",
         "test_plan.py",

@@ -35,6 +35,15 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """An object that a detector sees in one picture."""
+
+    box: Box
+    label: str | None
+    confidence: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A line with a direction: left and right are as seen from its first point to its second."""
 

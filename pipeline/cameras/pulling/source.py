@@ -139,6 +139,18 @@ class Source:
         )
 
 
+def credentials_of(stream: str) -> Credentials | None:
+    """What the variables ``VIDLAKE_STREAM_<NAME>_USER`` and ``_PASSWORD`` say for a stream; ``None``: nothing."""
+    user, password = (os.environ.get(variable) for variable in variables_of(stream))
+    return None if user is None and password is None else Credentials(user=user or "", password=password or "")
+
+
+def variables_of(stream: str) -> tuple[str, str]:
+    """The names of the variables that hold a stream's user and password."""
+    prefix = f"VIDLAKE_STREAM_{re.sub(r'[^A-Z0-9]', '_', stream.upper())}"
+    return f"{prefix}_USER", f"{prefix}_PASSWORD"
+
+
 def has_password(text: str) -> bool:
     """Whether an address holds a password, which an argument of a command must not: everybody sees those."""
     match = _ADDRESS.fullmatch(text.strip())

@@ -1,0 +1,1 @@
+"""What moves, what it is, where it goes: from pictures to events."""

@@ -1,0 +1,1 @@
+"""A stream's rows: journalled at once, published later, each once."""
