@@ -38,7 +38,12 @@ MOST_LAYERS = 7
 # A library, and the only modules that may import it; a home that ends in a dot is a package with all that is in it.
 HOMES = {
     "obstore": ("pipeline.storage.buckets.",),
-    "httpx": ("pipeline.storage.http_object", "pipeline.training.live_comparison"),
+    "httpx": (
+        "pipeline.storage.http_object",
+        "pipeline.training.live_comparison",
+        "pipeline.cameras.analysis.extension",
+    ),
+    "scipy": ("pipeline.cameras.analysis.",),
     "av": ("pipeline.media.",),
     "torch": ("pipeline.models.", "pipeline.training."),
     "torchvision": ("pipeline.models.",),
