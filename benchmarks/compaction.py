@@ -33,7 +33,7 @@ def scattered(folder: str, *, num_bytes: float) -> Dataset:
     """A dataset whose files hold a few segments each, of any videos."""
     dataset = Dataset.at(folder)
     dataset.store.ensure_writable()
-    held = dataset.backend.acquire(shard=WHOLE)
+    held = dataset.backend.acquire(slot=WHOLE)
     info = dataset_info(dim=_DIM)
     dataset.create(info)
     num_videos = round(num_bytes / (NUM_SAMPLES * _DIM * 4 * _SEGMENTS_PER_VIDEO))
@@ -65,7 +65,7 @@ def main() -> None:
         source = scattered(f"{folder}/old", num_bytes=asked.gigabytes * 1e9)
         target = Dataset.at(f"{folder}/new")
         target.store.ensure_writable()
-        held = target.backend.acquire(shard=WHOLE)
+        held = target.backend.acquire(slot=WHOLE)
         before_bytes, began = private_bytes(os.getpid()), time.monotonic()
         done = compact(source, target, token=held.token)
         wall_s = time.monotonic() - began

@@ -174,7 +174,7 @@ def run(
     marks: dict[str, float] = {}
     inputs = Inputs([str(archive)], exclude=dataset.store.uri, reserved=RESERVED_COLUMNS)
     clockwork = Clockwork()
-    with leased(dataset, shard=WHOLE) as token:
+    with leased(dataset, slot=WHOLE) as token:
         dataset.create(info)
         target = Target(dataset=dataset, info=info, token=token)
         context = RunContext.of(target, options=options, hardware=hardware, tally=tally or LocalTally())

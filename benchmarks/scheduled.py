@@ -70,7 +70,7 @@ def compacted(dataset: Dataset, folder: str) -> Dataset:
     """The dataset in files of as many segments as real ones of 256 MiB."""
     target = Dataset.at(folder)
     target.store.ensure_writable()
-    held = target.backend.acquire(shard=WHOLE)
+    held = target.backend.acquire(slot=WHOLE)
     before = read_footers(dataset)
     per_file = (256 << 20) / (stand_ins.NUM_SAMPLES * _BYTES_PER_SAMPLE)
     try:

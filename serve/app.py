@@ -1,13 +1,20 @@
 """The Ray Serve application: ``serve deploy serve/config.yaml``, or ``vidlake serve`` on one machine."""
 
 import asyncio
+from typing import cast
 
+import numpy as np
 import ray.serve
+from numpy.typing import NDArray
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.types import ASGIApp
 
+from serve.cameras import host
+from serve.cameras.host import CameraHost, ModelFacts
+from serve.cameras.remote import RemoteCameras
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.problems import RETRY_AFTER_S
@@ -27,20 +34,30 @@ _LAST_BYTES_S = 0.5
 class Replica:
     """One process that holds the model, and answers for it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, cameras: DeploymentHandle[CameraHost] | None = None) -> None:
         """Load the model.
 
         Raises:
             UsageError: the model, its weights or the keys do not fit.
         """
         self._settings = settings
+        self._cameras = None if cameras is None else RemoteCameras(cameras)
         self._keys = ApiKeys.read(settings.access)
         self._metrics = Metrics()
         self._service = FeatureService(settings, metrics=self._metrics)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve calls this once the replica is constructed."""
-        return create_app(self._service, self._settings, keys=self._keys, metrics=self._metrics)
+        return create_app(self._service, self._settings, keys=self._keys, metrics=self._metrics, cameras=self._cameras)
+
+    async def facts(self) -> ModelFacts:
+        """What the host of the streams has to know of the model."""
+        return ModelFacts(info=self._service.info, precision=self._service.precision)
+
+    async def embed(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """A model input ``uint8[h, w, 3]`` of a stream to its feature ``float32[D]``, in a batch with all others."""
+        features = await self._service.prepared(picture[None])
+        return cast("NDArray[np.float32]", features[0])
 
     async def drain(self) -> None:
         """Take no more requests and turn unready; return once those at work are answered."""
@@ -77,4 +94,6 @@ def build(settings: Settings) -> Application:
         max_constructor_retry_count=1,
         **scaling,
     )
-    return deployed(Replica).bind(settings)
+    if settings.cameras.lake is None:
+        return deployed(Replica).bind(settings)
+    return deployed(Replica).bind(settings, host.deployed(settings, replica=NAME))

@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -11,11 +12,14 @@ from pipeline.cluster.terminal import own_terminal
 from pipeline.errors import UsageError
 from pipeline.lake.model_folders import existing_dataset
 from pipeline.lake.trust import trusted
+from pipeline.records.extras import require_extra
 from pipeline.records.model_info import Precision
-from pipeline.records.resources import parse_size
+from pipeline.records.resources import parse_duration, parse_size
 from pipeline.records.windows import Windows
+from pipeline.storage.addresses import is_in_bucket, is_local, local_path
+from serve.cameras.sources import check_cameras
 from serve.inference.head_backbones import folder_at, model_of_heads, require_head
-from serve.settings import Access, HeadSettings, Limits, ModelSettings, Settings
+from serve.settings import Access, CameraSettings, HeadSettings, Limits, ModelSettings, Settings
 
 if TYPE_CHECKING:
     from serve.local import Listening
@@ -27,6 +31,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 @click.command()
 @click.option("--from", "source", metavar="URI", help="A dataset: serve the model that made it.")
+@click.option("--lake", metavar="URI", help="A dataset to search and to show on the page, by the model that made it.")
 @click.option("--heads", metavar="HEADS", help="A folder of trained heads; without --from and --model, their model.")
 @click.option("--default-head", metavar="NAME", help="Answers /score and the WebSocket where no head is named.")
 @click.option("--model", help=f"See `vidlake models`.  [{_DEFAULT_MODEL}]")
@@ -40,7 +45,16 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--metrics-port", type=click.IntRange(0, 65535), default=0, help="Of the Prometheus exporter.  [any]")
 @click.option("--replicas", default="1", show_default=True, metavar="N", help="N, MIN-MAX (by the load), or auto.")
 @click.option("--api-keys", metavar="FILE", help="A key a line. VIDLAKE_API_KEYS, separated by commas, counts too.")
-@click.option("--admin-keys", metavar="FILE", help="Keys that may choose a head's version. VIDLAKE_ADMIN_KEYS, too.")
+@click.option("--admin-keys", metavar="FILE", help="Keys that may also change heads and streams.")
+@click.option("--streams", metavar="FILE", help="YAML: streams to watch from the start. With --out.")
+@click.option("--out", metavar="LAKE", help="The dataset of the streams: those of the file, and those that are posted.")
+@click.option("--allow-source", "allowed_sources", multiple=True, metavar="PATTERN", help="SCHEME://HOST:PORT.")
+@click.option("--record", metavar="URI", help="Where streams that ask for it are recorded.")
+@click.option("--keep", metavar="TIME", help="How long recordings are kept, such as 24h.  [for ever]")
+@click.option("--commit-seconds", type=_SECONDS, default=10, show_default=True, metavar="S", help="A kill costs them.")
+@click.option("--publish-seconds", type=_SECONDS, default=1800, show_default=True, metavar="S", help="Of a file.")
+@click.option("--stall-seconds", type=_SECONDS, default=10, show_default=True, metavar="S", help="Without a picture.")
+@click.option("--detect-weights", metavar="W", help="Of the streams' detector: default, or a file.  [default]")
 @click.option("--insecure", is_flag=True, help="Serve beyond the loopback address without keys.")
 @click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="Answer to this Host alone.")
 @click.option("--allowed-origin", "allowed_origins", multiple=True, metavar="ORIGIN", help="Web pages that may ask.")
@@ -57,6 +71,8 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--live-memory", default="256MiB", show_default=True, metavar="BYTES", help="Of all sockets' pictures.")
 def serve(**options: Any) -> int:
     """Answer HTTP requests with the model and trained heads: /v1/embed, /v1/classify, /v1/heads, /score, /v2, /v1/live.
+
+    With --out, live streams are watched beside that: /v1/streams, /v1/events.
 
     Each limit counts for one request in one replica, whose answer says which it ran into.
     """
@@ -89,6 +105,7 @@ class _Arguments:
     """The command line, an option a field."""
 
     source: str | None
+    lake: str | None
     heads: str | None
     default_head: str | None
     model: str | None
@@ -103,6 +120,15 @@ class _Arguments:
     replicas: str
     api_keys: str | None
     admin_keys: str | None
+    streams: str | None
+    out: str | None
+    allowed_sources: tuple[str, ...]
+    record: str | None
+    keep: str | None
+    commit_seconds: float
+    publish_seconds: float
+    stall_seconds: float
+    detect_weights: str | None
     insecure: bool
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
@@ -143,7 +169,48 @@ def _settings(arguments: _Arguments) -> Settings:
         )
     except ValidationError as error:
         raise UsageError(f"--allowed-origin: {error.errors()[0]['ctx']['error']}") from None
-    return Settings(model=_model(arguments), heads=_heads(arguments), limits=limits, access=access)
+    cameras = _cameras(arguments)
+    return Settings(
+        model=_model(arguments),
+        heads=_heads(arguments),
+        cameras=cameras,
+        lake=arguments.lake,
+        limits=limits,
+        access=access,
+    )
+
+
+def _cameras(arguments: _Arguments) -> CameraSettings:
+    if arguments.out is None:
+        for option, value in {
+            "--streams": arguments.streams,
+            "--allow-source": arguments.allowed_sources,
+            "--record": arguments.record,
+        }.items():
+            if value:
+                raise UsageError(f"{option} needs a dataset for what is watched: give --out LAKE")
+        return CameraSettings()
+    require_extra("cameras", command="serve --out")
+    cameras = CameraSettings(
+        lake=_place(arguments.out, option="--out"),
+        streams_file=None if arguments.streams is None else str(Path(arguments.streams).expanduser().absolute()),
+        allowed_sources=arguments.allowed_sources,
+        record=None if arguments.record is None else _place(arguments.record, option="--record"),
+        keep_s=None if arguments.keep is None else parse_duration(arguments.keep),
+        commit_s=arguments.commit_seconds,
+        publish_s=arguments.publish_seconds,
+        stall_s=arguments.stall_seconds,
+        detect_weights=arguments.detect_weights,
+    )
+    check_cameras(cameras)
+    return cameras
+
+
+def _place(uri: str, *, option: str) -> str:
+    """A folder or an address that the host of the streams understands, whatever its current folder is."""
+    if not uri or not (is_local(uri) or is_in_bucket(uri)):
+        raise UsageError(f"{option} {uri!r}: give a local folder, az://, s3:// or gs://")
+    return local_path(uri) if is_local(uri) else uri
 
 
 def _heads(arguments: _Arguments) -> HeadSettings:
@@ -158,8 +225,11 @@ def _heads(arguments: _Arguments) -> HeadSettings:
 
 def _model(arguments: _Arguments) -> ModelSettings:
     speed = {"compile": arguments.is_compiled, "batch_size": arguments.batch_size}
-    if arguments.source is not None:
-        return _model_of_dataset(arguments, arguments.source).model_copy(update=speed)
+    if arguments.lake is not None and arguments.source is not None:
+        raise UsageError("--lake takes the model from the lake: leave out --from")
+    source = arguments.source if arguments.lake is None else arguments.lake
+    if source is not None:
+        return _model_of_dataset(arguments, source).model_copy(update=speed)
     if arguments.heads is not None and arguments.model is None:
         return _model_of_heads(arguments, arguments.heads).model_copy(update=speed)
     windows = None if arguments.window is None else Windows.parse(arguments.window)
@@ -203,10 +273,12 @@ def _model_of_heads(arguments: _Arguments, uri: str) -> ModelSettings:
 def _greeting(listening: "Listening") -> str:
     key = " -H 'Authorization: Bearer KEY'" if listening.needs_key else ""
     heads = f"  heads    curl{key} {listening.url}/v1/heads\n" if listening.has_heads else ""
+    events = f"  events   curl -N{key} {listening.url}/v1/events\n" if listening.has_streams else ""
     return f"""\
 vidlake serves {listening.model} at {listening.url}
+  page     {listening.url}/
   try      curl{key} -H 'Content-Type: image/jpeg' --data-binary @picture.jpg {listening.url}/v1/classify
-{heads}  docs     {listening.url}/docs
+{heads}{events}  docs     {listening.url}/docs
   metrics  {listening.metrics_url}
   logs     {listening.logs}
 Ctrl-C stops it."""

@@ -24,6 +24,8 @@ from pipeline.cluster.start import starting
 from pipeline.errors import RunError, UsageError
 from pipeline.records.resources import Hardware
 from serve.app import NAME, Replica, build
+from serve.cameras.host import NAME as CAMERAS
+from serve.cameras.host import CameraHost
 from serve.settings import Replicas, Settings
 from serve.web.security import ApiKeys
 
@@ -42,6 +44,7 @@ class Listening:
     logs: str
     needs_key: bool
     has_heads: bool
+    has_streams: bool
 
 
 def run_server(
@@ -95,11 +98,12 @@ def run_server(
                 logs=_logs(),
                 needs_key=bool(keys),
                 has_heads=settings.heads.folder is not None,
+                has_streams=settings.cameras.lake is not None,
             )
             on_ready(listening)
             stop.wait()
             on_stop()
-            handle.broadcast("drain").results(timeout_s=settings.limits.max_seconds + _GRACE_S)
+            _finish(handle, settings)
         finally:
             ray.serve.shutdown()  # type: ignore[no-untyped-call]
 
@@ -133,13 +137,24 @@ def _deploy(settings: Settings) -> DeploymentHandle[Replica]:
     try:
         return ray.serve.run(build(settings), name=NAME, route_prefix="/")
     except RuntimeError:
-        deployment = ray.serve.status().applications[NAME].deployments[NAME]
-        # The message ends with what the replica's constructor raised.
-        causes = re.findall(r"pipeline\.errors\.(\w+): (.*)", deployment.message)
+        deployments = ray.serve.status().applications[NAME].deployments.values()
+        message = "\n".join(deployment.message for deployment in deployments)
+        # A deployment's message ends with what its constructor raised.
+        causes = re.findall(r"pipeline\.errors\.(\w+): (.*)", message)
         if not causes:
-            raise RunError(f"the server does not start: {deployment.message.strip().splitlines()[-1]}") from None
+            raise RunError(f"the server does not start: {message.strip().splitlines()[-1]}") from None
         kind, message = causes[-1]
         raise (UsageError if kind == "UsageError" else RunError)(message) from None
+
+
+def _finish(handle: DeploymentHandle[Replica], settings: Settings) -> None:
+    """Let the requests at work be answered, and meanwhile stop the streams: the replicas still embed their pictures."""
+    timeout_s = settings.limits.max_seconds + _GRACE_S
+    drained = handle.broadcast("drain")
+    if settings.cameras.lake is not None:
+        cameras: DeploymentHandle[CameraHost] = ray.serve.get_deployment_handle(CAMERAS, app_name=NAME)
+        cameras.close.remote().result(timeout_s=timeout_s)
+    drained.results(timeout_s=timeout_s)
 
 
 def _logs() -> str:

@@ -9,9 +9,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from pipeline import __version__
+from serve.cameras.remote import Cameras
+from serve.console import routes as console
+from serve.console.files import ConsoleFiles
+from serve.inference.lake_search import LakeSearch
+from serve.inference.lakes import ServedLake
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
-from serve.protocols import features, heads, live, score, status
+from serve.protocols import embeddings, events, features, heads, live, score, search, status, streams
+from serve.protocols import lake as lakes
 from serve.protocols.answers import DIGEST_HEADER, HEAD_HEADER
 from serve.protocols.kserve import routes as kserve
 from serve.protocols.kserve.requests import HEADER_LENGTH
@@ -24,13 +30,31 @@ from serve.web.security import ApiKeys, Guard
 _ERROR_SHAPES = {kserve.PREFIX: kserve.error_document}
 
 
-def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, metrics: Metrics) -> ASGIApp:
-    """Put the contracts in front of a service, and close it with the application."""
+def create_app(
+    service: FeatureService,
+    settings: Settings,
+    *,
+    keys: ApiKeys,
+    metrics: Metrics,
+    cameras: Cameras | None = None,
+) -> ASGIApp:
+    """Put the contracts in front of a service, and close it with the application.
+
+    Raises:
+        UsageError: there is no dataset where the settings say.
+    """
+    lake_search = None if settings.lake is None else LakeSearch(settings.lake)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.heads.watch()
+        if lake_search is not None:
+            lake_search.watch()
         yield
+        if lake_search is not None:
+            lake_search.close()
+        if lake is not None:
+            lake.close()
         await service.close()
 
     app = FastAPIOffline(  # its pages load their scripts from this server
@@ -41,7 +65,10 @@ def create_app(service: FeatureService, settings: Settings, *, keys: ApiKeys, me
     )
     guard = Guard(settings.access, keys)
     app.state.service, app.state.guard = service, guard
-    for contract in (status, features, heads, score, kserve, live):
+    lake = None if settings.lake is None else ServedLake(settings.lake, limits=settings.limits)
+    app.state.cameras, app.state.search, app.state.lake = cameras, lake_search, lake
+    app.state.console = ConsoleFiles.read(needs_key=bool(keys), has_lake=lake is not None)
+    for contract in (status, features, heads, score, kserve, live, streams, events, search, embeddings, lakes, console):
         app.include_router(contract.router)
     refusals = Refusals(_ERROR_SHAPES)
     refusals.handle_errors_of(app)
@@ -63,8 +90,8 @@ def _open_to_pages(app: ASGIApp, access: Access) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=access.allowed_origins,
-        allow_methods=("GET", "HEAD", "POST"),
-        allow_headers=("Authorization", "Content-Type", "X-Request-Id", HEADER_LENGTH),
+        allow_methods=("GET", "HEAD", "POST", "DELETE"),
+        allow_headers=("Authorization", "Content-Type", "Last-Event-ID", "X-Request-Id", HEADER_LENGTH),
         expose_headers=("X-Request-Id", "Retry-After", HEADER_LENGTH, HEAD_HEADER, DIGEST_HEADER),
         allow_private_network=True,  # the operator has named the page, wherever this server listens
     )

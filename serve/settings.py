@@ -107,6 +107,35 @@ class HeadSettings(_Settings):
         return self
 
 
+class CameraSettings(_Settings):
+    """The streams that are watched beside the HTTP interface: one set for all replicas."""
+
+    lake: str | None = None
+    """The dataset that their rows go into; ``None``: no stream can be watched."""
+    streams_file: str | None = None
+    """A YAML file whose ``streams`` are watched from the start, where the server runs."""
+    allowed_sources: tuple[str, ...] = ()
+    """Patterns ``SCHEME://HOST:PORT`` of what posted streams, and whatever sources lead to, may reach."""
+    record: str | None = None
+    """A folder or an address for the recordings of streams that ask for one; ``None``: posted ones cannot."""
+    keep_s: PositiveFloat | None = None
+    """How long recordings are kept; ``None``: for ever."""
+    commit_s: PositiveFloat = 10.0
+    """How much of what came in a kill may cost."""
+    publish_s: PositiveFloat = 1800.0
+    """How often what is committed becomes files of the dataset."""
+    stall_s: PositiveFloat = 10.0
+    """Without a picture for so long, a connection is given up."""
+    detect_weights: str | None = None
+    """Of a detector that a stream names; ``None``: its library's own."""
+
+    @model_validator(mode="after")
+    def _into_a_lake(self) -> Self:
+        if self.lake is None and (self.streams_file is not None or self.allowed_sources or self.record is not None):
+            raise ValueError("streams need a dataset: give --out LAKE")
+        return self
+
+
 class Limits(_Settings):
     """What one request may cost, and how many requests may wait, in each replica."""
 
@@ -133,7 +162,8 @@ class Access(_Settings):
     api_keys_file: str | None = None
     """A file with a key on each line; the variable ``VIDLAKE_API_KEYS`` holds more, between commas or spaces."""
     admin_keys_file: str | None = None
-    """The same for keys that may also choose a head's version, beside those of ``VIDLAKE_ADMIN_KEYS``."""
+    """The same for keys that may also choose a head's version, and start and stop streams, beside those of
+    ``VIDLAKE_ADMIN_KEYS``."""
     is_loopback: bool = False
     """Whether the server listens on the loopback address alone: only then may it have no keys."""
     is_insecure: bool = False
@@ -149,6 +179,9 @@ class Settings(_Settings):
 
     model: ModelSettings = ModelSettings()
     heads: HeadSettings = HeadSettings()
+    cameras: CameraSettings = CameraSettings()
+    lake: str | None = None
+    """The dataset that is searched and shown; its model is the one that is served. ``None``: there is none."""
     replicas: Replicas = Replicas()
     num_cpus: float = Field(default=1.0, ge=0)
     num_gpus: float = Field(default=0.0, ge=0)

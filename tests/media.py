@@ -10,7 +10,7 @@ from pipeline.media.decode.open_video import OpenVideo, Picked
 from pipeline.media.decode.pixels import Painter
 from pipeline.media.decode.segments import Finished, Restarted, decode_segments
 from pipeline.media.probe.plan_video import PlanRequest, plan_video
-from pipeline.media.sampling.rules import parse_rule
+from pipeline.media.sampling.rules import read_rule
 from pipeline.records.segments import FrameMark, Quarantined, Segment, Sizing, TimeRange, VideoPlan
 
 MAX_PIXELS = 4_000_000
@@ -55,7 +55,7 @@ def plan(
     request = PlanRequest(
         uri="memory",
         size_bytes=len(data),
-        rule=parse_rule(rule),
+        rule=read_rule(rule),
         time_range=time_range,
         sizing=Sizing(duration_s=segment_s, max_samples=max_samples),
         max_pixels=max_pixels,
@@ -78,7 +78,7 @@ def decode(
         io.BytesIO(data),
         uri="memory",
         facts=planned.facts,
-        rule=parse_rule(rule),
+        rule=read_rule(rule),
         time_range=time_range,
         max_pixels=max_pixels,
     )

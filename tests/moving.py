@@ -73,7 +73,7 @@ def keep_pictures(folder: Path, videos: dict[str, NDArray[np.uint8]]) -> tuple[D
     """A dataset of pictures, a file for each video; and the token of its lease."""
     dataset, info = Dataset.at(str(folder)), inputs_info()
     dataset.store.ensure_writable()
-    token = dataset.backend.acquire(shard=WHOLE).token
+    token = dataset.backend.acquire(slot=WHOLE).token
     dataset.create(info)
     for name, pixels in videos.items():
         marks = tuple(

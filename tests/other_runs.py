@@ -15,7 +15,7 @@ from pipeline.records.shards import Shard
 from pipeline.errors import UsageError
 from pipeline.lake.publishing.backends import backend_at
 try:
-    held = backend_at(sys.argv[1]).acquire(shard=Shard.parse(sys.argv[2]))
+    held = backend_at(sys.argv[1]).acquire(slot=Shard.parse(sys.argv[2]))
 except UsageError as error:
     print("refused", error, flush=True)
 else:

@@ -72,7 +72,7 @@ class Here:
         is_by_file = self._predictor.info.is_each_sample_alone and len(lake.datasets) == 1
         table = predictions_table(self._predictor, growth="appended" if is_by_file else "derived")
         check_predictions(self.target.files, table)
-        with leased(self.target, shard=WHOLE) as token:
+        with leased(self.target, slot=WHOLE) as token:
             declare(self.target.files, table, token=token)
             predicting = Predicting(
                 head=self._bytes,

@@ -52,7 +52,7 @@ def new_dataset(folder: Path | str, *, dtype: FeatureType = "float32", shard: Sh
     """A dataset without a video, and the token of its lease."""
     dataset = Dataset.at(str(folder))
     dataset.store.ensure_writable()
-    token = dataset.backend.acquire(shard=shard).token
+    token = dataset.backend.acquire(slot=shard).token
     dataset.create(dataset_info(dtype=dtype))
     return dataset, token
 

@@ -15,6 +15,7 @@ import uvicorn
 from numpy.typing import NDArray
 from PIL import Image
 
+from serve.cameras.remote import Cameras
 from serve.inference.service import FeatureService
 from serve.metrics import Metrics
 from serve.routes import create_app
@@ -56,12 +57,14 @@ def serving(
     admin_keys: tuple[str, ...] = (),
     model: ModelSettings = VIDEO_CNN,
     heads: HeadSettings = NO_HEADS,
+    streams: Cameras | None = None,
+    lake: str | None = None,
 ) -> Iterator[Live]:
     """Serve on a free port of the loopback address."""
-    settings = Settings(model=model, heads=heads, limits=limits or Limits(decoders=1), access=access)
+    settings = Settings(model=model, heads=heads, limits=limits or Limits(decoders=1), access=access, lake=lake)
     metrics = Metrics()
     service = FeatureService(settings, metrics=metrics)
-    app = create_app(service, settings, keys=ApiKeys(keys, admin_keys=admin_keys), metrics=metrics)
+    app = create_app(service, settings, keys=ApiKeys(keys, admin_keys=admin_keys), metrics=metrics, cameras=streams)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=2))
@@ -75,7 +78,17 @@ def serving(
         finally:
             server.should_exit = True
             thread.join(timeout=10)
-            loop.close()
+            # In a thread of its own: a browser's driver has a loop that goes on in this one.
+            ending = threading.Thread(target=_end, args=(loop,))
+            ending.start()
+            ending.join(timeout=10)
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):  # of libraries, which would wait for ever
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
 
 
 def noise(*, height: int = 90, width: int = 120, seed: int = 0) -> NDArray[np.uint8]:

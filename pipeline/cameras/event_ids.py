@@ -39,3 +39,8 @@ def microseconds_of(event_id: str) -> int:
     if len(digits) != _DIGITS or not dash:
         raise ValueError(f"{event_id[:80]!r} is not the id of an event")
     return int(digits, 16)
+
+
+def first_name_at(time: datetime) -> str:
+    """What sorts before the names of all events from a time on, and behind those of all earlier ones."""
+    return f"{max(0, (time - _EPOCH) // _MICROSECOND):0{_DIGITS}x}"

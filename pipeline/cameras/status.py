@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pipeline.records.documents import Document
 from pipeline.records.streams import StreamSpec, StreamState
+from pipeline.storage.addresses import canonical_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,10 @@ class StreamCounters:
     """Attempts to connect after the first one."""
     events: int = 0
     """Events of all types."""
+
+    def after(self, before: "StreamCounters") -> "StreamCounters":
+        """These and what was counted by a process before this one."""
+        return StreamCounters(**{name: getattr(self, name) + getattr(before, name) for name in self.__slots__})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +63,11 @@ class StreamStatus:
             "source": spec.source,
             "sample": f"fps:{spec.rate_hz}",
             "motion": spec.motion.value,
-            "detect": spec.detect,
+            "detect": canonical_uri(spec.detect) if "://" in spec.detect else spec.detect,
             "lines": [str(line) for line in spec.lines],
             "zones": [str(zone) for zone in spec.zones],
             "head": spec.head,
-            "record": spec.record,
+            "record": None if spec.record is None else canonical_uri(spec.record),
             "session": self.session,
             "counters": asdict(self.counters) | {"lag_s": round(self.lag_s, 3)},
             "last_error": self.last_error,

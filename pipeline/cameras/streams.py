@@ -1,17 +1,23 @@
 """All streams of one host: started, stopped, looked at and listened to by their names."""
 
+import asyncio
+import builtins
 from collections.abc import AsyncIterator
-from typing import Protocol
+from dataclasses import replace
 
+from ray.exceptions import RayActorError
+
+from pipeline.cameras.event_log import EventLog
+from pipeline.cameras.lake_events import stored_events
+from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.status import StreamStatus
-from pipeline.errors import UsageError
+from pipeline.cameras.watched import StreamTaken, Watched
+from pipeline.errors import PipelineError, UsageError
 from pipeline.records.events import Event, EventType
 from pipeline.records.streams import StreamSpec
 
-
-class StreamTaken(UsageError):
-    """A stream of this name runs already, here or in another process that writes to the same lake."""
+__all__ = ["NoPicture", "NoSuchStream", "StreamTaken", "Streams"]
 
 
 class NoSuchStream(UsageError):
@@ -20,15 +26,6 @@ class NoSuchStream(UsageError):
 
 class NoPicture(UsageError):
     """The stream has not had a picture yet."""
-
-
-class SourceOfStream(Protocol):
-    """What ``pulling.Source`` is: a checked address with its credentials, which are shown nowhere."""
-
-    @property
-    def uri(self) -> str:
-        """The address without user info and query."""
-        ...
 
 
 class Streams:
@@ -41,8 +38,10 @@ class Streams:
     def __init__(self, settings: StreamSettings) -> None:
         """Nothing runs yet."""
         self._settings = settings
+        self._log = EventLog()
+        self._watched: dict[str, Watched] = {}
 
-    async def start(self, spec: StreamSpec, source: SourceOfStream) -> None:
+    async def start(self, spec: StreamSpec, source: Source) -> None:
         """Start a stream; returns once it holds its lease and tries to connect, whether or not the camera is there.
 
         Raises:
@@ -50,19 +49,35 @@ class Streams:
             UsageError: the lake has another configuration, or the spec asks for what is not there (a head, an extra).
             StorageError: the lake cannot be written.
         """
-        raise NotImplementedError
+        if spec.name in self._watched:
+            raise StreamTaken(f"stream {spec.name} runs already")
+        watched = Watched(spec, source, settings_for(self._settings, spec), log=self._log)
+        self._watched[spec.name] = watched
+        try:
+            await watched.start()
+        except BaseException:
+            self._forget(watched)
+            raise
 
     async def stop(self, name: str) -> StreamStatus:
         """End a stream, in any state within 2 s; returns when what is buffered is committed, and the name is free.
 
         Raises:
             NoSuchStream: there is none.
+            StorageError: the lake did not take what was buffered.
         """
-        raise NotImplementedError
+        watched = self._of(name)
+        try:
+            ended = await watched.stop()
+        finally:
+            self._forget(watched)
+        if isinstance(ended, PipelineError):
+            raise ended
+        return ended
 
-    def list(self) -> list[StreamStatus]:
+    def list(self) -> builtins.list[StreamStatus]:
         """All streams by name, as of less than a second ago; a ``file:`` source that has ended is ``stopped``."""
-        raise NotImplementedError
+        return [self._watched[name].status for name in sorted(self._watched)]
 
     def status(self, name: str) -> StreamStatus:
         """One stream.
@@ -70,7 +85,11 @@ class Streams:
         Raises:
             NoSuchStream: there is none.
         """
-        raise NotImplementedError
+        return self._of(name).status
+
+    def are_over(self) -> bool:
+        """Whether all streams have ended by themselves, and what they brought is committed."""
+        return all(watched.is_over for watched in self._watched.values())
 
     async def picture(self, name: str, *, boxes: bool = False) -> bytes:
         """The newest picture of a stream as a JPEG, with the boxes of its tracks where asked for.
@@ -79,20 +98,71 @@ class Streams:
             NoSuchStream: there is none.
             NoPicture: nothing has come in yet.
         """
-        raise NotImplementedError
+        try:
+            picture = await self._of(name).actor.picture(boxes=boxes)
+        except RayActorError:  # it is being started again
+            picture = None
+        if picture is None:
+            raise NoPicture(f"stream {name} has had no picture yet")
+        return picture
 
-    def events(
+    async def events(
         self, *, stream: str | None = None, type: EventType | None = None, after: str | None = None
     ) -> AsyncIterator[Event]:
-        """What happens from now on, in the order in which it is learned of; it never ends by itself.
+        """What happens from now on, in the order in which it is learned of, until all streams are closed.
 
         Args:
             stream: of this one alone, which need not run yet.
             type: of this type alone.
             after: an ``event_id``: what came later is told first, from memory or the lake, each once.
         """
-        raise NotImplementedError
+        async for event in self._all_events(stream, after):
+            if stream in (None, event.stream) and type in (None, event.type):
+                yield event
 
-    async def close(self) -> None:
-        """Stop all streams, at the same time."""
-        raise NotImplementedError
+    async def close(self) -> builtins.list[StreamStatus]:
+        """Stop all streams, at the same time; who listens to events gets the last of them, and then the end.
+
+        Returns:
+            How each of them ended.
+
+        Raises:
+            StorageError: the lake did not take what was buffered of one of them; the others are stopped all the same.
+        """
+        ended = await asyncio.gather(*map(self.stop, sorted(self._watched)), return_exceptions=True)
+        self._log.close()
+        for failure in ended:
+            if isinstance(failure, BaseException) and not isinstance(failure, NoSuchStream):
+                raise failure
+        return [status for status in ended if isinstance(status, StreamStatus)]
+
+    async def _all_events(self, stream: str | None, after: str | None) -> AsyncIterator[Event]:
+        start = self._log.end if after is None else self._log.behind(after)
+        if after is not None and start is None:
+            kept = self._log.kept
+            start = self._log.end
+            known = {event.event_id for event in kept}
+            for event in await asyncio.to_thread(stored_events, self._settings.lake, stream=stream, after=after):
+                if event.event_id not in known:
+                    yield event
+            for event in kept:
+                if event.event_id > after:
+                    yield event
+        assert start is not None
+        async for event in self._log.listen(start):
+            yield event
+
+    def _of(self, name: str) -> Watched:
+        if name not in self._watched:
+            raise NoSuchStream(f"no stream {name[:100]!r} runs here")
+        return self._watched[name]
+
+    def _forget(self, watched: Watched) -> None:
+        if self._watched.get(watched.spec.name) is watched:
+            del self._watched[watched.spec.name]
+
+
+def settings_for(settings: StreamSettings, spec: StreamSpec) -> StreamSettings:
+    """The settings of one stream: the configuration of its lake has its sampling rule."""
+    config = replace(settings.info.config, sample=f"fps:{spec.rate_hz}")
+    return replace(settings, info=replace(settings.info, config=config))

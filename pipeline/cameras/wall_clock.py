@@ -48,6 +48,8 @@ class SlotClock:
 
     def captured_at(self, slot: int) -> datetime:
         """When a slot begins."""
-        return datetime.fromtimestamp(self._offset_s, UTC) + timedelta(
-            microseconds=round(slot * 1_000_000 / self._rate_hz)
-        )
+        return self.at(Fraction(slot) / self._rate_hz)
+
+    def at(self, time_s: Fraction) -> datetime:
+        """The wall clock of a moment that is counted from the session's first frame."""
+        return datetime.fromtimestamp(self._offset_s, UTC) + timedelta(microseconds=round(time_s * 1_000_000))

@@ -16,7 +16,11 @@ from pipeline.cli.finetune_command import finetune
 from pipeline.cli.head_commands import evaluate, heads, train
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
+from pipeline.cli.recording_commands import fill, verify
+from pipeline.cli.report_command import report
+from pipeline.cli.search_command import index, search
 from pipeline.cli.shots_command import shots
+from pipeline.cli.watch_command import watch
 
 _PLUGINS = "vidlake.commands"
 
@@ -75,5 +79,11 @@ for command in (
     heads,
     finetune,
     shots,
+    fill,
+    verify,
+    report,
+    watch,
+    search,
+    index,
 ):
     cli.add_command(command)

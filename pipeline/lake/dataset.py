@@ -4,7 +4,7 @@ import contextlib
 import json
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import pyarrow as pa
@@ -17,12 +17,12 @@ from pipeline.lake.declarations import declare
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.publishing import backends
 from pipeline.lake.publishing.lease import Backend
+from pipeline.lake.publishing.slots import Slot
 from pipeline.lake.publishing.store import MissingFile, StoreRefused
 from pipeline.records.documents import Document, document_of, text
 from pipeline.records.rows import feature_table, last_attempts, settled_of
 from pipeline.records.settled import Settled
-from pipeline.records.shards import Shard
-from pipeline.records.tables import FEATURES, Table, features_table, inputs_table, metadata_of
+from pipeline.records.tables import CAPTURED_AT, FEATURES, Table, features_table, inputs_table, metadata_of
 
 CONFIG = "_vidlake/config.json"
 _ENTRIES_PER_FILE = 5_000
@@ -35,12 +35,15 @@ class DatasetInfo:
 
     config: DatasetConfig
     weights: str
+    has_captured_at: bool = True
+    """Whether its rows say when they were captured: those of earlier versions do not."""
 
     def to_json(self) -> Document:
         """The document under ``vidlake`` in every features file, and in ``_vidlake/config.json``."""
         return {
             **self.config.to_json(),
             "weights": self.weights,
+            **({CAPTURED_AT: True} if self.has_captured_at else {}),
             "fingerprint": self.config.fingerprint,
             "versions": {
                 "vidlake": __version__,
@@ -52,17 +55,27 @@ class DatasetInfo:
     @classmethod
     def from_json(cls, document: Document) -> "DatasetInfo":
         """The inverse of ``to_json``; raises as ``DatasetConfig.from_json`` does."""
-        return cls(config=DatasetConfig.from_json(document), weights=text(document, "weights"))
+        return cls(
+            config=DatasetConfig.from_json(document),
+            weights=text(document, "weights"),
+            has_captured_at=document.get(CAPTURED_AT) is True,
+        )
 
     @property
     def features(self) -> Table:
         """The ``features`` table of the dataset."""
-        model, metadata = self.config.model, metadata_of(self.to_json())
+        model, metadata, is_dated = self.config.model, metadata_of(self.to_json()), self.has_captured_at
         if self.config.content == "inputs":
-            return inputs_table(model.preprocessing.sample_bytes, metadata=metadata)
+            size = model.preprocessing.sample_bytes
+            return inputs_table(size, metadata=metadata, has_captured_at=is_dated)
         windows = self.config.windows
-        has_windows = windows is not None and not windows.keeps_samples
-        return features_table(model.dim, dtype=self.config.dtype, metadata=metadata, has_windows=has_windows)
+        return features_table(
+            model.dim,
+            dtype=self.config.dtype,
+            metadata=metadata,
+            has_windows=windows is not None and not windows.keeps_samples,
+            has_captured_at=is_dated,
+        )
 
 
 class Dataset:
@@ -125,14 +138,19 @@ class Dataset:
         if difference is not None:
             raise UsageError(f"{self.store.uri} was made with other settings: {difference}; give another --out")
 
-    def create(self, info: DatasetInfo) -> None:
+    def create(self, info: DatasetInfo) -> DatasetInfo:
         """Write the configuration, where there is none yet.
+
+        Returns:
+            How its rows are made: one of an earlier version keeps the columns that it has.
 
         Raises:
             UsageError: a run of another shard, started at the same time, has written another.
         """
-        if not self.create_as(info.to_json()):
-            self.check(info.config)
+        if self.create_as(info.to_json()):
+            return info
+        self.check(info.config)
+        return replace(info, has_captured_at=self.existing().has_captured_at)
 
     def create_as(self, document: Document) -> bool:
         """Write the configuration of another dataset, with the versions that made it; False: there is one already."""
@@ -204,6 +222,6 @@ class Dataset:
         return self.features.settled_parts()
 
 
-def leased(dataset: Dataset, *, shard: Shard) -> contextlib.AbstractContextManager[str]:
-    """The token of the lease of a shard of the dataset, held until the end of the ``with``."""
-    return backends.leased(dataset.backend, shard=shard)
+def leased(dataset: Dataset, *, slot: Slot) -> contextlib.AbstractContextManager[str]:
+    """The token of the lease of a slot of the dataset, held until the end of the ``with``."""
+    return backends.leased(dataset.backend, slot=slot)

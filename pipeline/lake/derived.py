@@ -1,7 +1,7 @@
 """A derived table: each of its files follows from other files, and is replaced whole.
 
 Runs that go on side by side replace only the version of a file that was there before they began to read: so what stands
-in a file at last was read after all that was committed before.
+in a file at last was read after all that was committed before. The files of streams are their writers' alone.
 """
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from pipeline.lake.declarations import declare
 from pipeline.lake.files import DatasetFiles, parquet_bytes
+from pipeline.lake.live.names import is_of_streams
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.tables import Table
 
@@ -56,7 +57,7 @@ class Derived:
             self._replace("empty", (schema or self._table.schema).empty_table())
         if self._is_alone:
             for name in self._files.store.list(self._table.name):
-                if name not in self._kept:
+                if name not in self._kept and not is_of_streams(name):
                     self._files.fence(self._token).remove(name)
 
     def _replace(self, part: str, rows: pa.Table) -> None:

@@ -1,7 +1,8 @@
 """What earlier versions wrote, under today's names: the one place that knows the old ones.
 
 Until 0.2 a footer said ``outcome`` (``ok`` where nothing was missing), ``attempt``, ``start_s`` and ``end_s``, and the
-plan ``attempt`` and, in its segments, ``missing_from_s``. Such files stay as they are; they are translated when read.
+plan ``attempt`` and, in its segments, ``missing_from_s``. Before there were streams a manifest could have a column of
+its own called ``stream``. Such files stay as they are; they are translated when read.
 """
 
 import pyarrow as pa
@@ -11,8 +12,9 @@ from pipeline.records.schemas import PLAN
 
 _OLD_OK = "ok"
 _OLD_ATTEMPT = "attempt"
-_MANIFESTS_OWN = "attempts_of_manifest"
-"""What a manifest's own column ``attempts`` is called, which an earlier version allowed beside ``attempt``."""
+_OF_MANIFEST = "{}_of_manifest"
+"""What a manifest's own column is called that an earlier version allowed, and whose name is ours by now."""
+_ONCE_ALLOWED = ("stream", "captured_from", "captured_to")
 
 
 def settled_entries(document: object) -> list[Document]:
@@ -41,9 +43,9 @@ def plan_names(schema: pa.Schema) -> dict[str, str]:
     names = {name: name for name in schema.names}
     if _OLD_ATTEMPT in names:
         if "attempts" in names:
-            names[_MANIFESTS_OWN] = names.pop("attempts")
+            names[_OF_MANIFEST.format("attempts")] = names.pop("attempts")
         names["attempts"] = names.pop(_OLD_ATTEMPT)
-    return names
+    return {_OF_MANIFEST.format(name) if name in _ONCE_ALLOWED else name: old for name, old in names.items()}
 
 
 def plan_schema(schema: pa.Schema) -> pa.Schema:

@@ -139,7 +139,7 @@ def publish_videos(
 def _file_of(rows: pa.Table, videos: Sequence[PredictedVideo]) -> bytes:
     if sum(video.num_rows for video in videos) != len(rows):
         raise ValueError(f"{len(rows)} rows for {len(videos)} videos that have others")
-    return bytes(file_with(rows, _KEY, [video.to_json() for video in videos]))
+    return bytes(file_with(rows, {_KEY: [video.to_json() for video in videos]}))
 
 
 def _others(files: DatasetFiles, name: str, video_ids: set[str]) -> tuple[pa.Table, list[PredictedVideo]]:

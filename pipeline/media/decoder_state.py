@@ -51,6 +51,15 @@ class DecoderState:
         """Whether a decoder that has only the stream's header knows all that was taught so far."""
         return not self._outside_header
 
+    @property
+    def headers(self) -> bytes | None:
+        """The parameter sets of H.264 and HEVC as last taught, where they stand behind start codes (RTSP, TS)."""
+        units = {key: value for key, value in self._known.items() if key[0] == "unit"}
+        is_prefixed = bool(self._header) and _START_CODE not in self._header[:4]
+        if not units or is_prefixed or self._units not in (_h264_units, _hevc_units):
+            return None
+        return b"".join(b"\0" + _START_CODE + value for _, value in sorted(units.items()))
+
     def follow(self, packet: "Packet[VideoStream]") -> Lesson:
         """Take in the next packet."""
         is_new = False
@@ -77,13 +86,27 @@ class DecoderState:
         return carried
 
 
+def is_instantaneous(packet: "Packet[VideoStream]", codec: VideoCodecContext) -> bool:
+    """Whether no picture behind this keyframe refers to one before it, as the packet itself says (IDR).
+
+    Of codecs other than H.264 and HEVC packets do not say so.
+    """
+    header = bytes(codec.extradata or b"")
+    match codec.codec.canonical_name:
+        case "h264":
+            return any(unit[0] & 31 == 5 for unit in _nal_units(packet, _h264_length_bytes(header)))
+        case "hevc":
+            return any(unit[0] >> 1 & 63 in (19, 20) for unit in _nal_units(packet, _hevc_length_bytes(header)))
+        case _:
+            return False
+
+
 def _no_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
     return iter(())
 
 
 def _h264_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
-    length_bytes = header[4] % 4 + 1 if len(header) > 6 and header[0] == 1 else 0
-    for unit in _nal_units(packet, length_bytes):
+    for unit in _nal_units(packet, _h264_length_bytes(header)):
         kind = unit[0] & 31
         if 1 <= kind <= 5:  # slices: the picture has begun
             return
@@ -94,8 +117,7 @@ def _h264_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
 
 
 def _hevc_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
-    is_prefixed = len(header) > 22 and header[:3] != b"\0\0\1" and header[:4] != b"\0\0\0\1"
-    for unit in _nal_units(packet, header[21] % 4 + 1 if is_prefixed else 0):
+    for unit in _nal_units(packet, _hevc_length_bytes(header)):
         kind = unit[0] >> 1 & 63
         if kind < 32:
             return
@@ -103,6 +125,16 @@ def _hevc_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
             yield kind, 0, unit
         elif kind == 34:  # picture parameter set
             yield kind, _exp_golomb(unit[2:6]), unit
+
+
+def _h264_length_bytes(header: bytes) -> int:
+    """How many bytes before each unit say how long it is; 0: start codes part them."""
+    return header[4] % 4 + 1 if len(header) > 6 and header[0] == 1 else 0
+
+
+def _hevc_length_bytes(header: bytes) -> int:
+    is_prefixed = len(header) > 22 and header[:3] != b"\0\0\1" and header[:4] != b"\0\0\0\1"
+    return header[21] % 4 + 1 if is_prefixed else 0
 
 
 def _nal_units(packet: "Packet[VideoStream]", length_bytes: int) -> Iterator[bytes]:

@@ -18,8 +18,9 @@ TIMES_HELP = "an ISO 8601 time or date, UTC where it names no zone"
 class Period:
     """The moments from ``begin_s`` on and before ``end_s``, in seconds since the Unix epoch.
 
-    The moment of a sample is when its video was recorded (its ``creation_time``, else its file's ``mtime``) plus the
-    sample's ``time_s``. What has no such moment lies in no period but the one without bounds.
+    The moment of a sample is its ``captured_at``: of a stream the wall clock, of a file when its video was recorded
+    (its ``creation_time``) plus the sample's ``time_s``. What has no such moment lies in no period but the one without
+    bounds.
     """
 
     begin_s: float = -math.inf
@@ -54,14 +55,30 @@ class Period:
         return is_touched | self.is_open
 
 
+ALWAYS = Period()
+"""The period without bounds."""
+
+
 def moment_of(text: str) -> float:
     """A time or a date in ISO 8601 as seconds since the Unix epoch; UTC where it names no zone.
 
     Raises:
         ValueError: it is neither.
     """
+    return _moment(text).timestamp()
+
+
+def recorded_at(creation_time: str | None) -> datetime | None:
+    """When a video's first frame was recorded, as its container says; ``None``: it does not, or says something odd."""
+    try:
+        return None if creation_time is None else _moment(creation_time).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text.strip())
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _seconds(text: str, *, option: str) -> float:

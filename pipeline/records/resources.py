@@ -1,4 +1,4 @@
-"""What there is to use, and how much of it: hardware, limits of a decoder, sizes in bytes."""
+"""What there is to use, and how much of it: hardware, limits of a decoder, sizes in bytes, spans of time."""
 
 import re
 from dataclasses import dataclass
@@ -24,6 +24,10 @@ class DecodeLimits:
 
 _MOST_BYTES = 2**60
 """More than any machine has, and less than the operating system's limits can hold."""
+
+
+_LONGEST_S = 100 * 366 * 86_400.0
+"""A century: dates can still be computed with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +56,17 @@ def parse_size(text: str) -> int:
     if not 1 <= size <= _MOST_BYTES:
         raise UsageError(f"bad size {text!r}: use a number of bytes, or one with KB, MB, GB, TB, KiB, MiB, GiB or TiB")
     return size
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from ``90``, ``90s``, ``5m``, ``24h``, ``1.5d``.
+
+    Raises:
+        UsageError: it is no span of time.
+    """
+    seconds = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smhd]?)", text.strip().lower(), re.ASCII)
+    duration_s = 0.0 if match is None else float(Fraction(match[1]) * seconds[match[2]])
+    if not 0 < duration_s <= _LONGEST_S:
+        raise UsageError(f"bad span of time {text!r}: use a number with s, m, h or d, such as 24h")
+    return duration_s

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.records.documents import Document
+from pipeline.records.periods import recorded_at
 from pipeline.records.schemas import (
     CLIPS,
     EMBEDDED,
@@ -24,6 +25,7 @@ from pipeline.records.schemas import (
 )
 from pipeline.records.segments import FrameMark, SegmentSamples
 from pipeline.records.settled import Settled
+from pipeline.records.tables import CAPTURED_AT, MOMENT, PIXELS
 from pipeline.records.thumbnails import THUMBNAILS, thumbnails_array
 from pipeline.records.videos import SegmentTask
 from pipeline.records.windows import Clip, Windows
@@ -47,6 +49,7 @@ def samples_row(task: SegmentTask, decoded: SegmentSamples, *, windows: Windows 
         "decoded_frames": [decoded.decoded_frames],
         "uri": [task.video.uri],
         "time_base": [str(task.facts.time_base)],
+        "recorded_at": [recorded_at(task.facts.creation_time)],
         **{name: [[getattr(mark, name) for mark in marks]] for name, _ in MARKS},
         **{name: [values] for name, values in about_windows.items()},
     }
@@ -130,7 +133,7 @@ def last_attempts(embedded: pa.Table) -> pa.Table:
 
 def feature_table(embedded: pa.Table, *, schema: pa.Schema) -> pa.Table:
     """A row a sample, of ``EMBEDDED`` rows, in their order; the features, or pictures, are copied once."""
-    content = schema.field(len(schema) - 1)
+    content = schema.field(PIXELS if PIXELS in schema.names else "feature")
     counts = embedded["num_samples"].to_numpy()
     owner = pa.array(np.repeat(np.arange(len(counts)), counts))
     of_type = _pictures if pa.types.is_fixed_size_binary(content.type) else _vectors
@@ -139,7 +142,15 @@ def feature_table(embedded: pa.Table, *, schema: pa.Schema) -> pa.Table:
         **{name: embedded[name].take(owner) for name in ("video_id", "uri", "segment", "time_base")},
         **{name: pc.list_flatten(embedded[name]) for name, _ in (*MARKS, *WINDOW_MARKS) if name in schema.names},
     }
+    if CAPTURED_AT in schema.names:
+        columns[CAPTURED_AT] = captured_at(embedded["recorded_at"].take(owner), columns["time_s"])
     return pa.Table.from_arrays([columns[field.name] for field in schema], schema=schema)
+
+
+def captured_at(recorded: pa.ChunkedArray, time_s: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:
+    """The wall clock of samples, by when the first frame of each one's video was recorded; null: not known."""
+    offsets = pc.round(pc.multiply(time_s, 1e6)).cast(pa.int64())
+    return pc.add(recorded.cast(pa.int64()), offsets).cast(MOMENT)
 
 
 def settled_of(rows: pa.Table) -> list[Settled]:

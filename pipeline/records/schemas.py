@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from pipeline.records.tables import MOMENT
 from pipeline.records.thumbnails import THUMBNAILS_FIELD
 from pipeline.records.windows import Windows
 
@@ -104,15 +105,23 @@ WINDOW_MARKS = [
 CLIPS = [("clip_first", pa.list_(pa.int32())), ("clip_begin", pa.list_(pa.int32())), ("clip_end", pa.list_(pa.int32()))]
 """The windows among a segment's pictures: the fields of ``windows.Clip``."""
 
-_DONE = [*_SETTLED, ("video_s", pa.float64()), ("uri", pa.string()), ("time_base", pa.string()), *MARKS]
+_DONE = [
+    *_SETTLED,
+    ("video_s", pa.float64()),
+    ("uri", pa.string()),
+    ("time_base", pa.string()),
+    ("recorded_at", MOMENT),
+    *MARKS,
+]
 
 
 def samples_schema(num_inputs: int, *, windows: Windows | None = None, has_thumbnails: bool = False) -> pa.Schema:
     """A row a decoded segment of ``video_s`` seconds, its samples prepared in ``num_inputs`` ways.
 
-    ``decoded_frames`` came out of the decoder for it. ``pixels_0``, ``pixels_1`` ... are ``uint8[T, H, W, 3]`` each:
-    bytes, which travel without a copy whatever their shape. Where samples form ``windows`` these are all that the
-    windows consist of, each once, and the marks are those of the rows.
+    Its video's first frame was ``recorded_at``, where that is known. ``decoded_frames`` came out of the decoder for it.
+    ``pixels_0``, ``pixels_1`` ... are ``uint8[T, H, W, 3]`` each: bytes, which travel without a copy whatever their
+    shape. Where samples form ``windows`` these are all that the windows consist of, each once, and the marks are those
+    of the rows.
     """
     clips = [] if windows is None else CLIPS
     thumbnails = [THUMBNAILS_FIELD] if has_thumbnails else []

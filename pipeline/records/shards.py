@@ -6,6 +6,8 @@ from typing import Self
 
 from pipeline.errors import UsageError
 
+_KEY = re.compile(r"\d+-of-\d+", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
@@ -27,9 +29,24 @@ class Shard:
         raise UsageError(f"bad shard {text!r}: use I/N with 1 <= I <= N")
 
     @property
-    def slot(self) -> str:
+    def key(self) -> str:
         """The name of its lease: ``I-of-N``."""
         return f"{self.index}-of-{self.count}"
+
+    @property
+    def shown(self) -> str:
+        """What it is for messages; empty: all of the input."""
+        return f"shard {self.index}/{self.count}" if self.count > 1 else ""
+
+    def excludes(self, key: str) -> bool:
+        """Whether a run of it cannot go on beside the holder of the lease of that name, which may be its own."""
+        return key == self.key or (_KEY.fullmatch(key) is not None and not key.endswith(f"-of-{self.count}"))
+
+    def advice_beside(self, key: str) -> str:
+        """What to do while another run holds the lease of that name, which this one excludes."""
+        count = key.rpartition("-of-")[2]
+        beside = f"start shards I/{count} beside it, or " if count not in ("1", str(self.count)) else ""
+        return f"{beside}wait for it to end"
 
     def holds(self, video_id: str) -> bool:
         """Whether a video belongs to this part: by its id, so that parts do not depend on the order of the input."""

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
+from typing import Self
 
 from pipeline.errors import UsageError
+from pipeline.records.documents import Document, text, whole
 from pipeline.records.geometry import Line, Zone
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -100,6 +102,33 @@ class Session:
     height: int
     rotation: int
     pix_fmt: str
+
+    def to_json(self) -> Document:
+        """A document that ``from_json`` reads back."""
+        document = {name: getattr(self, name) for name in self.__slots__}
+        return document | {"started_at": self.started_at.isoformat(), "time_base": str(self.time_base)}
+
+    @classmethod
+    def from_json(cls, document: Document) -> Self:
+        """The inverse of ``to_json``.
+
+        Raises:
+            KeyError, TypeError, ValueError, ZeroDivisionError: it is no such document.
+        """
+        return cls(
+            video_id=text(document, "video_id"),
+            uri=text(document, "uri"),
+            stream=text(document, "stream"),
+            started_at=datetime.fromisoformat(text(document, "started_at")),
+            time_base=Fraction(text(document, "time_base")),
+            start_pts=whole(document, "start_pts"),
+            container=text(document, "container"),
+            codec=text(document, "codec"),
+            width=whole(document, "width"),
+            height=whole(document, "height"),
+            rotation=whole(document, "rotation"),
+            pix_fmt=text(document, "pix_fmt"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

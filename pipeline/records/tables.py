@@ -13,6 +13,8 @@ from pipeline.records.model_info import FeatureType
 Growth = Literal["appended", "derived"]
 GROWTHS: tuple[Growth, ...] = get_args(Growth)
 METADATA_KEY = b"vidlake"
+MOMENT = pa.timestamp("us", tz="UTC")
+"""The type of a moment of the wall clock."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
 
@@ -57,21 +59,33 @@ def metadata_of(document: Document) -> dict[bytes, bytes]:
 
 
 def features_table(
-    dim: int, *, dtype: FeatureType, metadata: dict[bytes, bytes] | None = None, has_windows: bool = False
+    dim: int,
+    *,
+    dtype: FeatureType,
+    metadata: dict[bytes, bytes] | None = None,
+    has_windows: bool = False,
+    has_captured_at: bool = True,
 ) -> Table:
-    """A row a sample; with windows, a row a window, with the columns of its first sample and ``_WINDOW``."""
+    """A row a sample; with windows, a row a window, with the columns of its first sample and ``_WINDOW``.
+
+    ``has_captured_at``: datasets of earlier versions lack the column.
+    """
     value = pa.float16() if dtype == "float16" else pa.float32()
-    further = _WINDOW if has_windows else []
-    return _samples_table(*further, ("feature", pa.list_(value, dim)), metadata=metadata)
+    windows, moments = _WINDOW if has_windows else [], _CAPTURED if has_captured_at else []
+    return _samples_table(*windows, ("feature", pa.list_(value, dim)), *moments, metadata=metadata)
 
 
-def inputs_table(sample_bytes: int, *, metadata: dict[bytes, bytes] | None = None) -> Table:
+def inputs_table(
+    sample_bytes: int, *, metadata: dict[bytes, bytes] | None = None, has_captured_at: bool = True
+) -> Table:
     """A row a sample, as the model takes it: ``pixels`` is ``uint8[H, W, 3]``."""
-    return _samples_table((PIXELS, pa.binary(sample_bytes)), metadata=metadata)
+    moments = _CAPTURED if has_captured_at else []
+    return _samples_table((PIXELS, pa.binary(sample_bytes)), *moments, metadata=metadata)
 
 
 FEATURES = "features"
 PIXELS = "pixels"
+CAPTURED_AT = "captured_at"
 _SAMPLE = [
     ("video_id", pa.string()),
     ("uri", pa.string()),
@@ -84,6 +98,8 @@ _SAMPLE = [
     ("is_corrupt", pa.bool_()),
 ]
 
+_CAPTURED = [(CAPTURED_AT, MOMENT)]
+"""The wall clock of a sample: of a stream, its slot's; null where a file does not say when it was recorded."""
 
 _WINDOW = [("end_pts", pa.int64()), ("end_time_s", pa.float64()), ("num_frames", pa.int32())]
 """When a window's last sample is shown, and how many samples it really has."""
@@ -139,12 +155,15 @@ VIDEOS = Table(
             ("num_segments", pa.int32()),
             ("num_samples", pa.int32()),
             ("status", pa.string()),
+            ("stream", pa.string()),
+            ("captured_from", MOMENT),
+            ("captured_to", MOMENT),
         ]
     ),
     key=("video_id",),
     growth="derived",
 )
-"""A row a video; the further columns of its manifest follow."""
+"""A row a video, or a session of a ``stream``; the further columns of its manifest follow."""
 
 OWN_TABLES = frozenset({FEATURES, QUARANTINE.name, VIDEOS.name})
 """Every dataset has these; a side table is called otherwise."""

@@ -16,10 +16,10 @@ from pipeline.models.heads.files import CONFUSION, METRICS
 from pipeline.models.heads.head import Head
 from pipeline.models.heads.registry import HeadAddress, Heads, LoadedVersion
 from pipeline.records.documents import Document
+from pipeline.records.extras import require_extra
 from pipeline.records.periods import Period
 from pipeline.records.units import Units
 from pipeline.training.examples import PARTS, VideoExamples
-from pipeline.training.extras import require_extra
 from pipeline.training.fitting.fitted import Say
 from pipeline.training.fitting.scratch import scratch_folder
 from pipeline.training.labels.labelled_videos import read_labels
@@ -106,7 +106,7 @@ def evaluate(request: EvaluateRequest, *, say: Say) -> Evaluated:
         UsageError: the head, the lake or the labels do not fit, or there is nothing to measure.
         StorageError: a store failed.
     """
-    require_extra("evaluate")
+    require_extra("train", command="evaluate")
     evaluation = prepare(request, say=say)
     if request.live is None:
         evaluated = _measured(evaluation)

@@ -38,7 +38,7 @@ def version_made_by(store: Store, digest: str) -> int | None:
 @contextlib.contextmanager
 def head_place(backend: Backend) -> Iterator["HeadPlace"]:
     """The folder of a head under its lease, made where there is none; raises as ``backends.leased`` does."""
-    with backends.leased(backend, shard=WHOLE) as token:
+    with backends.leased(backend, slot=WHOLE) as token:
         place = HeadPlace(backend, token=token)
         place.finish()
         yield place

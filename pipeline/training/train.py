@@ -13,9 +13,9 @@ from pipeline.models.heads.artifact import document_bytes, head_bytes, read_docu
 from pipeline.models.heads.files import CONFUSION, METRICS, README
 from pipeline.models.heads.registry import HeadAddress, current_in
 from pipeline.records.documents import Document
+from pipeline.records.extras import require_extra
 from pipeline.records.heads import HeadInfo
 from pipeline.records.shards import WHOLE
-from pipeline.training.extras import require_extra
 from pipeline.training.first_look import address_of, examples_of, reported
 from pipeline.training.fitting.fit import check_options, fit_head
 from pipeline.training.fitting.fitted import Fitted, Say
@@ -54,7 +54,7 @@ def train(request: TrainRequest, *, say: Say) -> Trained:
         UsageError: as ``look_at_labels`` does, or another run is at work on this head.
         RunError: the run failed and can be resumed.
     """
-    require_extra("train")
+    require_extra("train", command="train")
     check_options(request.fit)
     address = address_of(request.out)
     backend = backend_at(address.uri)
@@ -63,7 +63,7 @@ def train(request: TrainRequest, *, say: Say) -> Trained:
     made_by = MadeBy.of(request, lake=lake, labels_digest=rows.digest)
     known = None if request.again else version_made_by(backend.store, made_by.digest)
     if known is None:
-        backend.check(shard=WHOLE)
+        backend.check(slot=WHOLE)
         examples = reported(examples_of(lake, rows, request), say=say)
         with head_place(backend) as place:
             known = None if request.again else version_made_by(place.store, made_by.digest)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.models.batching import Features
 from pipeline.records.segments import FrameMark
 from pipeline.records.units import Units, VideoSamples
-from serve.inference.batching import Features
 from serve.inference.head_folder import ServedHead, rows_as_one
 from serve.inference.labels import Label, Ranking
 from serve.problems import Problem

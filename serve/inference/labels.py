@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.inference.batching import Features
+from pipeline.models.batching import Features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from itertools import takewhile
 import numpy as np
 
 from pipeline.media.sampling.fps import FpsRule, slot_of
-from serve.inference.batching import Features
+from pipeline.models.batching import Features
 from serve.inference.head_answers import best, last_unit, unit_of
 from serve.inference.head_folder import ServedHead
 from serve.inference.labels import Label

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, UsageError
+from pipeline.explore.labels import LabelScorer
 from pipeline.media.sampling.rule import SamplingRule
+from pipeline.models.batching import Batcher, Features, Pictures
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocess import prepare, use_one_thread
 from pipeline.models.registry import load_model
@@ -21,7 +23,6 @@ from pipeline.records.model_info import ModelInfo, Precision, feature_fingerprin
 from pipeline.records.segments import FrameMark, Quarantined
 from serve.inference.admission import Admission
 from serve.inference.backlogs import Backlogs
-from serve.inference.batching import Batcher, Features, Pictures
 from serve.inference.head_folder import HeadFolder
 from serve.inference.heads import Shelf
 from serve.inference.labels import Ranking
@@ -102,6 +103,11 @@ class FeatureService:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, or numbers where the weights have no names; empty: the model does not classify."""
         return self._embedder.classes or tuple(map(str, range(self._embedder.num_classes)))
+
+    @property
+    def class_layer(self) -> LabelScorer:
+        """The model's own classification layer, for searches by words."""
+        return _ClassLayer(labels=self.classes, embedder=self._embedder)
 
     def require_pictures(self) -> None:
         """Make sure that the model takes pictures by themselves.
@@ -241,6 +247,15 @@ class FeatureService:
 
     def _prepared(self, decode: Callable[[], NDArray[np.uint8]]) -> Pictures:
         return prepare(decode(), preprocessing=self.info.preprocessing)[None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ClassLayer:
+    labels: tuple[str, ...]
+    embedder: Embedder
+
+    def probabilities(self, features: Features) -> Features:
+        return self.embedder.probabilities(features)
 
 
 def _embedder(settings: Settings) -> Embedder:

@@ -10,11 +10,11 @@ from typing_extensions import override
 
 from pipeline.errors import Killed, RunError
 from pipeline.media.process.still_sandbox import StillSandbox
+from pipeline.models.batching import Pictures
 from pipeline.models.preprocess import prepare_part
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import DecodeLimits
 from pipeline.storage.reader import Identity, Reader
-from serve.inference.batching import Pictures
 from serve.settings import Limits
 
 POSTED = "the posted picture"

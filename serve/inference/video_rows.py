@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.models.batching import Pictures
 from pipeline.records.model_info import ModelInfo
 from pipeline.records.rows import row_marks
 from pipeline.records.segments import FrameMark, SegmentSamples
 from pipeline.records.windows import Windows
 from pipeline.stages.windows import clip_inputs
-from serve.inference.batching import Pictures
 from serve.settings import ModelSettings
 
 

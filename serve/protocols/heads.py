@@ -4,15 +4,14 @@ import asyncio
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from serve.inference.heads import HeadStatus, State
 from serve.protocols.answers import head_headers
-from serve.protocols.parameters import Admitted, Service
+from serve.protocols.parameters import Admin, Admitted, Service
 from serve.web.replies import json_reply
-from serve.web.security import Guard
 
 router = APIRouter(tags=["heads"])
 _MOST_VERSIONS = 10**9
@@ -67,11 +66,6 @@ class Choice(BaseModel):
     version: Annotated[int, Field(ge=1, lt=_MOST_VERSIONS)]
 
 
-async def _admin(request: Request) -> None:
-    guard: Guard = request.app.state.guard
-    guard.require_admin(request.headers)
-
-
 def _document(status: HeadStatus) -> dict[str, object]:
     document = asdict(ListedHead.of(status))
     return document if status.problem is not None else {key: document[key] for key in document if key != "problem"}
@@ -83,7 +77,7 @@ async def heads(service: Service) -> Response:
     return json_reply({"heads": [_document(status) for status in service.heads.statuses()]})
 
 
-@router.post("/v1/heads/{name}/use", response_model=ListedHead, dependencies=[Depends(_admin)])
+@router.post("/v1/heads/{name}/use", response_model=ListedHead, dependencies=[Admin])
 async def use(service: Admitted, name: str, choice: Choice) -> Response:
     """Choose the version of a head: here at once, and on every other server of the folder within seconds.
 

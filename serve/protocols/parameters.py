@@ -1,4 +1,4 @@
-"""The parameters that routes share: the replica's service, admission to it, the sampling rule, the head, the labels."""
+"""The parameters that routes share: the replica's service, admission to it, admins, the sampling rule, the head."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, cast
@@ -12,6 +12,7 @@ from pipeline.media.sampling.rules import parse_rule
 from serve.inference.head_folder import ServedHead
 from serve.inference.service import FeatureService
 from serve.problems import Problem
+from serve.web.security import Guard
 
 
 async def service_of(connection: HTTPConnection) -> FeatureService:
@@ -29,6 +30,24 @@ async def _admitted(service: Service) -> AsyncIterator[FeatureService]:
 
 Admitted = Annotated[FeatureService, Depends(_admitted)]
 """The service, once it has room for this request. Without room the answer is 503, before the body is read."""
+
+
+async def _listening(service: Service) -> AsyncIterator[FeatureService]:
+    with service.admission.socket():
+        yield service
+
+
+Listening = Annotated[FeatureService, Depends(_listening)]
+"""The same for an answer that lasts as long as the client listens: it counts as a socket."""
+
+
+async def _admin(connection: HTTPConnection) -> None:
+    guard: Guard = connection.app.state.guard
+    guard.require_admin(connection.headers)
+
+
+Admin = Depends(_admin)
+"""Lets a request pass that changes what the server does, if its key is an admin's."""
 
 
 async def _given_rule_of(sample: str | None = None) -> SamplingRule | None:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from pipeline.media.decode.pixels import RawLayout, picture_from_raw, raw_bytes
-from serve.inference.batching import Features
+from pipeline.models.batching import Features
 from serve.inference.head_answers import picture_labels, require_pictures
 from serve.inference.head_folder import ServedHead
 from serve.inference.labels import Label

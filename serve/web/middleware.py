@@ -19,6 +19,10 @@ from serve.web.security import Guard
 _LOG = logging.getLogger("ray.serve")
 _CLOSED_BY_POLICY = 1008
 _CLIENT_IS_GONE = 499
+IS_HEAD = "vidlake.is_head"
+"""In the scope of a ``GET`` whose body nobody will see: a route whose body never ends asks for it."""
+_ENDLESS_TYPE = b"text/event-stream"
+"""What answers with this type lasts as long as the client listens."""
 
 
 class Observed:
@@ -119,14 +123,17 @@ class Guarded:
 
     async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
+        limit = asyncio.timeout(self._max_seconds)
 
         async def send_and_note(message: Message) -> None:
             nonlocal has_begun
+            if not has_begun and _is_endless(message):
+                limit.reschedule(None)
             has_begun = True
             await send(message)
 
         try:
-            async with asyncio.timeout(self._max_seconds):
+            async with limit:
                 await self._app(scope, self._body_limit.bounded(receive), send_and_note)
         except TimeoutError:
             if has_begun:
@@ -139,6 +146,11 @@ class Guarded:
             await send(closed)  # a socket that is closed before it is accepted is status 403 to the client
             return
         await self._refusals.response(problem, path=scope["path"])(scope, receive, send)
+
+
+def _is_endless(start: Message) -> bool:
+    """Whether the answer that begins so is a stream of events."""
+    return any(name == b"content-type" and value.startswith(_ENDLESS_TYPE) for name, value in start.get("headers", ()))
 
 
 class HeadAsGet:
@@ -157,7 +169,7 @@ class HeadAsGet:
             is_body = message["type"] == "http.response.body"
             await send({**message, "body": b""} if is_body else message)
 
-        as_get = {**scope, "method": "GET"}
+        as_get = {**scope, "method": "GET", IS_HEAD: True}
         try:
             await self._app(as_get, receive, send_without_body)
         finally:

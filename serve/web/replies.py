@@ -4,6 +4,7 @@ While an encoder works no other thread runs. So answers that may be large are en
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import orjson
@@ -38,7 +39,7 @@ def encoded_apart(items: Iterable[object]) -> list[orjson.Fragment]:
     return [orjson.Fragment(to_json(item)) for item in items]
 
 
-def encoded_numbers(values: NDArray[np.float32]) -> orjson.Fragment:
+def encoded_numbers(values: NDArray[np.number[Any]]) -> orjson.Fragment:
     """Encode a long array piece by piece as one flat JSON list; ``to_json`` takes the result in its place."""
     flat = np.ascontiguousarray(values).reshape(-1)
     pieces = (flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE))

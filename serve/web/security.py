@@ -21,6 +21,7 @@ SUBPROTOCOL = "vidlake"
 """A browser's WebSocket may offer this beside its key, so that the answer does not repeat the key."""
 _KEY_SUBPROTOCOL = "vidlake.key."
 _NEEDS_NO_KEY = frozenset({"/healthz", "/readyz"})
+_PAGE_FILES = "/console/"
 _LEAST_KEY_LENGTH = 16
 
 
@@ -84,6 +85,11 @@ def _lines_of(path: str, *, option: str) -> list[str]:
     return [line.strip() for line in lines if not line.lstrip().startswith("#")]
 
 
+def is_of_the_page(path: str) -> bool:
+    """Whether a path is that of the page or of its files: they come before it can ask for a key."""
+    return path == "/" or path.startswith(_PAGE_FILES)
+
+
 class Guard:
     """Decides from the headers whether a request may come in."""
 
@@ -103,7 +109,7 @@ class Guard:
             return
         self._check_host(headers.get("host", ""))
         self._check_origin(headers.get("origin"), host=headers.get("host", ""))
-        if self._keys:
+        if self._keys and not is_of_the_page(path):
             key = _key_of(headers.get("authorization", ""), subprotocols)
             if key is None:
                 raise Unauthorized("an API key is needed: Authorization: Bearer KEY")

@@ -2,19 +2,22 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rows import dataset_info, new_dataset
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, WeightsError
 from pipeline.extract import report
 from pipeline.extract.context import RunContext, Target
-from pipeline.extract.report import Reporting
+from pipeline.extract.report import Point, Reporting, Timeline, report_failure
 from pipeline.extract.request import RunOptions
 from pipeline.extract.results import Clockwork
 from pipeline.extract.tally import Counts, LocalTally, Worked
+from pipeline.lake.dataset import Dataset
+from pipeline.lake.run_reports import read_reports, report_name, write_report
 from pipeline.records.resources import Hardware
 
 
@@ -97,3 +100,53 @@ def test_what_a_finished_run_did_is_told_with_its_workers(context: RunContext, t
     assert found["error"] is None
     assert found["stages"]["embed"]["workers"] == {"w": {"stretches": [[1.0, 2.5]], "busy_s": 1.5, "private_bytes": 0}}
     assert found["stages"]["embed"]["num_bytes"] == 9
+
+
+def test_a_report_tells_how_the_run_went_over_time(context: RunContext, tmp_path: Path) -> None:
+    with Reporting(context, Clockwork("retry")) as reporting:
+        context.tally.add(worked(3))
+        wait_until_counted(tmp_path, 3)
+        context.tally.add(Worked(stage="commit", began=1.0, ended=2.0, counts=Counts(num_samples=3)))
+        reporting.finish()
+    found = document(tmp_path)
+    assert found["command"] == "retry"
+    assert found["hardware"] == {"num_cpus": 2, "num_gpus": 0, "num_nodes": 1}
+    assert found["num_actors"] == 1
+    decoded, committed = ([point[stage] for point in found["timeline"]] for stage in ("decode", "commit"))
+    assert decoded == sorted(decoded)
+    assert (decoded[-1], committed[-1]) == (3, 3)
+    assert [point["at_s"] for point in found["timeline"]] == sorted(point["at_s"] for point in found["timeline"])
+
+
+def test_the_report_of_a_long_run_stays_small() -> None:
+    timeline = Timeline(most=10)
+    for at in range(1000):
+        timeline.add(Point(at_s=float(at), decode=at, embed=at, commit=at))
+    times = [point.at_s for point in timeline.points]
+    assert len(times) <= 10
+    assert times == sorted(times)
+    assert (times[0], times[-1]) == (0.0, 999.0)
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["a dataset", "no dataset yet"])
+def test_a_run_that_fails_before_it_begins_leaves_a_report_where_there_is_a_dataset(
+    tmp_path: Path, exists: bool
+) -> None:
+    dataset = new_dataset(tmp_path)[0] if exists else Dataset.at(str(tmp_path))
+    report_failure([dataset], Clockwork(), WeightsError("the weights are away"))
+    if not exists:
+        assert list(tmp_path.iterdir()) == []
+        return
+    [found] = read_reports(dataset, most=5)
+    assert (found["state"], found["error"], found["stages"]) == ("failed", "the weights are away", {})
+
+
+def test_what_is_no_report_is_passed_over_and_the_newest_come_first(tmp_path: Path) -> None:
+    dataset, _ = new_dataset(tmp_path)
+    for second in range(3):
+        began = datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
+        times = {"began": began.isoformat(), "written": began.isoformat()}
+        write_report(dataset, report_name(began, run="a"), {"state": "finished", **times})
+    (tmp_path / "_vidlake/runs/20260101T000009-b.json").write_text("{")
+    (tmp_path / "_vidlake/runs/20260101T000009-c.json").write_text('{"state": "running"}')
+    assert [report["name"] for report in read_reports(dataset, most=2)] == ["20260101T000002-a", "20260101T000001-a"]

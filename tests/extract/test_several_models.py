@@ -75,7 +75,7 @@ def extract(archive: Path, folder: Path, *models: str) -> Extracted:
         targets = []
         for model in models:
             dataset, info = Dataset.at(str(folder / model)), dataset_info(model)
-            token = leases.enter_context(leased(dataset, shard=WHOLE))
+            token = leases.enter_context(leased(dataset, slot=WHOLE))
             dataset.create(info)
             targets.append(Target(dataset=dataset, info=info, token=token))
         context = RunContext.of(*targets, options=OPTIONS, hardware=HARDWARE, tally=SharedTally())

@@ -61,12 +61,12 @@ def run(archive: Path, lake: Path, *names: str, segment_seconds: float = 1, thum
         targets, thumbnails = [], None
         for name in names:
             dataset, info = Dataset.at(str(lake / name)), info_of(name)
-            token = leases.enter_context(leased(dataset, shard=WHOLE))
+            token = leases.enter_context(leased(dataset, slot=WHOLE))
             dataset.create(info)
             targets.append(Target(dataset=dataset, info=info, token=token))
         if thumbnail_px is not None:
             above = Dataset.at(str(lake))
-            token = leases.enter_context(leased(above, shard=WHOLE))
+            token = leases.enter_context(leased(above, slot=WHOLE))
             thumbnails = ThumbnailTarget(dataset=above, token=token, longest_px=thumbnail_px, sample="fps:5")
         context = RunContext.of(
             *targets, options=options, hardware=HARDWARE, tally=SharedTally(), thumbnails=thumbnails

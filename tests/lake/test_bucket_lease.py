@@ -48,7 +48,7 @@ def test_takeover_blocks_a_worker_between_its_check_and_its_put(lake: BucketBack
             stop(worker)
             kill(first)
             began = time.monotonic()
-            held = lake.acquire(shard=WHOLE)
+            held = lake.acquire(slot=WHOLE)
             assert time.monotonic() - began < 5, "nothing is waited for"
             tell(worker)
             worker.send_signal(signal.SIGCONT)
@@ -61,14 +61,14 @@ def test_takeover_blocks_a_worker_between_its_check_and_its_put(lake: BucketBack
 
 
 def test_what_was_put_before_the_takeover_counts(lake: BucketBackend) -> None:
-    first = lake.acquire(shard=WHOLE)
+    first = lake.acquire(slot=WHOLE)
     lake.fence(token=first.token).publish("features/x", b"rows", stand_in=b"none")
     first.release()
     # As a worker leaves it that is killed right behind its PUT.
     [name] = lake.store.list("features")
     document = {"name": name, "stand_in": "bm9uZQ=="}
     lake.store.publish(f"{INTENTS}/{first.token}.0.json", json.dumps(document).encode())
-    lake.acquire(shard=WHOLE).release()
+    lake.acquire(slot=WHOLE).release()
     assert published(lake) == b"rows"
     assert lake.store.list(INTENTS) == []
 
@@ -80,7 +80,7 @@ def test_worker_that_died_before_its_put_leaves_a_stand_in(lake: BucketBackend) 
             kill(worker)
         kill(first)
     assert len(lake.store.list(INTENTS)) == 1
-    lake.acquire(shard=Shard(index=1, count=3)).release()
+    lake.acquire(slot=Shard(index=1, count=3)).release()
     assert published(lake) == b"none"
     assert lake.store.list(INTENTS) == []
 
@@ -89,7 +89,7 @@ def test_worker_of_a_living_shard_is_not_blocked_by_another_ones_start(lake: Buc
     with process(HOLD, lake.store.uri, "1/2") as first:
         token = line(first)
         with worker_inside(lake.store.uri, token) as worker:
-            lake.acquire(shard=Shard(index=2, count=2)).release()
+            lake.acquire(slot=Shard(index=2, count=2)).release()
             tell(worker)
             assert line(worker) == "published"
     assert published(lake) == b"rows"
@@ -102,20 +102,20 @@ def test_a_run_elsewhere_holds_until_it_has_not_been_renewed_for_a_minute(lake: 
         move_elsewhere(lake)
         for refused in (lake.check, lake.acquire):
             with pytest.raises(UsageError, match="in use"):
-                refused(shard=WHOLE)
+                refused(slot=WHOLE)
         time.sleep(RUNS_OUT_AFTER_S + 1)
-        lake.check(shard=WHOLE)
-        lake.acquire(shard=WHOLE).release()
+        lake.check(slot=WHOLE)
+        lake.acquire(slot=WHOLE).release()
 
 
 @pytest.mark.usefixtures("short_minute")
 def test_a_run_elsewhere_that_is_renewed_keeps_its_lease(lake: BucketBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.5)
-    held = lake.acquire(shard=WHOLE)
+    held = lake.acquire(slot=WHOLE)
     move_elsewhere(lake)
     time.sleep(RUNS_OUT_AFTER_S + 1)
     with pytest.raises(UsageError, match="in use"):
-        lake.acquire(shard=WHOLE)
+        lake.acquire(slot=WHOLE)
     held.release()
 
 
@@ -126,7 +126,7 @@ def test_run_that_was_stopped_for_minutes_publishes_nothing_when_it_goes_on(lake
         move_elsewhere(lake)
         stop(first)
         time.sleep(RUNS_OUT_AFTER_S + 1)
-        lake.acquire(shard=WHOLE)
+        lake.acquire(slot=WHOLE)
         first.send_signal(signal.SIGCONT)
         with process(PUBLISH, lake.store.uri, token) as worker:
             line(worker)
@@ -137,7 +137,7 @@ def test_run_that_was_stopped_for_minutes_publishes_nothing_when_it_goes_on(lake
 
 def test_lease_that_was_taken_over_is_not_renewed(lake: BucketBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "RENEWED_EVERY_S", 0.05)
-    held = lake.acquire(shard=WHOLE)
+    held = lake.acquire(slot=WHOLE)
     lake.store.publish(REGISTER, b'{"holders": {}}', overwrite=True)
     held._heartbeat._thread.join(10)
     assert not held._heartbeat.is_beating
@@ -148,12 +148,12 @@ def test_damaged_register_is_respected_for_a_minute(bucket: str) -> None:
     contents = [b"", b"[1]", b'{"holders": {"1-of-1": {"token": "abc"}}}', b"\xff\xfe"]
     lakes = [BucketBackend(f"{bucket}/lake-{number}") for number in range(len(contents))]
     for lake, content in zip(lakes, contents, strict=True):
-        token = lake.acquire(shard=WHOLE).token
+        token = lake.acquire(slot=WHOLE).token
         lake.store.publish(REGISTER, content, overwrite=True)
         with pytest.raises(UsageError, match="its lease is damaged"):
-            lake.acquire(shard=WHOLE)
+            lake.acquire(slot=WHOLE)
         with pytest.raises(LeaseLost):
             lake.fence(token=token).remove("x")
     time.sleep(RUNS_OUT_AFTER_S + 1)  # once for all of them
     for lake in lakes:
-        lake.acquire(shard=WHOLE).release()
+        lake.acquire(slot=WHOLE).release()

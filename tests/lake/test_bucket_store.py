@@ -100,10 +100,10 @@ def test_lease_is_taken_and_given_back_once_though_answers_are_lost(store: Objec
         lake = BucketBackend(bucket_place, retry=QUICK)
         for _ in range(2):
             proxy.faults.extend(AT_BEAT_AND_REGISTER)
-            held = lake.acquire(shard=WHOLE)
+            held = lake.acquire(slot=WHOLE)
             proxy.faults.clear()
             with pytest.raises(UsageError, match="in use"):
-                lake.acquire(shard=WHOLE)
+                lake.acquire(slot=WHOLE)
             proxy.faults.append("lose the answer")
             held.release()
 
@@ -167,7 +167,7 @@ def test_stand_ins_of_dead_workers_are_files_that_every_reader_takes(bucket_plac
                 write()
     register = "_vidlake/leases/register.json"
     dataset.store.publish(register, b'{"holders": {}}', overwrite=True)
-    token = dataset.backend.acquire(shard=WHOLE).token
+    token = dataset.backend.acquire(slot=WHOLE).token
     assert len(dataset.store.list("features")) == len(PlanFiles(dataset.files).names()) == 1
     assert dataset.settled().num_rows == len(Planned(dataset).ids) == 0
     publish_plan(dataset, plan_table(planned("a", camera="north")), token=token)

@@ -86,7 +86,7 @@ def commit(dataset: Dataset, token: str, *segments: pa.Table, dtype: FeatureType
 def empty(folder: Path | str) -> tuple[Dataset, str]:
     dataset = Dataset.at(str(folder))
     dataset.store.ensure_writable()
-    return dataset, dataset.backend.acquire(shard=WHOLE).token
+    return dataset, dataset.backend.acquire(slot=WHOLE).token
 
 
 def compacted(source: Dataset, folder: Path | str, **sizes: Any) -> tuple[Dataset, Compacted]:
@@ -287,7 +287,7 @@ def test_any_store_is_compacted_to_any_other(place: str, tmp_path: Path) -> None
 def test_compaction_that_was_taken_over_publishes_nothing_more(old: Dataset, tmp_path: Path) -> None:
     target, stale = empty(tmp_path / "new")
     (Path(target.store.uri) / "_vidlake/leases/1-of-1.json").unlink()
-    target.backend.acquire(shard=WHOLE)
+    target.backend.acquire(slot=WHOLE)
     with pytest.raises(LeaseLost):
         compact(old, target, token=stale)
     assert not (tmp_path / "new/features").exists()

@@ -45,7 +45,7 @@ def lake(
     """A dataset of videos with the features of some seconds, in segments of ``cut`` seconds, a file each."""
     dataset = Dataset.at(str(folder))
     dataset.store.ensure_writable()
-    token = dataset.backend.acquire(shard=WHOLE).token
+    token = dataset.backend.acquire(slot=WHOLE).token
     dataset.create(info)
     rows = []
     for name, samples in videos.items():

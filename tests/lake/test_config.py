@@ -9,7 +9,7 @@ from rows import config, id_of
 
 from pipeline.errors import UsageError
 from pipeline.lake.config import DatasetConfig
-from pipeline.records.resources import parse_size
+from pipeline.records.resources import parse_duration, parse_size
 from pipeline.records.shards import Shard
 
 
@@ -34,6 +34,20 @@ def test_size_is_read(text: str, expected: int) -> None:
 def test_bad_size_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(UsageError, match=r"bad size .*: use a number of bytes, or one with KB"):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90", 90), ("90s", 90), ("0.5 s", 0.5), ("5m", 300), ("24h", 86_400), (" 1.5 D ", 129_600), ("7d", 604_800)],
+)
+def test_span_of_time_is_read(text: str, expected: float) -> None:
+    assert parse_duration(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "0h", "-1h", "h", "24 hours", "1e9", "inf", "nan", "٣h", "40000d"])
+def test_bad_span_of_time_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(UsageError, match=r"bad span of time .*: use a number with s, m, h or d"):
+        parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1.0/2", "1 /2"])

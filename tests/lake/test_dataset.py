@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -81,7 +81,7 @@ def test_segment_that_is_twice_in_a_batch_is_stored_once(tmp_path: Path) -> None
 def test_stale_worker_cannot_publish_after_takeover(tmp_path: Path) -> None:
     dataset, stale = new_dataset(tmp_path)
     (tmp_path / "_vidlake/leases/1-of-1.json").unlink()  # as if that run had died
-    token = dataset.backend.acquire(shard=WHOLE).token
+    token = dataset.backend.acquire(slot=WHOLE).token
     dataset.store.publish("videos/old.parquet", b"old")
     writes: list[Callable[[], object]] = [
         lambda: dataset.publish_features(finished("a"), INFO, token=stale),

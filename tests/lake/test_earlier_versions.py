@@ -13,7 +13,7 @@ from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.errors import RunError
 from pipeline.lake.compaction.compact import compact
-from pipeline.lake.dataset import Dataset
+from pipeline.lake.dataset import CONFIG, Dataset
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
 from pipeline.lake.planned import Planned, publish_plan
@@ -153,7 +153,7 @@ def test_what_is_resumed_stands_beside_what_was_there(old: tuple[Dataset, str]) 
 def test_compacted_it_is_as_todays(old: tuple[Dataset, str], today: Dataset, tmp_path: Path) -> None:
     target = Dataset.at(str(tmp_path / "new"))
     target.store.ensure_writable()
-    compact(old[0], target, token=target.backend.acquire(shard=WHOLE).token)
+    compact(old[0], target, token=target.backend.acquire(slot=WHOLE).token)
     assert settled(target) == settled(today)
     assert rows(target, "features") == rows(today, "features")
     assert totals(target) == totals(today)
@@ -183,3 +183,17 @@ def test_damaged_old_entry_is_told_in_one_line(old: tuple[Dataset, str], entry: 
         writer.add_key_value_metadata({b"vidlake.settled": json.dumps([entry])})
     with pytest.raises(RunError, match="its list of segments is damaged"):
         dataset.settled()
+
+
+def test_a_dataset_that_says_nothing_of_captured_at_keeps_its_columns(tmp_path: Path) -> None:
+    """Rows that a batch run adds have the columns of those that are there."""
+    dataset, token = new_dataset(tmp_path)
+    document = dict(json.loads(dataset.store.read(CONFIG)))
+    del document["captured_at"]
+    dataset.store.publish(CONFIG, json.dumps(document).encode(), overwrite=True)
+
+    info = dataset.create(dataset_info())
+    dataset.publish_features(finished("a"), info, token=token)
+
+    assert "captured_at" not in pq.read_table(tmp_path / "features").schema.names
+    assert Dataset.at(str(tmp_path)).create(dataset_info()) == info

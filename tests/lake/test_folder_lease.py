@@ -34,11 +34,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def acquire(root: Path) -> FolderLease:
-    return FolderLease.acquire(FolderStore(str(root)), shard=WHOLE)
+    return FolderLease.acquire(FolderStore(str(root)), slot=WHOLE)
 
 
 def check(root: Path) -> None:
-    folder_lease.check(FolderStore(str(root)), shard=WHOLE)
+    folder_lease.check(FolderStore(str(root)), slot=WHOLE)
 
 
 def edit(root: Path, *, age_s: float = 0.0, **values: Any) -> None:

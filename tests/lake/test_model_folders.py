@@ -38,7 +38,7 @@ def lake(tmp_path: Path) -> Path:
 
 def with_thumbnails(dataset: Dataset, table: Table) -> None:
     dataset.store.ensure_writable()
-    token = dataset.backend.acquire(shard=WHOLE).token
+    token = dataset.backend.acquire(slot=WHOLE).token
     entry = Settled.complete("a", 0, attempts=1, num_samples=1)
     row = {"video_id": "a", "uri": "/a", "epoch": 0, "pts": 0, "time_s": 0.0, "width": 1, "height": 1, "jpeg": b"x"}
     rows = pa.Table.from_pylist([row], schema=table.schema)

@@ -181,7 +181,7 @@ def test_compacted_lake_has_nothing_new(tmp_path: Path, unit: str) -> None:
     Here(tmp_path / "old", tmp_path / "out", tmp_path / "heads", info).run()
     new = Dataset.at(str(tmp_path / "new"))
     new.store.ensure_writable()
-    compact(lake.dataset, new, token=new.backend.acquire(shard=WHOLE).token)
+    compact(lake.dataset, new, token=new.backend.acquire(slot=WHOLE).token)
     before = contents(tmp_path / "out")
     assert Here(tmp_path / "new", tmp_path / "out", tmp_path / "heads", info).run() == []
     assert contents(tmp_path / "out") == before
@@ -193,7 +193,7 @@ def test_half_predicted_lake_that_is_compacted_gets_the_rest(tmp_path: Path) -> 
     Here(tmp_path / "old", tmp_path / "out", tmp_path / "heads", info).run(limit=2)
     new = Dataset.at(str(tmp_path / "new"))
     new.store.ensure_writable()
-    compact(lake.dataset, new, token=new.backend.acquire(shard=WHOLE).token)
+    compact(lake.dataset, new, token=new.backend.acquire(slot=WHOLE).token)
     Here(tmp_path / "new", tmp_path / "out", tmp_path / "heads", info).run()
     assert keys(tmp_path / "out") == expected("frame", *ALL)
 
@@ -205,7 +205,7 @@ def test_predictions_in_the_lake_itself_are_shown_and_compacted_along(tmp_path: 
     assert side_tables(lake.dataset)["predictions"].num_rows == len(expected(unit, *ALL))
     new = Dataset.at(str(tmp_path / "new"))
     new.store.ensure_writable()
-    compact(lake.dataset, new, token=new.backend.acquire(shard=WHOLE).token)
+    compact(lake.dataset, new, token=new.backend.acquire(slot=WHOLE).token)
     (tmp_path / "new/_vidlake/leases/1-of-1.json").unlink()
     info = head_for(tmp_path / "new", unit=unit)
     assert Here(tmp_path / "new", tmp_path / "new", tmp_path / "heads", info).run() == []
@@ -248,7 +248,7 @@ def test_run_that_was_taken_over_publishes_nothing(tmp_path: Path, unit: str) ->
 
     def take_over() -> None:
         (tmp_path / "out/_vidlake/leases/1-of-1.json").unlink()
-        predicting.target.backend.acquire(shard=WHOLE)
+        predicting.target.backend.acquire(slot=WHOLE)
 
     with pytest.raises(LeaseLost):
         predicting.run(meanwhile=take_over)

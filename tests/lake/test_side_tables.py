@@ -108,7 +108,7 @@ def new(folder: Path | str) -> tuple[Dataset, str]:
 def take_over(folder: Path) -> str:
     """The token of another run, as if the one before had died."""
     (folder / "_vidlake/leases/1-of-1.json").unlink()
-    return Dataset.at(str(folder)).backend.acquire(shard=WHOLE).token
+    return Dataset.at(str(folder)).backend.acquire(slot=WHOLE).token
 
 
 KILLED_WHILE_PUBLISHING = f"""
@@ -300,7 +300,7 @@ def compacted(source: Dataset, folder: Path | str, **sizes: Any) -> Dataset:
     target = Dataset.at(os.fspath(folder))
     check_target(source, target)
     target.store.ensure_writable()
-    compact(source, target, token=target.backend.acquire(shard=WHOLE).token, **sizes)
+    compact(source, target, token=target.backend.acquire(slot=WHOLE).token, **sizes)
     return target
 
 

@@ -158,7 +158,7 @@ def test_what_is_settled_is_told_however_it_lies_in_files(tmp_path: Path) -> Non
     old = lake(tmp_path / "old")
     new, token = Dataset.at(str(tmp_path / "new")), ""
     new.store.ensure_writable()
-    token = new.backend.acquire(shard=WHOLE).token
+    token = new.backend.acquire(slot=WHOLE).token
     compact(old, new, token=token)
     before, after = (LakeFeatures.at(str(tmp_path / each)) for each in ("old", "new"))
     assert after.digest == before.digest
@@ -238,4 +238,4 @@ def test_video_larger_than_a_row_group_is_read_whole(tmp_path: Path) -> None:
 
 def take_over(folder: Path) -> str:
     (folder / "_vidlake/leases/1-of-1.json").unlink()
-    return Dataset.at(str(folder)).backend.acquire(shard=WHOLE).token
+    return Dataset.at(str(folder)).backend.acquire(slot=WHOLE).token

@@ -27,7 +27,7 @@ def folder(place: str) -> FinetuneFolder:
 
 @pytest.fixture
 def token(folder: FinetuneFolder) -> Iterator[str]:
-    with leased(folder.backend, shard=WHOLE) as token:
+    with leased(folder.backend, slot=WHOLE) as token:
         yield token
 
 
@@ -90,9 +90,9 @@ class Promises:
 
     def test_worker_of_a_dead_run_replaces_no_checkpoint(self, folder: FinetuneFolder, place: str) -> None:
         checkpoints = Checkpoints(folder.uri, digest="one")
-        with leased(folder.backend, shard=WHOLE) as dead:
+        with leased(folder.backend, slot=WHOLE) as dead:
             checkpoints.publish(checkpoint(epochs=1), token=dead)
-        with leased(FinetuneFolder(place).backend, shard=WHOLE) as token:
+        with leased(FinetuneFolder(place).backend, slot=WHOLE) as token:
             checkpoints.publish(checkpoint(epochs=2), token=token)
             with pytest.raises(LeaseLost):
                 checkpoints.publish(checkpoint(epochs=1), token=dead)

@@ -74,7 +74,7 @@ def kept(tmp_path: Path) -> Kept:
     return Kept(
         folder=tmp_path / "out",
         inputs=str(tmp_path / "out" / "inputs"),
-        token=backend.acquire(shard=WHOLE).token,
+        token=backend.acquire(slot=WHOLE).token,
         places=Places(
             files=tuple(files),
             file=np.repeat([0, 1], 10).astype(np.int32),

@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
+from pipeline.cameras.event_ids import first_name_at, microseconds_of
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset
+from pipeline.lake.live import readers
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.documents import document_of, part, text
 from pipeline.records.events import Event
 from pipeline.storage.addresses import canonical_uri
 
 _FOLDER = "_vidlake/webhooks"
+_CLOCKS_DIFFER = timedelta(days=1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +66,15 @@ class Cursor:
         last = self.acknowledged.get(event.stream)
         return event.captured_at >= self.since if last is None else event.event_id > last
 
+    def nothing_before(self) -> str:
+        """A name of an event before which nothing is to be sent.
+
+        Events are sent in order, so the last one that was taken tells how far all streams are, but for their clocks.
+        """
+        last_us = max(map(microseconds_of, self.acknowledged.values()), default=0)
+        last = datetime.fromtimestamp(last_us / 10**6, UTC) if last_us else self.since
+        return first_name_at(last - _CLOCKS_DIFFER)
+
     def acknowledge(self, event: Event) -> None:
         """The receiver has taken it."""
         self.acknowledged[event.stream] = event.event_id
@@ -75,3 +88,16 @@ class Cursor:
 def name_of(url: str) -> str:
     """The file in the lake that holds the cursor of a canonical address."""
     return f"{_FOLDER}/{hashlib.sha256(url.encode()).hexdigest()[:24]}.json"
+
+
+def stored_behind(cursor: Cursor, lake: str) -> Iterator[Event]:
+    """The events in a lake that are still to be sent, by time; none where there is no lake yet.
+
+    Raises:
+        StorageError: the store failed.
+    """
+    if Dataset.at(lake).info() is None:
+        return
+    for event in readers.events(lake, after_event_id=cursor.nothing_before()):
+        if cursor.is_behind(event):
+            yield event

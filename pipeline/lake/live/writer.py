@@ -1,11 +1,29 @@
 """The one writer of a stream: journals what comes in, and publishes it as files of the lake."""
 
-from datetime import datetime
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Self
 
-from pipeline.lake.dataset import DatasetInfo
+from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.declarations import declare
 from pipeline.lake.live.batches import LiveBatch
-from pipeline.records.streams import Session
+from pipeline.lake.live.closing import close_stream, end_session, told_by
+from pipeline.lake.live.entries import Entry, EntryKey
+from pipeline.lake.live.entry_rows import entry_of
+from pipeline.lake.live.journal import Journal
+from pipeline.lake.live.publication import publish_entries
+from pipeline.lake.live.session_rows import SessionRow, change_session
+from pipeline.lake.live.suitable import check_suitable, rate_of
+from pipeline.lake.publishing.slots import StreamSlot
+from pipeline.records.stream_rows import STREAM_TABLES
+from pipeline.records.streams import Gap, GapReason, Session
+from pipeline.records.tables import FEATURES
+
+_MOST_BYTES = 64 << 20
+"""Of the journal of one stream: more is published before its time."""
 
 
 class LiveWriter:
@@ -14,7 +32,7 @@ class LiveWriter:
     Between sessions, and before the first one, a batch may hold gaps and events without a video.
 
     All methods raise ``LeaseLost`` where another program has taken the stream over, and ``StorageError`` where the
-    store failed; then nothing is lost, and the same call may be made again. Not for several threads at once.
+    store failed; then nothing is lost, and the same call is to be made again. Not for several threads at once.
     """
 
     def __init__(self, uri: str, *, info: DatasetInfo, stream: str, uri_of_source: str, publish_s: float) -> None:
@@ -35,24 +53,74 @@ class LiveWriter:
                 or another program writes this stream, or the place takes no files.
             StorageError: the store failed.
         """
-        raise NotImplementedError
+        self._dataset = Dataset.at(uri)
+        check_suitable(self._dataset, info)
+        self._stream, self._source, self._publish_s = stream, uri_of_source, publish_s
+        self._rate_hz = rate_of(info)
+        self._dataset.store.ensure_writable()
+        self._lease = self._dataset.backend.acquire(slot=StreamSlot(stream=stream))
+        try:
+            self._info = self._dataset.create(info)
+            check_suitable(self._dataset, info)
+            for table in STREAM_TABLES:
+                declare(self._dataset.files, table, token=self._token)
+            self._dataset.store.clear_temporaries()
+            self._last = close_stream(self._dataset, self._info, stream, token=self._token)
+            self._journal = Journal(self._dataset.files, stream)
+            self._journal.mark_open(token=self._token)
+        except BaseException:
+            self._lease.release()
+            raise
+        self._writer = f"{datetime.now(UTC):%Y%m%d%H%M%S%f}{self._token[-8:]}"
+        self._number = 0
+        self._held: list[Entry] = []
+        self._num_bytes = 0
+        self._row: SessionRow | None = None
 
     @classmethod
-    def check(cls, uri: str, *, info: DatasetInfo, streams: list[str]) -> None:
+    def check(cls, uri: str, *, info: DatasetInfo, streams: Sequence[str]) -> None:
         """Refuse early, before anything is started for nothing. Writes nothing.
 
         Raises:
             UsageError: as far as that can be told, what a ``LiveWriter`` of one of these streams would refuse.
         """
-        raise NotImplementedError
+        dataset = Dataset.at(uri)
+        check_suitable(dataset, info)
+        for stream in streams:
+            dataset.backend.check(slot=StreamSlot(stream=stream))
+
+    @property
+    def tells_what_a_kill_lost(self) -> bool:
+        """Whether the first ``begin``, or ``close`` where none comes, writes the gap since a writer that was killed."""
+        return self._last is not None
 
     def begin(self, session: Session) -> None:
         """A session begins: from now on it is ``live`` in ``videos``, and batches are of it."""
-        raise NotImplementedError
+        if self._row is not None:
+            raise ValueError("a session ends before the next one begins")
+        gap = self._gap_until(session.started_at)
+        if gap is not None:
+            self._write(LiveBatch(gaps=(gap,)))
+        self._last = None
+        row = SessionRow.of(session, writer=self._writer)
+        self._row = row
+        try:
+            self._write(LiveBatch())
+            self._row = change_session(self._dataset.files, row, lambda row: row, token=self._token)
+        except BaseException:
+            self._row = None  # it is to be begun again
+            raise
 
     def commit(self, batch: LiveBatch) -> None:
-        """Journal a batch, whole and durable when this returns; an empty one is nothing."""
-        raise NotImplementedError
+        """Journal a batch, whole and durable when this returns; an empty one is nothing.
+
+        One that failed must be committed again before another is.
+        """
+        if batch.is_empty:
+            return
+        self._write(batch)
+        if self._num_bytes > _MOST_BYTES:
+            self._publish()
 
     def end(self, *, ended_at: datetime) -> None:
         """The session is over, and published.
@@ -60,18 +128,85 @@ class LiveWriter:
         Args:
             ended_at: the end of its last slot.
         """
-        raise NotImplementedError
+        if self._row is None:
+            raise ValueError("no session has begun")
+        self._publish()
+        end_session(self._dataset.files, self._row, token=self._token, ended_at=ended_at)
+        self._row = None
 
     def publish_due(self) -> None:
         """Publish what the journal holds, if its oldest batch is older than ``publish_s``."""
-        raise NotImplementedError
+        if self._held and time.time() - self._held[0].header.written_s >= self._publish_s:
+            self._publish()
 
     def close(self) -> None:
-        """Publish what the journal holds and give the lease back. A session that did not end stays to be closed."""
-        raise NotImplementedError
+        """Publish what the journal holds and give the lease back. A session that did not end stays to be closed.
+
+        What a killed writer lost, and no session has followed, is told up to now.
+        """
+        try:
+            gap = self._gap_until(datetime.now(UTC))
+            if gap is not None:
+                self._write(LiveBatch(gaps=(gap,)))
+                self._last = None
+            self._publish()
+            if self._row is None:
+                self._journal.mark_closed(token=self._token)
+        finally:
+            self._lease.release()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def _token(self) -> str:
+        return self._lease.token
+
+    def _write(self, batch: LiveBatch) -> None:
+        session = None if self._row is None else self._row.session
+        key = EntryKey(stream=self._stream, writer=self._writer, number=self._number + 1)
+        entry = entry_of(batch, key, session=session, info=self._info, rate_hz=self._rate_hz)
+        self._num_bytes += self._journal.write(entry, token=self._token)
+        self._number += 1
+        self._held.append(entry)
+
+    def _publish(self) -> None:
+        if not self._held:
+            return
+        files = self._dataset.files
+        publish_entries(files, self._info, self._held, is_repeated=False, token=self._token)
+        if self._row is not None:
+            self._row = change_session(files, self._row, self._counted, token=self._token)
+        self._journal.remove({entry.header.key for entry in self._held}, token=self._token)
+        self._held, self._num_bytes = [], 0
+
+    def _counted(self, row: SessionRow) -> SessionRow:
+        """The row of the session with what is being published; it is counted anew when the session ends."""
+        headers = [entry.header for entry in self._held if entry.header.session == row.session]
+        num_rows = sum(header.num_rows[FEATURES] for header in headers)
+        known = row if self._row is None else replace(row, num_samples=self._row.num_samples)
+        return told_by(known, headers, num_samples=num_rows)
+
+    def _gap_until(self, until: datetime) -> Gap | None:
+        """What is missing since a writer that was killed."""
+        if self._last is None:
+            return None
+        num_slots = int(Fraction((until - self._last.captured_to) / timedelta(seconds=1)) * self._rate_hz)
+        if num_slots < 1:
+            return None
+        return Gap(
+            video_id=self._last.session.video_id,
+            uri=self._source,
+            stream=self._stream,
+            reason=GapReason.DISCONNECTED,
+            num_slots=num_slots,
+            start_pts=None,
+            end_pts=None,
+            start_s=None,
+            end_s=None,
+            captured_from=self._last.captured_to,
+            captured_to=until,
+        )

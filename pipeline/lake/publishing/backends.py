@@ -10,7 +10,7 @@ from pipeline.errors import UsageError
 from pipeline.lake.publishing.bucket_lease import BucketBackend
 from pipeline.lake.publishing.folder_lease import FolderBackend
 from pipeline.lake.publishing.lease import Backend
-from pipeline.records.shards import Shard
+from pipeline.lake.publishing.slots import Slot
 from pipeline.storage.addresses import Place, place_of, scheme_of
 
 _BACKENDS: Mapping[Place, Callable[[str], Backend]] = {Place.FILES: FolderBackend, Place.BUCKET: BucketBackend}
@@ -41,8 +41,8 @@ def backend_at(uri: str) -> Backend:
 
 
 @contextlib.contextmanager
-def leased(backend: Backend, *, shard: Shard) -> Iterator[str]:
-    """The token of the lease of a shard, held until the end of the ``with``; makes the place where there is none.
+def leased(backend: Backend, *, slot: Slot) -> Iterator[str]:
+    """The token of the lease of a slot, held until the end of the ``with``; makes the place where there is none.
 
     Raises:
         UsageError: the place takes no files, or another run holds it.
@@ -50,7 +50,7 @@ def leased(backend: Backend, *, shard: Shard) -> Iterator[str]:
         RunError: the lease could not be renewed any more, for a reason that is no failure of the store.
     """
     backend.store.ensure_writable()
-    held = backend.acquire(shard=shard)
+    held = backend.acquire(slot=slot)
     try:
         with held.guard():
             backend.store.clear_temporaries()

@@ -1,9 +1,10 @@
 """Leases of a dataset on an object store, where nothing can be locked: one register, changed by compare-and-swap.
 
-The register names the run of each shard. Whoever changes it replaces the version that it has read, so of two contenders
-one wins, and shards of different numbers never stand in it together. A run touches an object of its own every few
-seconds; one that has not been touched for a minute, by the store's own clock, belongs to a dead run, and so does one
-whose process is known to have died. Being mistaken about that harms nobody, for the fence does not depend on it:
+The register names the holder of each slot. Whoever changes it replaces the version that it has read, so of two
+contenders one wins, and slots that exclude each other never stand in it together. A run touches an object of its own
+every few seconds; one that has not been touched for a minute, by the store's own clock, belongs to a dead run, and so
+does one whose process is known to have died. Being mistaken about that harms nobody, for the fence does not depend on
+it:
 
 A worker first announces which name it is about to publish, then looks its token up in the register, then publishes
 under that name what nobody has published there before. Whoever takes a lease over first changes the register, and then
@@ -35,12 +36,12 @@ from pipeline.lake.publishing.holders import (
     LeaseLost,
     in_use,
     is_fresh,
+    key_of,
     lost,
-    slot_of,
 )
 from pipeline.lake.publishing.lease import Backend, Fence, Lease
+from pipeline.lake.publishing.slots import Slot
 from pipeline.lake.publishing.store import MissingFile
-from pipeline.records.shards import Shard
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 
 REGISTER = f"{LEASES}/register.json"
@@ -58,21 +59,21 @@ class BucketLease(Lease):
         self._heartbeat = Heartbeat(self._renew)
 
     @classmethod
-    def acquire(cls, store: BucketStore, *, shard: Shard) -> "BucketLease":
+    def acquire(cls, store: BucketStore, *, slot: Slot) -> "BucketLease":
         """As ``Backend.acquire``."""
-        holder = Holder.me(shard)
+        holder = Holder.me(slot)
         store.publish(_beat(holder.token), b"", overwrite=True)
         try:
             now_s = _written_s(store, _beat(holder.token))
-            before = _amend(store, lambda register: register.entered(store, holder, shard=shard, now_s=now_s))
+            before = _amend(store, lambda register: register.entered(store, holder, slot=slot, now_s=now_s))
         except UsageError:
             store.remove(_beat(holder.token))
             raise
         lease = cls(store, holder)
         try:
             with lease.guard():
-                for slot in _rivals(before.left(holder.token), shard):
-                    store.remove(_beat(before.holders[slot].token))
+                for key in _rivals(before.left(holder.token), slot):
+                    store.remove(_beat(before.holders[key].token))
                 _block_strangers(store)
         except RunError:
             lease.release()
@@ -115,12 +116,12 @@ class BucketBackend(Backend):
         return self._store
 
     @override
-    def acquire(self, *, shard: Shard) -> BucketLease:
-        return BucketLease.acquire(self._store, shard=shard)
+    def acquire(self, *, slot: Slot) -> BucketLease:
+        return BucketLease.acquire(self._store, slot=slot)
 
     @override
-    def check(self, *, shard: Shard) -> None:
-        check(self._store, shard=shard)
+    def check(self, *, slot: Slot) -> None:
+        check(self._store, slot=slot)
 
     @override
     def fence(self, *, token: str) -> "BucketFence":
@@ -166,10 +167,10 @@ class BucketFence(Fence):
             raise lost(self._store.uri)
 
 
-def check(store: BucketStore, *, shard: Shard) -> None:
+def check(store: BucketStore, *, slot: Slot) -> None:
     """As ``Backend.check``."""
     # By this machine's clock, which is good enough for what is looked at once more when the lease is taken.
-    _read(store).refuse_living(store, shard=shard, now_s=time.time(), is_sure=False)
+    _read(store).refuse_living(store, slot=slot, now_s=time.time(), is_sure=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,32 +182,32 @@ class _Register:
     is_damaged: bool = False
 
     def holds(self, token: str) -> bool:
-        holder = self.holders.get(slot_of(token))
+        holder = self.holders.get(key_of(token))
         return holder is not None and holder.token == token
 
-    def entered(self, store: BucketStore, holder: Holder, *, shard: Shard, now_s: float) -> dict[str, Holder]:
+    def entered(self, store: BucketStore, holder: Holder, *, slot: Slot, now_s: float) -> dict[str, Holder]:
         if self.holds(holder.token):  # the answer to our write was lost, and another run has changed the register since
             return self.holders
-        self.refuse_living(store, shard=shard, now_s=now_s, is_sure=True)
-        rivals = _rivals(self.holders, shard)
-        others = {slot: other for slot, other in self.holders.items() if slot not in rivals}
-        return {**others, shard.slot: holder}
+        self.refuse_living(store, slot=slot, now_s=now_s, is_sure=True)
+        rivals = _rivals(self.holders, slot)
+        others = {key: other for key, other in self.holders.items() if key not in rivals}
+        return {**others, slot.key: holder}
 
     def left(self, token: str) -> dict[str, Holder]:
-        return {slot: holder for slot, holder in self.holders.items() if holder.token != token}
+        return {key: holder for key, holder in self.holders.items() if holder.token != token}
 
-    def refuse_living(self, store: BucketStore, *, shard: Shard, now_s: float, is_sure: bool) -> None:
+    def refuse_living(self, store: BucketStore, *, slot: Slot, now_s: float, is_sure: bool) -> None:
         """Raise ``UsageError`` while a run lives that cannot go on beside one of the ``shard``."""
         if self.is_damaged and is_fresh(store.modified_s(REGISTER), now_s=now_s, is_sure=is_sure):
             where = f"its lease is damaged, and runs out {RUNS_OUT_AFTER_S:.0f} s after it was last written"
-            raise in_use(store.uri, where=where, slot=shard.slot, shard=shard)
-        for slot in _rivals(self.holders, shard):
-            holder = self.holders[slot]
+            raise in_use(store.uri, where=where, key=slot.key, slot=slot)
+        for key in _rivals(self.holders, slot):
+            holder = self.holders[key]
             is_running = holder.is_running()
             if is_running is None:
                 is_running = is_fresh(store.modified_s(_beat(holder.token)), now_s=now_s, is_sure=is_sure)
             if is_running:
-                raise in_use(store.uri, where=holder.where, slot=slot, shard=shard)
+                raise in_use(store.uri, where=holder.where, key=key, slot=slot)
 
 
 def _written_s(store: BucketStore, name: str) -> float:
@@ -217,9 +218,9 @@ def _written_s(store: BucketStore, name: str) -> float:
     return written_s
 
 
-def _rivals(slots: Iterable[str], shard: Shard) -> list[str]:
-    """Those that cannot be held beside the shard's own, which is one of them."""
-    return [slot for slot in slots if slot == shard.slot or not slot.endswith(f"-of-{shard.count}")]
+def _rivals(keys: Iterable[str], slot: Slot) -> list[str]:
+    """The leases that exclude the slot's own, which may be one of them."""
+    return [key for key in keys if slot.excludes(key)]
 
 
 def _read(store: BucketStore) -> _Register:
@@ -229,7 +230,7 @@ def _read(store: BucketStore) -> _Register:
     data, version = content
     try:
         document = json.loads(data)
-        holders = {str(slot): Holder.from_json(holder) for slot, holder in document["holders"].items()}
+        holders = {str(key): Holder.from_json(holder) for key, holder in document["holders"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return _Register(version=version, holders={}, is_damaged=True)
     return _Register(version=version, holders=holders)
@@ -242,7 +243,7 @@ def _amend(store: BucketStore, change: Callable[[_Register], dict[str, Holder]])
         holders = change(register)
         if holders == register.holders and not register.is_damaged:
             return register
-        document = {"holders": {slot: holder.to_json() for slot, holder in holders.items()}}
+        document = {"holders": {key: holder.to_json() for key, holder in holders.items()}}
         if store.replace(REGISTER, json.dumps(document).encode(), version=register.version):
             return register
         time.sleep(random.uniform(0, _AGAIN_AFTER_S))

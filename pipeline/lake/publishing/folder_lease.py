@@ -1,6 +1,6 @@
-"""Leases of a dataset in a folder: a file for each shard, and a lock beside it.
+"""Leases of a dataset in a folder: a file for each slot, and a lock beside it.
 
-The fence is exact: a worker publishes under a shared lock on its shard's lock file and only while the lease is its
+The fence is exact: a worker publishes under a shared lock on its slot's lock file and only while the lease is its
 run's own; whoever takes the lease over holds the exclusive lock. So nothing of the old run can be in flight when the
 new one reads what is done, and nothing of it arrives later. Leases change hands one at a time, under one more lock, so
 that two runs that cut the input differently cannot both begin.
@@ -26,10 +26,10 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing.folder_locks import locked, refused
 from pipeline.lake.publishing.folder_store import FolderStore
 from pipeline.lake.publishing.heartbeat import Heartbeat
-from pipeline.lake.publishing.holders import LEASES, RUNS_OUT_AFTER_S, Holder, in_use, is_fresh, lost, slot_of
+from pipeline.lake.publishing.holders import LEASES, RUNS_OUT_AFTER_S, Holder, in_use, is_fresh, key_of, lost
 from pipeline.lake.publishing.lease import Backend, Fence, Lease
+from pipeline.lake.publishing.slots import Slot
 from pipeline.lake.publishing.store import MissingFile
-from pipeline.records.shards import Shard
 from pipeline.storage.retry import DEFAULT_RETRY, RetryPolicy
 
 _HANDOVER = "handover"
@@ -44,22 +44,22 @@ class FolderLease(Lease):
         self._heartbeat = Heartbeat(self._renew)
 
     @classmethod
-    def acquire(cls, store: FolderStore, *, shard: Shard) -> "FolderLease":
+    def acquire(cls, store: FolderStore, *, slot: Slot) -> "FolderLease":
         """As ``Backend.acquire``."""
-        holder = Holder.me(shard)
+        holder = Holder.me(slot)
         try:
             (store.root / LEASES).mkdir(exist_ok=True)
         except OSError as error:
             raise refused(error, path=store.root / LEASES) from None
         with _locked(store, _HANDOVER, fcntl.LOCK_EX):
-            for slot in _rivals(store, shard):
-                _refuse_living(store, slot, shard=shard, now_s=_now_s(store))
-            for slot in _rivals(store, shard):
-                if slot != shard.slot:
-                    with _free(store, slot, shard=shard):
-                        store.remove(_file(slot))
-            with _free(store, shard.slot, shard=shard):
-                store.publish(_file(shard.slot), json.dumps(holder.to_json()).encode(), overwrite=True)
+            for key in _rivals(store, slot):
+                _refuse_living(store, key, slot=slot, now_s=_now_s(store))
+            for key in _rivals(store, slot):
+                if key != slot.key:
+                    with _free(store, key, slot=slot):
+                        store.remove(_file(key))
+            with _free(store, slot.key, slot=slot):
+                store.publish(_file(slot.key), json.dumps(holder.to_json()).encode(), overwrite=True)
         return cls(store, holder)
 
     @property
@@ -74,16 +74,16 @@ class FolderLease(Lease):
     @override
     def release(self) -> None:
         self._heartbeat.stop()
-        slot = slot_of(self.token)
+        key = key_of(self.token)
         # A lease that stays behind does no harm: its process is about to be dead.
-        with contextlib.suppress(StorageError, UsageError), _locked(self._store, slot, fcntl.LOCK_EX):
-            current = _read(self._store, slot)
+        with contextlib.suppress(StorageError, UsageError), _locked(self._store, key, fcntl.LOCK_EX):
+            current = _read(self._store, key)
             if current is not None and current.is_of(self.token):
-                self._store.remove(_file(slot))
+                self._store.remove(_file(key))
 
     def _renew(self) -> None:
         with fenced(self._store, self.token):
-            os.utime(self._store.root / _file(slot_of(self.token)))
+            os.utime(self._store.root / _file(key_of(self.token)))
 
 
 class FolderBackend(Backend):
@@ -98,12 +98,12 @@ class FolderBackend(Backend):
         return self._store
 
     @override
-    def acquire(self, *, shard: Shard) -> FolderLease:
-        return FolderLease.acquire(self._store, shard=shard)
+    def acquire(self, *, slot: Slot) -> FolderLease:
+        return FolderLease.acquire(self._store, slot=slot)
 
     @override
-    def check(self, *, shard: Shard) -> None:
-        check(self._store, shard=shard)
+    def check(self, *, slot: Slot) -> None:
+        check(self._store, slot=slot)
 
     @override
     def fence(self, *, token: str) -> "FolderFence":
@@ -141,20 +141,20 @@ def fenced(store: FolderStore, token: str) -> Iterator[None]:
         LeaseLost: it already has.
         StorageError: the store failed.
     """
-    slot = slot_of(token)
-    with _locked(store, slot, fcntl.LOCK_SH):
-        current = _read(store, slot)
+    key = key_of(token)
+    with _locked(store, key, fcntl.LOCK_SH):
+        current = _read(store, key)
         if current is None or not current.is_of(token):
             raise lost(store.uri)
         yield
 
 
-def check(store: FolderStore, *, shard: Shard) -> None:
+def check(store: FolderStore, *, slot: Slot) -> None:
     """As ``Backend.check``."""
     # By this machine's clock, for nothing may be touched; a lease that it cannot judge is left to who takes it.
     now_s = time.time()
-    for slot in _rivals(store, shard):
-        _refuse_living(store, slot, shard=shard, now_s=now_s, is_sure=False)
+    for key in _rivals(store, slot):
+        _refuse_living(store, key, slot=slot, now_s=now_s, is_sure=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,36 +174,36 @@ class _LeaseFile:
         return self.holder is not None and self.holder.token == token
 
 
-def _rivals(store: FolderStore, shard: Shard) -> list[str]:
-    """The slots with a lease that cannot be held beside the shard's own, which is one of them."""
+def _rivals(store: FolderStore, slot: Slot) -> list[str]:
+    """The leases that are there and exclude the slot's own, which may be one of them."""
     try:
         names = store.list(LEASES)
     except StorageError:
         if not store.root.is_dir():  # a file where the dataset's folder should be: no lease, and no dataset
             return []
         raise
-    slots = [name.rpartition("/")[2].removesuffix(".json") for name in names if name.endswith(".json")]
-    return [slot for slot in slots if slot == shard.slot or not slot.endswith(f"-of-{shard.count}")]
+    keys = [name.rpartition("/")[2].removesuffix(".json") for name in names if name.endswith(".json")]
+    return [key for key in keys if slot.excludes(key)]
 
 
 @contextlib.contextmanager
-def _free(store: FolderStore, slot: str, *, shard: Shard) -> Iterator[None]:
+def _free(store: FolderStore, key: str, *, slot: Slot) -> Iterator[None]:
     """While the body runs, the slot is nobody's, and nothing that its last holder published is in flight."""
-    with _locked(store, slot, fcntl.LOCK_EX):
-        _refuse_living(store, slot, shard=shard, now_s=_now_s(store))
+    with _locked(store, key, fcntl.LOCK_EX):
+        _refuse_living(store, key, slot=slot, now_s=_now_s(store))
         yield
 
 
-def _refuse_living(store: FolderStore, slot: str, *, shard: Shard, now_s: float, is_sure: bool = True) -> None:
+def _refuse_living(store: FolderStore, key: str, *, slot: Slot, now_s: float, is_sure: bool = True) -> None:
     """Raise ``UsageError`` while the holder of the slot lives; ``is_sure``: ``now_s`` is by the file system's clock."""
-    current = _read(store, slot)
+    current = _read(store, key)
     if current is None:
         return
     is_running = None if current.holder is None else current.holder.is_running()
     if is_running is None:
         is_running = is_fresh(current.renewed_s, now_s=now_s, is_sure=is_sure)
     if is_running:
-        raise in_use(store.uri, where=current.where, slot=slot, shard=shard)
+        raise in_use(store.uri, where=current.where, key=key, slot=slot)
 
 
 def _now_s(store: FolderStore) -> float:
@@ -216,8 +216,8 @@ def _now_s(store: FolderStore) -> float:
         raise refused(error, path=path) from None
 
 
-def _read(store: FolderStore, slot: str) -> _LeaseFile | None:
-    name = _file(slot)
+def _read(store: FolderStore, key: str) -> _LeaseFile | None:
+    name = _file(key)
     try:
         data = store.read(name)
         renewed_s = (store.root / name).stat().st_mtime
@@ -232,8 +232,8 @@ def _read(store: FolderStore, slot: str) -> _LeaseFile | None:
     return _LeaseFile(holder=holder, renewed_s=renewed_s)
 
 
-def _file(slot: str) -> str:
-    return f"{LEASES}/{slot}.json"
+def _file(key: str) -> str:
+    return f"{LEASES}/{key}.json"
 
 
 def _locked(store: FolderStore, name: str, operation: int) -> contextlib.AbstractContextManager[None]:

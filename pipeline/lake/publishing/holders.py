@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.errors import RunError, UsageError
+from pipeline.lake.publishing.slots import FILL, Slot, slot_named
 from pipeline.records.documents import Document, document_of, text, whole
-from pipeline.records.shards import WHOLE, Shard
 
 LEASES = "_vidlake/leases"
 RENEWED_EVERY_S = 10.0
@@ -22,10 +22,10 @@ class LeaseLost(RunError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who holds the lease of a shard: enough to tell, on the same machine, whether it still lives."""
+    """Who holds the lease of a slot: enough to tell, on the same machine, whether it still lives."""
 
     token: str
-    """Of this one run, with its shard in front."""
+    """Of this one run, with its slot in front."""
     host: str
     boot_id: str
     pid_namespace: str
@@ -34,10 +34,10 @@ class Holder:
     """Of the process, since boot: a number that a later process with the same pid cannot have, whatever the clock."""
 
     @classmethod
-    def me(cls, shard: Shard) -> Self:
+    def me(cls, slot: Slot) -> Self:
         """A new lease for this process."""
         return cls(
-            token=f"{shard.slot}.{uuid.uuid4().hex}",
+            token=f"{slot.key}.{uuid.uuid4().hex}",
             host=socket.gethostname(),
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             pid_namespace=os.readlink("/proc/self/ns/pid"),
@@ -62,9 +62,9 @@ class Holder:
                 pid=whole(values, "pid"),
                 start_ticks=whole(values, "start_ticks"),
             )
-            shard_of(holder.token)
-        except (KeyError, TypeError, UsageError):
+        except (KeyError, TypeError):
             raise ValueError("no holder of a lease") from None
+        slot_named(key_of(holder.token))
         return holder
 
     def to_json(self) -> Document:
@@ -74,13 +74,12 @@ class Holder:
     @property
     def where(self) -> str:
         """Who that is, for messages."""
-        shard = shard_of(self.token)
-        part = f"shard {shard.index}/{shard.count}, " if shard.count > 1 else ""
-        return f"{part}process {self.pid} on {self.host}"
+        part = slot_named(key_of(self.token)).shown
+        return f"{part}{', ' if part else ''}process {self.pid} on {self.host}"
 
     def is_running(self) -> bool | None:
         """Whether its process lives; ``None``: that cannot be seen from here."""
-        here = Holder.me(WHOLE)
+        here = Holder.me(FILL)
         if (self.boot_id, self.pid_namespace) != (here.boot_id, here.pid_namespace):
             return None
         try:
@@ -91,14 +90,9 @@ class Holder:
         return start_ticks == self.start_ticks and state not in ("Z", "X")
 
 
-def slot_of(token: str) -> str:
-    """The ``Shard.slot`` that a token is for."""
-    return token.partition(".")[0]
-
-
-def shard_of(token: str) -> Shard:
-    """The shard that a token is for."""
-    return Shard.parse(slot_of(token).replace("-of-", "/"))
+def key_of(token: str) -> str:
+    """The key of the slot that a token is for."""
+    return token.rpartition(".")[0]
 
 
 def is_fresh(renewed_s: float | None, *, now_s: float, is_sure: bool) -> bool:
@@ -111,11 +105,9 @@ def is_fresh(renewed_s: float | None, *, now_s: float, is_sure: bool) -> bool:
     return now_s - renewed_s < RUNS_OUT_AFTER_S and (is_sure or now_s >= renewed_s)
 
 
-def in_use(uri: str, *, where: str, slot: str, shard: Shard) -> UsageError:
-    """What to say to a run of ``shard`` while one of the ``slot`` lives."""
-    count = slot.rpartition("-of-")[2]
-    beside = f"start shards I/{count} beside it, or " if count not in ("1", str(shard.count)) else ""
-    return UsageError(f"{uri} is in use by another run ({where}): {beside}wait for it to end, or stop it")
+def in_use(uri: str, *, where: str, key: str, slot: Slot) -> UsageError:
+    """What to say to whoever wants the ``slot`` while the holder of that ``key`` lives."""
+    return UsageError(f"{uri} is in use by another run ({where}): {slot.advice_beside(key)}, or stop it")
 
 
 def lost(uri: str) -> LeaseLost:

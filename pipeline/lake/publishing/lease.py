@@ -1,13 +1,13 @@
-"""One run a shard at a time: its lease, and the fence that keeps a dead run's workers from publishing.
+"""One program a slot at a time: its lease, and the fence that keeps a dead run's workers from publishing.
 
-Runs of different shards of one number go on side by side; every other second run is refused while the first lives.
+Of two whose slots exclude each other, the second is refused while the first lives.
 """
 
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from pipeline.lake.publishing.slots import Slot
 from pipeline.lake.publishing.store import Store
-from pipeline.records.shards import Shard
 
 
 class Lease(Protocol):
@@ -50,15 +50,15 @@ class Backend(Protocol):
     def store(self) -> Store:
         """The dataset's files."""
 
-    def acquire(self, *, shard: Shard) -> Lease:
-        """Take the lease of a shard of the dataset, which exists and can be written to, from a dead run if need be.
+    def acquire(self, *, slot: Slot) -> Lease:
+        """Take the lease of a slot of the dataset, which exists and can be written to, from a dead run if need be.
 
         Raises:
-            UsageError: a living run holds it, or one of a shard of another number; or the file system has no locks.
+            UsageError: a living run holds it, or one that excludes it; or the file system has no locks.
             StorageError: a worker of an earlier run does not finish publishing, or the store failed.
         """
 
-    def check(self, *, shard: Shard) -> None:
+    def check(self, *, slot: Slot) -> None:
         """Refuse early, before anything is started for nothing. Writes nothing.
 
         Raises:

@@ -54,7 +54,7 @@ class Painter:
 
     def paint_scaled(self, frame: VideoFrame, *, into: NDArray[np.uint8]) -> None:
         """Write the whole upright picture to ``uint8[h, w, 3]``, of whatever shape, as FFmpeg's command scales it."""
-        orientation = self._orientation_of(frame)
+        orientation = self.orientation(frame)
         height_px, width_px = into.shape[:2]
         if orientation[0]:
             height_px, width_px = width_px, height_px
@@ -68,12 +68,12 @@ class Painter:
 
     def shape_of(self, frame: VideoFrame) -> tuple[int, int, int]:
         """(height, width, 3) of the upright picture."""
-        is_turned = self._orientation_of(frame)[0]
+        is_turned = self.orientation(frame)[0]
         return (frame.width, frame.height, 3) if is_turned else (frame.height, frame.width, 3)
 
     def paint(self, frame: VideoFrame, *, into: NDArray[np.uint8], part: Part | None = None) -> None:
         """Write the upright picture, of shape ``shape_of(frame)``, or a part of it, to ``into``, ``uint8``."""
-        orientation = self._orientation_of(frame)
+        orientation = self.orientation(frame)
         if part is not None and orientation == AS_STORED:
             if self._cropper is None or not self._cropper.fits(frame, part):
                 self._cropper = Cropper(frame, part)
@@ -85,7 +85,8 @@ class Painter:
         picture = upright(rows.reshape(frame.height, frame.width, 3), orientation)
         np.copyto(into, picture if part is None else picture[part])
 
-    def _orientation_of(self, frame: VideoFrame) -> Orientation:
+    def orientation(self, frame: VideoFrame) -> Orientation:
+        """How the video's frames are turned upright."""
         rotation = frame.rotation
         if rotation not in self._orientations:
             self._orientations[rotation] = orientation_of(frame)

@@ -30,12 +30,12 @@ def main() -> None:
     """Run ``MODULE:FUNCTION``, a ``Work``, with the file descriptors that the parent names."""
     entry, memory_bytes, *fds = sys.argv[1:]
     control_fd, source_fd, frames_fd, lifeline_fd = (int(fd) for fd in fds)
-    _die_with_parent(lifeline_fd)
+    die_with_parent(lifeline_fd)
     work = _imported(entry)
     shared = mmap.mmap(frames_fd, os.fstat(frames_fd).st_size)
     control, source = (Channel(socket.socket(fileno=fd)) for fd in (control_fd, source_fd))
     gc.freeze()  # what was imported stays, and is not looked through again with every file
-    complaint = _lock_in(memory_bytes=int(memory_bytes))
+    complaint = lock_in(memory_bytes=int(memory_bytes))
     try:
         control.send(READY + (complaint or "").encode())
         work(control, source, shared)
@@ -45,7 +45,7 @@ def main() -> None:
         os._exit(0)
 
 
-def _die_with_parent(lifeline_fd: int) -> None:
+def die_with_parent(lifeline_fd: int) -> None:
     """Have the kernel kill this process when the pipe's other end, which the parent alone holds, is closed.
 
     ``PR_SET_PDEATHSIG`` follows the thread that forked, not its process; and a thread of ours that waits would need the
@@ -64,10 +64,15 @@ def _imported(entry: str) -> Work:
     """The work, with all that it will ever need: nothing can be imported later."""
     module, _, name = entry.partition(":")
     work = cast(Work, getattr(importlib.import_module(module), name))
+    with_all_imported()
+    return work
+
+
+def with_all_imported() -> None:
+    """Import what the libraries at hand would otherwise import when they first need it."""
     if "av" in sys.modules:
         _complete(sys.modules["av"])
-    importlib.import_module("numpy.ma")  # numpy imports it when it is first needed
-    return work
+    importlib.import_module("numpy.ma")
 
 
 def _complete(av: ModuleType) -> None:
@@ -78,8 +83,13 @@ def _complete(av: ModuleType) -> None:
             importlib.import_module(late.name)
 
 
-def _lock_in(*, memory_bytes: int) -> str | None:
+def lock_in(*, memory_bytes: int, num_fds: int = 0, connection_fd: int | None = None) -> str | None:
     """From here on nothing can be opened, and no other process be reached, whatever a file does to the decoder.
+
+    Args:
+        memory_bytes: what it may allocate.
+        num_fds: descriptors from this number on cannot be had; and no call waits for more of them than that at once.
+        connection_fd: the number of the one TCP connection that may be made, below ``num_fds``.
 
     Returns:
         Why the kernel does not check the system calls, if it does not: then the limits alone hold.
@@ -87,8 +97,8 @@ def _lock_in(*, memory_bytes: int) -> str | None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_LAST_WORDS_BYTES, _MAX_LAST_WORDS_BYTES))
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-    return confine(pid=os.getpid())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (num_fds, num_fds))
+    return confine(pid=os.getpid(), connection_fd=connection_fd)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,24 @@ import numpy as np
 
 import pipeline
 
-_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME", "VIRTUAL_ENV")
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "HOME", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def launched(entry: str, *, memory_bytes: int, fds: Sequence[int], last_words: IO[bytes]) -> "subprocess.Popen[bytes]":
     """A new process that runs ``entry`` with these descriptors, and writes what it complains of to a file."""
+    words = [entry, str(memory_bytes), *map(str, fds)]
+    return launched_module("pipeline.media.process.child", words, fds=fds, last_words=last_words)
+
+
+def launched_module(
+    module: str, words: Sequence[str], *, fds: Sequence[int], last_words: IO[bytes]
+) -> "subprocess.Popen[bytes]":
+    """A new process that runs a module of ours; everybody can see its ``words``."""
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(search_path())
     environment["OPENBLAS_NUM_THREADS"] = "1"
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "pipeline.media.process.child", entry, str(memory_bytes), *map(str, fds)],
+        [sys.executable, "-P", "-m", module, *words],
         pass_fds=fds,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

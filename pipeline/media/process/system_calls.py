@@ -9,9 +9,12 @@ each decoder's start (searching for its library) against less than 1, and needs 
 
 import ctypes
 import errno
+import fcntl
 import os
+import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal
 
 Architecture = Literal["x86_64", "aarch64"]
@@ -26,12 +29,17 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "clock_nanosleep": (230, 115),
     "clone": (56, 220),
     "clone3": (435, 435),
+    "connect": (42, 203),
     "exit": (60, 93),
     "exit_group": (231, 94),
+    "fcntl": (72, 25),
     "futex": (202, 98),
     "getcpu": (309, 168),
+    "getpeername": (52, 205),
     "getpid": (39, 172),
     "getrandom": (318, 278),
+    "getsockname": (51, 204),
+    "getsockopt": (55, 209),
     "gettid": (186, 178),
     "gettimeofday": (96, 169),
     "ioctl": (16, 29),
@@ -57,7 +65,9 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "seccomp": (317, 277),
     "sendto": (44, 206),
     "set_robust_list": (273, 99),
+    "setsockopt": (54, 208),
     "sigaltstack": (131, 132),
+    "socket": (41, 198),
     "sysinfo": (99, 179),
     "tgkill": (234, 131),
     "time": (201, None),
@@ -84,6 +94,11 @@ _CLONE_THREAD = 0x10000
 _CLONE_OF_A_THREAD = 0x7D0F00
 # NORMAL, WILLNEED, DONTNEED, FREE, (NO)HUGEPAGE, GUARD_INSTALL and _REMOVE; HWPOISON takes pages from the machine.
 _ADVICE = (0, 3, 4, 8, 14, 15, 102, 103)
+
+_STREAM_SOCKETS = tuple(
+    socket.SOCK_STREAM | flags for flags in (0, socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK, 0o2004000)
+)
+_FCNTL_OF_SOCKETS = (fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_GETFD, fcntl.F_SETFD)
 
 _LOAD, _EQUALS, _HAS_BITS, _RETURN = 0x20, 0x15, 0x45, 0x06  # BPF_LD|W|ABS, JMP|JEQ|K, JMP|JSET|K, RET|K
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16  # in struct seccomp_data
@@ -138,7 +153,24 @@ def _only_reads_its_own_limits() -> list[Instruction]:
     ]
 
 
-def filter_program(*, architecture: Architecture, pid: int) -> bytes:
+def _one_connection(fd: int) -> dict[str, list[Instruction]]:
+    """What a live decoder makes its only connection with: one TCP socket, which has the number ``fd``.
+
+    No filter sees the address, which lies in memory; so ``deny_connections`` follows once the connection stands.
+    """
+    return {
+        "socket": [
+            *(_low(0), (_EQUALS, 1, 0, socket.AF_INET), _DENY),
+            *(_low(2), (_EQUALS, 2, 0, 0), (_EQUALS, 1, 0, socket.IPPROTO_TCP), _DENY),
+            *_is_any_of(1, _STREAM_SOCKETS),
+        ],
+        **{name: _is_any_of(0, [fd]) for name in ("connect", "getsockopt", "setsockopt", "getpeername", "getsockname")},
+        "fcntl": [*(_low(0), (_EQUALS, 1, 0, fd), _DENY), *_is_any_of(1, _FCNTL_OF_SOCKETS)],
+        "seccomp": [_ALLOW],  # which can only take more away
+    }
+
+
+def filter_program(*, architecture: Architecture, pid: int, connection_fd: int | None = None) -> bytes:
     """The filter of the process ``pid``: what is not on the list fails with ``EPERM``, and changes nothing."""
     bodies: dict[str, list[Instruction]] = {name: [_ALLOW] for name in _ALWAYS}
     bodies |= {
@@ -153,6 +185,8 @@ def filter_program(*, architecture: Architecture, pid: int) -> bytes:
         "clone3": [_return(errno.ENOSYS)],
         "prlimit64": _only_reads_its_own_limits(),
     }
+    if connection_fd is not None:
+        bodies |= _one_connection(connection_fd)
     program: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_EQUALS, 1, 0, AUDIT_ARCHES[architecture]),
@@ -171,8 +205,12 @@ def assembled(program: Iterable[Instruction]) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
-def confine(*, pid: int) -> str | None:
+def confine(*, pid: int, connection_fd: int | None = None) -> str | None:
     """Leave this process, all its threads, with the calls of the list; for good.
+
+    Args:
+        pid: its own.
+        connection_fd: the number of the one socket that it may open and connect, until ``deny_connections``.
 
     Returns:
         ``None``, or why the kernel does not do it: then nothing has changed.
@@ -180,7 +218,19 @@ def confine(*, pid: int) -> str | None:
     architecture = own_architecture()
     if architecture is None:
         return f"no list of system calls for {os.uname().machine}"
-    return install(filter_program(architecture=architecture, pid=pid), architecture=architecture)
+    program = filter_program(architecture=architecture, pid=pid, connection_fd=connection_fd)
+    return install(program, architecture=architecture)
+
+
+def prepared_denial() -> Callable[[], str | None]:
+    """What takes from this process, once it is confined and connected, the calls that connect; as ``confine``."""
+    architecture = own_architecture()  # which itself takes a call that is not on the list
+    if architecture is None:
+        return lambda: "no list of system calls"
+    program: list[Instruction] = [(_LOAD, 0, 0, _NUMBER_AT)]
+    for name in ("socket", "connect"):
+        program += [(_EQUALS, 0, 1, _number(name, architecture) or 0), _DENY]
+    return partial(_set_filter, assembled([*program, _ALLOW]), architecture=architecture)
 
 
 def own_architecture() -> Architecture | None:
@@ -193,9 +243,15 @@ def own_architecture() -> Architecture | None:
 def install(program: bytes, *, architecture: Architecture) -> str | None:
     """Put a filter before all threads of this process; as ``confine``."""
     libc = ctypes.CDLL(None, use_errno=True)
-    set_no_new_privileges, set_filter, all_threads, allow_speculation = 38, 1, 1, 4
+    set_no_new_privileges = 38
     if libc.prctl(set_no_new_privileges, *map(ctypes.c_ulong, (1, 0, 0, 0))):
         return f"no_new_privs: {os.strerror(ctypes.get_errno())}"
+    return _set_filter(program, architecture=architecture)
+
+
+def _set_filter(program: bytes, *, architecture: Architecture) -> str | None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    set_filter, all_threads, allow_speculation = 1, 1, 4
     code = ctypes.create_string_buffer(program, len(program))
     described = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
     # Without the last flag, kernels before 5.16 turn off speculation past stores, which slows decoding down.

@@ -25,7 +25,7 @@ from pipeline.media.process.messages import (
 from pipeline.media.process.remote_file import UNNAMED, RemoteFile, StorageFault
 from pipeline.media.process.slots import Slots
 from pipeline.media.process.wire import Channel
-from pipeline.media.sampling.rules import parse_rule
+from pipeline.media.sampling.rules import read_rule
 from pipeline.records.crops import part_of
 from pipeline.records.model_info import Preprocessing
 
@@ -56,7 +56,7 @@ def _planned(file: BinaryIO, request: Plan) -> Planned:
         PlanRequest(
             uri=UNNAMED,
             size_bytes=request.size_bytes,
-            rule=parse_rule(request.rule).of_video(request.shots),
+            rule=read_rule(request.rule).of_video(request.shots),
             time_range=request.time_range,
             windows=request.windows,
             sizing=request.sizing,
@@ -71,7 +71,7 @@ def _decode(control: Channel, file: BinaryIO, request: Decode, slots: Slots) -> 
         file,
         uri=UNNAMED,
         facts=request.facts,
-        rule=parse_rule(request.rule),
+        rule=read_rule(request.rule),
         time_range=request.time_range,
         max_pixels=request.max_pixels,
         windows=request.windows,

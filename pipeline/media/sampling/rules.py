@@ -23,6 +23,7 @@ from pipeline.errors import UsageError
 from pipeline.media.sampling.footage import Footage, uniform_targets
 from pipeline.media.sampling.fps import FpsRule
 from pipeline.media.sampling.pickers import ListPicker, Picker, StridePicker
+from pipeline.media.sampling.recorded import PtsRule, SlotsRule
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.media.sampling.shots import ShotsRule
 from pipeline.records.segments import TimeRange, Window
@@ -167,7 +168,7 @@ def _count(argument: str | None) -> int | None:
 
 
 _RULES: tuple[type[SamplingRule], ...] = (FpsRule, EveryRule, AllRule, KeyframesRule, UniformRule, ShotsRule)
-_BY_NAME = {rule.form.partition(":")[0]: rule for rule in _RULES}
+_OF_RECORDINGS: tuple[type[SamplingRule], ...] = (SlotsRule, PtsRule)
 
 
 def parse_rule(text: str) -> SamplingRule:
@@ -176,10 +177,21 @@ def parse_rule(text: str) -> SamplingRule:
     Raises:
         UsageError: the text is none of these.
     """
-    name, colon, argument = text.partition(":")
-    kind = _BY_NAME.get(name)
-    rule = None if kind is None else kind.read(argument if colon else None)
+    rule = _read(text, _RULES)
     if rule is None:
         *forms, last = (kind.form for kind in _RULES)
         raise UsageError(f"bad sampling rule {text!r}: use {', '.join(forms)} or {last} with R, N > 0")
     return rule
+
+
+def read_rule(text: str) -> SamplingRule:
+    """As ``parse_rule``, of what a rule of ours says of itself: also of those for recordings, which no user writes."""
+    return _read(text, _OF_RECORDINGS) or parse_rule(text)
+
+
+def _read(text: str, kinds: Sequence[type[SamplingRule]]) -> SamplingRule | None:
+    name, colon, argument = text.partition(":")
+    for kind in kinds:
+        if kind.form.partition(":")[0] == name:
+            return kind.read(argument if colon else None)
+    return None

@@ -12,8 +12,8 @@ from pipeline.extract.results import Clockwork
 from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.publishing.backends import leased
 from pipeline.records.documents import Document
+from pipeline.records.extras import require_extra
 from pipeline.records.shards import WHOLE
-from pipeline.training.extras import require_extra
 from pipeline.training.finetune.folder import FinetuneFolder
 from pipeline.training.finetune.labelled_inputs import LabelledInputs
 from pipeline.training.finetune.picture_examples import PictureExamples, unusable_videos
@@ -46,13 +46,13 @@ def run_finetune(request: FinetuneRequest, display: Display) -> Finetuned:
         RunError: it failed and can be resumed.
     """
     clockwork = Clockwork()
-    require_extra("finetune")
+    require_extra("train", command="finetune")
     request.check_workers()
     rows = read_label_file(request.labels, request.label_options)
     folder = FinetuneFolder(request.out)
     settings = request.settings(labels_digest=rows.digest)
     folder.check(settings)
-    folder.backend.check(shard=WHOLE)
+    folder.backend.check(slot=WHOLE)
     if folder.is_finished:
         _clear(folder)
         return _finetuned(folder, clockwork, was_finished=True)
@@ -65,7 +65,7 @@ def run_finetune(request: FinetuneRequest, display: Display) -> Finetuned:
         start = Start.of(request)
         workers = request.workers_on(opened.hardware)
         folder.inputs.check(start.inputs.config)
-        with leased(folder.backend, shard=WHOLE) as token:
+        with leased(folder.backend, slot=WHOLE) as token:
             folder.begin(settings, token=token)
             _decode(opened, folder, start.inputs, chosen)
             unusable = unusable_videos(folder.inputs)
@@ -115,5 +115,5 @@ def _finetuned(folder: FinetuneFolder, clockwork: Clockwork, *, was_finished: bo
 def _clear(folder: FinetuneFolder) -> None:
     """Remove what a command has left that was killed once the weights were there."""
     if not folder.is_cleared():
-        with leased(folder.backend, shard=WHOLE):
+        with leased(folder.backend, slot=WHOLE):
             folder.clear()

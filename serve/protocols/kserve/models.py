@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from serve.inference.batching import Features, Pictures
+from pipeline.models.batching import Features, Pictures
 from serve.inference.head_answers import probabilities
 from serve.inference.head_folder import ServedHead
 from serve.inference.service import FeatureService

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from serve.inference.batching import Features
+from pipeline.models.batching import Features
 from serve.problems import Problem
 from serve.protocols.kserve.requests import InferRequest, InputTensor, RequestedOutput
 from serve.web.replies import encoded_numbers, to_json

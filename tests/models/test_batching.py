@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serve.inference.batching import Batcher, fair_shares
+from pipeline.models.batching import Batcher, fair_shares
 
 
 class Model:

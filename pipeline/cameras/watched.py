@@ -1,0 +1,125 @@
+"""One stream as its host sees it: the actor, what it told last, and another actor where that one died."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from ray.exceptions import RayActorError, RayError
+
+from pipeline.cameras.event_log import EventLog
+from pipeline.cameras.news import News
+from pipeline.cameras.pulling.source import Source
+from pipeline.cameras.reconnecting import BackOff
+from pipeline.cameras.settings import StreamSettings
+from pipeline.cameras.status import StreamCounters, StreamStatus
+from pipeline.cameras.stream_actor import RemoteStream
+from pipeline.errors import PipelineError, RunError, UsageError
+from pipeline.records.streams import StreamSpec, StreamState
+
+_NEWS_S = 0.5
+"""How old a status may be."""
+_STOPPED_WITHIN_S = 30.0
+"""A process that takes longer to write what it holds is killed: what it has committed is there."""
+
+
+class StreamTaken(UsageError):
+    """A stream of this name runs already, here or in another process that writes to the same lake."""
+
+
+class Watched:
+    """A stream that runs, or is being started or stopped. All methods belong to one event loop."""
+
+    def __init__(self, spec: StreamSpec, source: Source, settings: StreamSettings, *, log: EventLog) -> None:
+        """Start its process; ``log`` gets its events."""
+        self.spec = spec
+        self.actor = RemoteStream()
+        self.status = StreamStatus(
+            spec=spec,
+            state=StreamState.CONNECTING,
+            since=datetime.now(UTC),
+            reason="its process starts",
+            session=None,
+            counters=StreamCounters(),
+            lag_s=0.0,
+            last_error=None,
+        )
+        self.is_over = False
+        """Whether the stream has ended, and nothing more is told of it."""
+        self._source = source
+        self._settings = settings
+        self._log = log
+        self._following: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    async def start(self) -> None:
+        """Begin to watch; raises as ``Streams.start`` does."""
+        try:
+            failure = await self.actor.start(self.spec, self._source, self._settings)
+        except BaseException as error:
+            self.actor.kill()
+            if isinstance(error, RayActorError):
+                raise RunError(f"stream {self.spec.name}: its process ended before it began") from None
+            raise
+        if failure is not None:
+            self.actor.kill()
+            raise failure
+        self._following = asyncio.create_task(self._follow())
+
+    async def stop(self) -> StreamStatus | PipelineError:
+        """End it; returns how it ended, or what the lake did not take."""
+        self._is_stopping = True
+        ended: StreamStatus | PipelineError | None = None
+        with contextlib.suppress(RayError, TimeoutError):
+            async with asyncio.timeout(_STOPPED_WITHIN_S):
+                ended = await self.actor.stop()
+                if self._following is not None:
+                    await self._following
+        if self._following is not None:
+            self._following.cancel()
+        self.actor.kill()
+        if ended is None:
+            self._become(StreamState.STOPPED, "its process was killed")
+            return self.status
+        return ended
+
+    async def _follow(self) -> None:
+        """Take what the actor tells, and start another where it died, until the stream is over."""
+        back_off = BackOff()
+        while not self.is_over:
+            try:
+                await self._listen(back_off)
+            except RayActorError:
+                if self._is_stopping:
+                    return
+                self._become(StreamState.RECONNECTING, "its process ended")
+                await asyncio.sleep(back_off.pause_s())
+                await self._start_again()
+
+    async def _listen(self, back_off: BackOff) -> None:
+        since, before = 0, self.status.counters
+        while not self.is_over:
+            news: News = await self.actor.news(since, timeout_s=_NEWS_S)
+            if news.status.counters.pictures:
+                back_off.has_worked()
+            self._log.add(news.events)
+            self.status = replace(news.status, counters=news.status.counters.after(before))
+            since = news.next
+            self.is_over = news.is_over
+
+    async def _start_again(self) -> None:
+        self.actor.kill()
+        self.actor = RemoteStream()
+        failure = await self.actor.start(self.spec, self._source, self._settings, died_before=True)
+        if failure is None:
+            return
+        self.status = replace(self.status, last_error=str(failure))
+        if isinstance(failure, UsageError):  # another program has taken the stream over meanwhile
+            self._become(StreamState.STOPPED, str(failure))
+            self.is_over = True
+            return
+        self.actor.kill()  # and the next attempt to listen starts another
+
+    def _become(self, state: StreamState, reason: str) -> None:
+        """A state that the actor cannot tell any more; what takes its place tells the lake and the listeners."""
+        self.status = replace(self.status, state=state, since=datetime.now(UTC), reason=reason, session=None)

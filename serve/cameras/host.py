@@ -1,0 +1,190 @@
+"""The deployment that holds the streams: one for all replicas, so a stream belongs to the cluster and to no replica."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import ray.serve
+from ray.serve import Application
+
+from pipeline.cameras.settings import StreamSettings
+from pipeline.cameras.status import StreamStatus
+from pipeline.cameras.streams import NoPicture, NoSuchStream, Streams, StreamTaken
+from pipeline.errors import StorageError, UsageError
+from pipeline.lake.config import DatasetConfig
+from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.records.events import Event, EventType
+from pipeline.records.model_info import ModelInfo, Precision
+from serve.cameras.embedding import ReplicaEmbed
+from serve.cameras.requests import StreamRequest, read_streams_file
+from serve.cameras.sources import Sources
+from serve.metrics import StreamMetrics
+from serve.problems import Conflict, NotFound, Problem, StoreFailed
+from serve.settings import CameraSettings, Settings
+
+NAME = "cameras"
+_METRICS_S = 1.0
+_STOP_S = 60.0
+_MOST_LISTENERS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What a replica tells of its model: it makes the configuration of the dataset."""
+
+    info: ModelInfo
+    precision: Precision
+
+
+class CameraHost:
+    """The one process that starts, stops and knows the streams; each of them is an actor of its own.
+
+    A problem is returned, not raised: what a deployment raises, Ray writes into a log with a traceback.
+    """
+
+    async def __init__(self, settings: Settings, *, replica: str) -> None:  # type: ignore[misc]  # Serve awaits it
+        """Start the streams of the streams file.
+
+        Raises:
+            UsageError: one of them cannot be started, or the dataset has another configuration.
+        """
+        self._closing: asyncio.Task[list[StreamStatus]] | None = None
+        application = ray.serve.get_replica_context().app_name
+        handle = ray.serve.get_deployment_handle(replica, app_name=application)
+        facts: ModelFacts = await handle.facts.remote()
+        self._sources = Sources(settings.cameras)
+        embed = ReplicaEmbed(deployment=replica, application=application)
+        self._streams = Streams(await asyncio.to_thread(_stream_settings, settings, facts, embed=embed))
+        try:
+            await self._start_those_of_the_file(settings.cameras)
+        except UsageError as error:
+            await self.close()
+            raise UsageError(str(error)) from None  # whichever it was: the driver shows this class as it is
+        self._showing = asyncio.create_task(self._show_metrics())
+
+    async def __del__(self) -> None:
+        """Serve calls this before the process ends, whatever ends it: a new configuration, or the server's stop."""
+        if hasattr(self, "_streams"):
+            await self.close()
+
+    async def start(self, request: StreamRequest) -> StreamStatus | Problem:
+        """Start a stream that a client asks for; the problem says why it cannot be."""
+        try:
+            spec, source = self._sources.of_a_post(request)
+            await self._streams.start(spec, source)
+            return self._streams.status(spec.name)
+        except Problem as problem:
+            return problem
+        except StreamTaken:
+            return Conflict(f"a stream {request.name!r} is there already")
+        except UsageError as error:
+            return Conflict(str(error))
+        except StorageError as error:
+            return StoreFailed(str(error))
+
+    async def stop(self, name: str) -> StreamStatus | Problem:
+        """Stop a stream; its rows are committed when this returns."""
+        try:
+            return await self._streams.stop(name)
+        except NoSuchStream:
+            return _no_such_stream(name)
+        except StorageError as error:
+            return StoreFailed(str(error))
+
+    async def statuses(self) -> list[StreamStatus]:
+        """All streams."""
+        return self._streams.list()
+
+    async def status(self, name: str) -> StreamStatus | Problem:
+        """One stream."""
+        try:
+            return self._streams.status(name)
+        except NoSuchStream:
+            return _no_such_stream(name)
+
+    async def picture(self, name: str, *, boxes: bool) -> bytes | Problem:
+        """The newest picture of a stream, as a JPEG."""
+        try:
+            return await self._streams.picture(name, boxes=boxes)
+        except NoSuchStream:
+            return _no_such_stream(name)
+        except NoPicture:
+            return NotFound(f"no picture of {name!r} has come in yet")
+
+    async def events(
+        self, *, stream: str | None, type: EventType | None, after: str | None
+    ) -> AsyncIterator[Event | None]:
+        """``None`` once nothing escapes the caller any more, and then what happens, until the caller hangs up."""
+        events = self._streams.events(stream=stream, type=type, after=after)
+        first = asyncio.ensure_future(anext(events, None))
+        try:
+            await asyncio.sleep(0)  # it listens now
+            yield None
+            event = await first
+            if event is not None:
+                yield event
+            async for event in events:
+                yield event
+        finally:
+            first.cancel()
+
+    async def close(self) -> None:
+        """Stop all streams, and commit what is buffered; further calls wait for the first."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._streams.close())
+        await asyncio.shield(self._closing)
+
+    async def _start_those_of_the_file(self, cameras: CameraSettings) -> None:
+        if cameras.streams_file is None:
+            return
+        for request in read_streams_file(cameras.streams_file):
+            spec, source = self._sources.of_the_file(request)
+            await self._streams.start(spec, source)
+
+    async def _show_metrics(self) -> None:
+        metrics = StreamMetrics()
+        while True:
+            metrics.show(self._streams.list())
+            await asyncio.sleep(_METRICS_S)
+
+
+def deployed(settings: Settings, *, replica: str) -> Application:
+    """The deployment, which belongs into the application of the replicas with this name."""
+    deployment = ray.serve.deployment(
+        name=NAME,
+        num_replicas=1,
+        max_ongoing_requests=_MOST_LISTENERS,
+        # A stop waits until what is buffered is in the lake.
+        graceful_shutdown_timeout_s=_STOP_S,
+        graceful_shutdown_wait_loop_s=0.5,
+        ray_actor_options={"num_cpus": 0},
+        max_constructor_retry_count=1,
+    )
+    return deployment(CameraHost).bind(settings, replica=replica)
+
+
+def _stream_settings(settings: Settings, facts: ModelFacts, *, embed: ReplicaEmbed) -> StreamSettings:
+    cameras = settings.cameras
+    assert cameras.lake is not None
+    known = Dataset.at(cameras.lake).info()
+    config = DatasetConfig(
+        model=facts.info,
+        sample="fps:1" if known is None else known.config.sample,
+        precision=facts.precision,
+        dtype="float32" if known is None else known.config.dtype,
+    )
+    return StreamSettings(
+        lake=cameras.lake,
+        info=DatasetInfo(config=config, weights=settings.model.weights),
+        embed=embed,
+        heads=settings.heads.folder,
+        commit_s=cameras.commit_s,
+        publish_s=cameras.publish_s,
+        keep_s=cameras.keep_s,
+        stall_s=cameras.stall_s,
+        detect_weights=cameras.detect_weights,
+    )
+
+
+def _no_such_stream(name: str) -> NotFound:
+    return NotFound(f"no stream {name[:100]!r} runs here")
