@@ -180,8 +180,10 @@ def fill(folder: Path | str, of: Session, slots: range) -> None:
     """Fill these slots of a session, each gap by itself."""
     with LiveFill(str(folder)) as filling:
         for each in dropped(folder):
+            if each.gap.video_id != of.video_id:
+                continue
             assert each.gap.start_s is not None
             first = int(each.gap.start_s)
             own = [slot for slot in range(first, first + each.gap.num_slots) if slot in slots]
             vectors = np.array([features_of(of, slot) for slot in own], np.float32).reshape(-1, DIM)
-            filling.commit(each, tuple(map(mark, own)), vectors)
+            filling.commit([each], tuple(map(mark, own)), vectors)
