@@ -40,7 +40,7 @@ def real_lake(
     info = DatasetInfo(config=config, weights=WEIGHTS)
     dataset = Dataset.at(str(folder))
     dataset.store.ensure_writable()
-    token = dataset.backend.acquire(shard=WHOLE).token
+    token = dataset.backend.acquire(slot=WHOLE).token
     dataset.create(info)
     rule, preprocessings = parse_rule(sample), (model.info.preprocessing.beside_the_decoder,)
     with Sandbox(DecodeLimits()) as sandbox:
