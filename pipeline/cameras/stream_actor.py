@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import ray
 
+from pipeline.cameras.actor_ends import ProcessPlace, end_actor
 from pipeline.cameras.news import News
 from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.settings import StreamSettings
@@ -49,6 +50,10 @@ class StreamActor:
         except PipelineError as error:
             return error
 
+    async def place(self) -> ProcessPlace:
+        """Where this process runs."""
+        return ProcessPlace.of_this()
+
     @property
     def _started(self) -> StreamHost:
         if self._host is None:
@@ -86,6 +91,6 @@ class RemoteStream:
         ended: StreamStatus | PipelineError = await self._actor.stop.remote()
         return ended
 
-    def kill(self) -> None:
-        """End the process, whatever it is doing."""
-        ray.kill(self._actor)
+    async def end(self) -> None:
+        """End the process, whatever it is doing; when this returns it is gone, unless it is on a node that is lost."""
+        await end_actor(self._actor)

@@ -57,12 +57,12 @@ class Watched:
         try:
             failure = await self.actor.start(self.spec, self._source, self._settings)
         except BaseException as error:
-            self.actor.kill()
+            await self.actor.end()
             if isinstance(error, RayActorError):
                 raise RunError(f"stream {self.spec.name}: its process ended before it began") from None
             raise
         if failure is not None:
-            self.actor.kill()
+            await self.actor.end()
             raise failure
         self._following = asyncio.create_task(self._follow())
 
@@ -77,7 +77,7 @@ class Watched:
                     await self._following
         if self._following is not None:
             self._following.cancel()
-        self.actor.kill()
+        await self.actor.end()
         if ended is None:
             self._become(StreamState.STOPPED, "its process was killed")
             return self.status
@@ -108,7 +108,7 @@ class Watched:
             self.is_over = news.is_over
 
     async def _start_again(self) -> None:
-        self.actor.kill()
+        await self.actor.end()
         self.actor = RemoteStream()
         failure = await self.actor.start(self.spec, self._source, self._settings, died_before=True)
         if failure is None:
@@ -118,7 +118,7 @@ class Watched:
             self._become(StreamState.STOPPED, str(failure))
             self.is_over = True
             return
-        self.actor.kill()  # and the next attempt to listen starts another
+        await self.actor.end()  # and the next attempt to listen starts another
 
     def _become(self, state: StreamState, reason: str) -> None:
         """A state that the actor cannot tell any more; what takes its place tells the lake and the listeners."""
