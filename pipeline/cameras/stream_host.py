@@ -167,10 +167,13 @@ class StreamHost:
             if not pulling.done():  # the lake takes nothing from here any more
                 connections.stop()
             reason = await pulling
+            await sessions.analysed()
+            if not committing.done():
+                self._tally.become(StreamState.STOPPED, reason)
             await sessions.close()
             commits.stop()
             await asyncio.wait((committing,))
-            await self._close(commits, committing, reason)
+            await self._close(commits, committing)
         finally:
             following.cancel()
             connections.close()
@@ -178,18 +181,19 @@ class StreamHost:
                 await self._detector.close()
             self._desk.wake()
 
-    async def _close(self, commits: Commits, committing: asyncio.Task[None], reason: str) -> None:
-        failure = committing.exception()
-        self._tally.become(StreamState.STOPPED, reason if failure is None else str(failure))
+    async def _close(self, commits: Commits, committing: asyncio.Task[None]) -> None:
+        """Commit what is left, and keep what is in the way of that."""
+        failure: BaseException | None = committing.exception()
+        if failure is not None:
+            self._tally.become(StreamState.STOPPED, str(failure))
         try:
             await commits.close()
         except RunError as error:
             failure = failure or error
-        if isinstance(failure, PipelineError):
+        if failure is not None:
             self._tally.last_error = str(failure)
-            self._failure = failure
-        elif failure is not None:
-            raise failure
+            fault = RunError(f"a fault of vidlake's own: {failure!r}")
+            self._failure = failure if isinstance(failure, PipelineError) else fault
 
     async def _follow_head(self) -> None:
         """Take up each version of the head that is put to use."""
