@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from pipeline.cameras.analysis.analysis import Analysis
+from pipeline.cameras.analysis.choice import DetectorChoice
 from pipeline.cameras.analysis.detector import Detector
 from pipeline.cameras.commits import Commits
 from pipeline.cameras.connections import Connection, Connections
@@ -69,14 +70,21 @@ class StreamHost:
         self._failure: PipelineError | None = None
 
     @classmethod
-    async def prepared(cls, spec: StreamSpec, source: Source, settings: StreamSettings) -> Self:
-        """A stream with the head and the detector that its spec asks for; raises as ``start`` does."""
-        head = None
+    async def prepared(
+        cls, spec: StreamSpec, source: Source, settings: StreamSettings, *, network: Detector | None
+    ) -> Self:
+        """A stream with the head and the detector that its spec asks for; raises as ``start`` does.
+
+        ``network`` is the detector where that is a network, which streams share.
+        """
+        head, detector = None, network
         if spec.head is not None:
             if settings.heads is None:
                 raise UsageError(f"--head {spec.head}: --heads says where heads are, and is missing")
             head = await asyncio.to_thread(WatchingHead, settings.heads, spec.head, info=settings.info)
-        return cls(spec, source, settings, head=head)
+        if detector is None:
+            detector = DetectorChoice.parse(spec.detect).open()
+        return cls(spec, source, settings, head=head, detector=detector)
 
     async def start(self, *, died_before: bool = False) -> None:
         """Take the stream's lease in the lake, and begin to connect, perhaps in the place of a process that died.
