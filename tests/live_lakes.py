@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from rows import DIM, dataset_info, id_of
 
-from pipeline.lake.live.batches import LiveBatch
+from pipeline.lake.live import readers
+from pipeline.lake.live.batches import LiveBatch, StoredGap
+from pipeline.lake.live.fill import LiveFill
 from pipeline.lake.live.writer import LiveWriter
 from pipeline.records.events import Event, EventType, TrackPoint
 from pipeline.records.geometry import Box
@@ -21,6 +23,22 @@ RATE_HZ = 1
 BEGAN = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
 SOURCE = "rtsp://gate/cam"
 TIME_BASE = Fraction(1, 1000)
+TESTS = str(Path(__file__).parent)
+KILLED_AT = """
+import os, sys
+left = [int(sys.argv[2])]
+def killing(real):
+    def call(*arguments, **options):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), 9)
+        return real(*arguments, **options)
+    return call
+for name in ("fsync", "link", "replace", "unlink"):
+    setattr(os, name, killing(getattr(os, name)))
+sys.path[:0] = [sys.argv[3]]
+"""
+"""How a program begins that is killed before the so many-th change of the file system, its second argument."""
 
 
 def session(number: int = 0, *, stream: str = "gate") -> Session:
@@ -126,3 +144,46 @@ def writer(folder: Path | str, *, stream: str = "gate", publish_s: float = 1000.
 def table(folder: Path | str, name: str) -> pa.Table:
     """What readers with no code of ours see."""
     return pads.dataset(f"{folder}/{name}", format="parquet").to_table()
+
+
+def slots_of(folder: Path | str, of: Session) -> dict[int, str]:
+    """What tells of each slot of a session: a row, or the reason of a gap; no slot is told of twice."""
+    told: dict[int, str] = {}
+    for rows in readers.rows(str(folder), video_id=of.video_id):
+        for time_s in rows["time_s"].to_pylist():
+            assert int(time_s) not in told
+            told[int(time_s)] = "row"
+    for each in readers.gaps(str(folder), of.stream):
+        if (
+            each.gap.video_id == of.video_id
+            and each.gap.start_s is not None
+            and each.gap.end_s is not None
+            and not each.is_filled
+        ):
+            slots = range(int(each.gap.start_s), int(each.gap.end_s))
+            assert len(slots) == each.gap.num_slots
+            assert not told.keys() & set(slots)
+            told |= dict.fromkeys(slots, str(each.gap.reason))
+    return dict(sorted(told.items()))
+
+
+def status_of(folder: Path | str, of: Session) -> str:
+    [status] = [row["status"] for row in table(folder, "videos").to_pylist() if row["video_id"] == of.video_id]
+    return str(status)
+
+
+def dropped(folder: Path | str) -> list[StoredGap]:
+    return [each for each in readers.gaps(str(folder)) if each.gap.reason == "dropped" and not each.is_filled]
+
+
+def fill(folder: Path | str, of: Session, slots: range) -> None:
+    """Fill these slots of a session, each gap by itself."""
+    with LiveFill(str(folder)) as filling:
+        for each in dropped(folder):
+            if each.gap.video_id != of.video_id:
+                continue
+            assert each.gap.start_s is not None
+            first = int(each.gap.start_s)
+            own = [slot for slot in range(first, first + each.gap.num_slots) if slot in slots]
+            vectors = np.array([features_of(of, slot) for slot in own], np.float32).reshape(-1, DIM)
+            filling.commit([each], tuple(map(mark, own)), vectors)

@@ -1,7 +1,6 @@
 """One stream, from its start to its stop: what pulls, analyses, embeds and commits, put together."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
@@ -13,7 +12,7 @@ from pipeline.cameras.connections import Connection, Connections
 from pipeline.cameras.event_ids import EventIds
 from pipeline.cameras.live_head import WatchingHead
 from pipeline.cameras.news import News, NewsDesk
-from pipeline.cameras.pulling.pulled import PullLimits, Wishes
+from pipeline.cameras.pulling.pulled import Wishes
 from pipeline.cameras.pulling.puller import Puller
 from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.session_run import LiveHead, SessionRun, detect_rate_of
@@ -29,9 +28,6 @@ from pipeline.records.streams import Session, StreamSpec, StreamState
 
 _HEAD_S = 10.0
 """How often another version of the head is looked for."""
-_PENDING_S = 2
-_LEAST_PENDING, _MOST_PENDING = 4, 32
-"""Pictures that may wait between the decoder and this process: a busy machine must not lose one for that."""
 
 
 class StreamHost:
@@ -105,7 +101,7 @@ class StreamHost:
             tally=self._tally,
             commits=self._commits,
             begin_run=self._begin_run,
-            gap_since=None if is_file else datetime.now(UTC),
+            gap_since=None if is_file or writer.tells_what_a_kill_lost else datetime.now(UTC),
         )
         self._connections = Connections(
             self._connect,
@@ -205,9 +201,7 @@ class StreamHost:
         spec = self._spec
         detect_hz = detect_rate_of(spec)
         wishes = Wishes(rate_hz=spec.rate_hz, detect_rate_hz=detect_hz, is_recording=spec.record is not None)
-        pending = math.ceil(_PENDING_S * (spec.rate_hz + (detect_hz or 0)))
-        limits = PullLimits(max_pending_pictures=max(_LEAST_PENDING, min(_MOST_PENDING, pending)))
-        return Puller(self._source, wishes=wishes, limits=limits)
+        return Puller(self._source, wishes=wishes)
 
     def _begin_run(self, session: Session, clock: SlotClock) -> SessionRun:
         analysis = Analysis(self._spec, session=session, new_event_id=self._ids.next, detector=self._detector)

@@ -3,6 +3,7 @@
 from pipeline.extract.results import Forecast, Measured, Outcome, Predicted
 from pipeline.lake.compaction.compact import Compacted
 from pipeline.lake.comparison.diff import Compared, ComparedVideo, Diff
+from pipeline.lake.live.stream_status import StreamStatus
 from pipeline.lake.tables import FolderStatus, SideTable, Status, Totals
 
 _MOST_LABELS = 10
@@ -33,6 +34,7 @@ def describe_status(uri: str, status: Status) -> str:
         f"model {config.model.name} ({config.model.dim} values, {config.precision}, stored as {config.dtype}), "
         f"weights {info.weights} ({config.model.weights_digest[:19]}), sampled {config.sample}, "
         f"fingerprint {config.fingerprint}",
+        *map(_stream, status.streams),
         *_side_tables(status.side_tables),
     ]
     return "\n".join(lines + _quarantined(totals))
@@ -139,6 +141,17 @@ def _videos(totals: Totals) -> str:
         f"{count} {status}" for status, count in totals.videos.items() if count or status != "unfinished"
     )
     return f"{sum(totals.videos.values())} videos: {counts}"
+
+
+def _stream(stream: StreamStatus) -> str:
+    sessions = ", ".join(f"{count} {status}" for status, count in stream.sessions.items() if count)
+    missing = ", ".join(f"{count} {reason}" for reason, count in stream.missing_slots.items())
+    filled = f", {stream.num_filled} filled" if stream.num_filled else ""
+    return (
+        f"stream {stream.name}: {sum(stream.sessions.values())} sessions ({sessions}), {stream.num_samples} samples, "
+        f"{stream.captured_from:%Y-%m-%d %H:%M:%S} to {stream.captured_to:%Y-%m-%d %H:%M:%S} UTC; "
+        f"slots without a row: {missing or 'none'}{filled}"
+    )
 
 
 def _side_tables(tables: dict[str, SideTable]) -> list[str]:

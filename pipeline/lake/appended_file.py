@@ -1,8 +1,8 @@
 """A file of an appended table: rows, and a footer that lists what the file settles, with or without rows."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -20,6 +20,9 @@ from pipeline.records.settled import Settled
 from pipeline.records.tables import METADATA_KEY
 
 _SETTLED_KEY = b"vidlake.settled"
+LIVE_KEY = b"vidlake.live"
+"""Of the document in the footer of a file of streams."""
+_SETTLED_BYTES = 1 << 20
 ROW_GROUP_ROWS = 1024
 _ROW_GROUP_BYTES = 16 << 20
 """Of rows as long as pictures are: whoever looks for one reads its group."""
@@ -35,6 +38,13 @@ class Footer:
     num_rows: int
     data_bytes: int
     """Of the file, without its footer."""
+    live_json: bytes | None
+    """What a file of streams says of itself, not parsed; ``None``: it is no such file."""
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether the list says anything, be it sound or not."""
+        return self.settled_json.strip() != b"[]"
 
     def settled(self) -> pa.Table:
         """``SETTLED`` rows; the file's own rows are in this order, ``num_samples`` of each.
@@ -94,7 +104,35 @@ def read_footer(file: pa.NativeFile, *, uri: str) -> Footer:
         settled_json=_value(metadata, _SETTLED_KEY, uri=uri),
         num_rows=metadata.num_rows,
         data_bytes=max(0, file.size() - metadata.serialized_size),
+        live_json=(metadata.metadata or {}).get(LIVE_KEY),
     )
+
+
+def settled_of_all(footers: Iterable[Footer]) -> Iterator[pa.Table]:
+    """What footers list, as ``Footer.settled`` gives it, many small ones together: that takes a tenth of the time.
+
+    Raises:
+        ForeignFile: a list is damaged.
+    """
+    some: list[Footer] = []
+    num_bytes = 0
+    for footer in footers:
+        some.append(footer)
+        num_bytes += len(footer.settled_json)
+        if num_bytes > _SETTLED_BYTES:
+            yield _settled_together(some)
+            some, num_bytes = [], 0
+    if some:
+        yield _settled_together(some)
+
+
+def _settled_together(footers: Sequence[Footer]) -> pa.Table:
+    joined = b"[" + b", ".join(footer.settled_json.strip()[1:-1] for footer in footers if footer.has_entries) + b"]"
+    together = replace(footers[0], settled_json=joined)
+    try:
+        return together.settled()
+    except ForeignFile:
+        return pa.concat_tables([footer.settled() for footer in footers])  # tells which one is damaged
 
 
 def read_description(file: pa.NativeFile, *, uri: str) -> Document:

@@ -14,12 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.lake.appended_file import settled_of_all
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.declarations import Declaration, declared
 from pipeline.lake.derived import Derived, num_rows_of
 from pipeline.lake.ids import id_bytes, in_shard
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.live.closing import close_abandoned
+from pipeline.lake.live.names import is_of_streams
+from pipeline.lake.live.stream_status import StreamStatus, StreamTally
+from pipeline.lake.live.view import LiveLake
 from pipeline.lake.model_folders import datasets_within
 from pipeline.lake.pending import PlannedSegments
 from pipeline.lake.planned import Planned, listed
@@ -72,10 +76,10 @@ def derive(dataset: Dataset, *, shard: Shard, token: str) -> Totals:
             return sums
 
 
-def totals(dataset: Dataset) -> Totals:
-    """The totals, with nothing written."""
+def totals(dataset: Dataset, *, ledger: Ledger | None = None) -> Totals:
+    """The totals, with nothing written; ``ledger``: of its footers, where they were read already."""
     sums = Totals()
-    for derived in _derived(dataset):
+    for derived in _derived(dataset, ledger):
         _count(sums, derived)
     return sums
 
@@ -93,9 +97,9 @@ class _Derived:
     num_settled: int
 
 
-def _derived(dataset: Dataset) -> Iterator[_Derived]:
+def _derived(dataset: Dataset, ledger: Ledger | None = None) -> Iterator[_Derived]:
     current = listed(dataset)
-    planned, ledger = Planned(dataset), Ledger.of(dataset.settled_parts())
+    planned, ledger = Planned(dataset), ledger or Ledger.of(dataset.settled_parts())
     further = [name for name in planned.schema.names if name not in PLAN.names]
     for name, part in planned.parts():
         segments = PlannedSegments(part, ledger)
@@ -190,15 +194,18 @@ class SideTable:
     """Segments and videos; ``None``: it is derived, and settles nothing."""
 
 
-def side_tables(dataset: Dataset) -> dict[str, SideTable]:
-    """What is in the side tables of a dataset, by their names."""
-    return {declaration.name: _side_table(dataset, declaration) for declaration in declared(dataset.files)}
+def side_tables(dataset: Dataset, *, tally: StreamTally | None = None) -> dict[str, SideTable]:
+    """What is in the side tables of a dataset, by their names; ``tally``: of its streams, where there are any."""
+    return {declaration.name: _side_table(dataset, declaration, tally) for declaration in declared(dataset.files)}
 
 
-def _side_table(dataset: Dataset, declaration: Declaration) -> SideTable:
+def _side_table(dataset: Dataset, declaration: Declaration, tally: StreamTally | None) -> SideTable:
     if declaration.growth == "derived":
-        counts = [num_rows_of(dataset.files, name) for name in dataset.files.tables(declaration.name)]
-        return SideTable(num_rows=sum(counts), num_files=len(counts), num_settled=None)
+        names = dataset.files.tables(declaration.name)
+        counted = 0 if tally is None else tally.num_rows[declaration.name]
+        unknown = names if tally is None else [name for name in names if not is_of_streams(name)]
+        num_rows = counted + sum(num_rows_of(dataset.files, name) for name in unknown)
+        return SideTable(num_rows=num_rows, num_files=len(names), num_settled=None)
     num_rows = num_files = 0
 
     def parts() -> Iterator[pa.Table]:
@@ -218,12 +225,15 @@ class Status:
 
     info: DatasetInfo
     totals: Totals
+    """Of the videos; sessions of streams are not among them."""
     side_tables: dict[str, SideTable]
+    streams: tuple[StreamStatus, ...] = ()
 
     def to_json(self) -> Document:
         """A part of what ``status --json`` prints."""
         tables = {name: asdict(table) for name, table in self.side_tables.items()}
-        return {**asdict(self.totals), "side_tables": tables, "config": self.info.to_json()}
+        streams = [stream.to_json() for stream in self.streams]
+        return {**asdict(self.totals), "streams": streams, "side_tables": tables, "config": self.info.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,4 +278,13 @@ def read_statuses(uri: str) -> Status | FolderStatus:
 
 
 def _status(dataset: Dataset, info: DatasetInfo) -> Status:
-    return Status(info=info, totals=totals(dataset), side_tables=side_tables(dataset))
+    lake, tally = LiveLake(dataset, info), StreamTally()
+    unpublished = lake.headers  # before files are listed: what is published meanwhile is seen twice, and not missed
+    ledger = Ledger.of(settled_of_all(tally.counting(dataset.features.footers())))
+    has_streams = bool(tally.num_files or unpublished or lake.sessions)
+    return Status(
+        info=info,
+        totals=totals(dataset, ledger=ledger),
+        side_tables=side_tables(dataset, tally=tally.with_journal(lake) if has_streams else None),
+        streams=tally.statuses(lake) if has_streams else (),
+    )

@@ -1,7 +1,7 @@
 """What streams bring beside features: the tables ``gaps``, ``events`` and ``tracks``, and their rows as values."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -98,9 +98,13 @@ TRACKS = Table(
 STREAM_TABLES = (GAPS, EVENTS, TRACKS)
 
 
-def gap_rows(gaps: Iterable[Gap]) -> pa.Table:
-    """Gaps that are not filled, as rows of ``GAPS``."""
-    rows = [{**{name: getattr(gap, name) for name in Gap.__slots__}, "filled": False} for gap in gaps]
+def gap_rows(gaps: Sequence[Gap], *, filled: Sequence[bool] | None = None) -> pa.Table:
+    """Gaps as rows of ``GAPS``; none of them is ``filled`` where nothing is said."""
+    is_filled = [False] * len(gaps) if filled is None else filled
+    rows = [
+        {**{name: getattr(gap, name) for name in Gap.__slots__}, "filled": value}
+        for gap, value in zip(gaps, is_filled, strict=True)
+    ]
     return pa.Table.from_pylist(rows, schema=GAPS.schema)
 
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 import pytest
-from truth import BEGAN, moment
+from truth_clips import BEGAN, moment
 
 from pipeline.cameras.rules.happenings import Happening
 from pipeline.cameras.rules.label_changes import LabelRule, Spoken

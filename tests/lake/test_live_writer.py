@@ -10,9 +10,25 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from live_lakes import BEGAN, batch, event, features_of, gap, session, table, track_point, writer
+from live_lakes import (
+    BEGAN,
+    KILLED_AT,
+    TESTS,
+    batch,
+    event,
+    features_of,
+    fill,
+    gap,
+    session,
+    slots_of,
+    status_of,
+    table,
+    track_point,
+    writer,
+)
 from rows import config, dataset_info, finished, new_dataset, plan_table, planned
 
+from pipeline.cli.summary import describe_status
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import CONFIG, Dataset, DatasetInfo
 from pipeline.lake.live import readers
@@ -20,30 +36,9 @@ from pipeline.lake.live.batches import LiveBatch
 from pipeline.lake.live.writer import LiveWriter
 from pipeline.lake.planned import publish_plan
 from pipeline.lake.publishing.holders import LeaseLost
-from pipeline.lake.tables import derive
+from pipeline.lake.tables import derive, read_status
 from pipeline.records.shards import WHOLE
 from pipeline.records.streams import GapReason, Session
-
-
-def slots_of(folder: Path | str, of: Session) -> dict[int, str]:
-    """What tells of each slot of a session: a row, or the reason of a gap; no slot is told of twice."""
-    told: dict[int, str] = {}
-    for rows in readers.rows(str(folder), video_id=of.video_id):
-        for time_s in rows["time_s"].to_pylist():
-            assert int(time_s) not in told
-            told[int(time_s)] = "row"
-    for each in readers.gaps(str(folder), of.stream):
-        if each.gap.video_id == of.video_id and each.gap.start_s is not None and each.gap.end_s is not None:
-            slots = range(int(each.gap.start_s), int(each.gap.end_s))
-            assert len(slots) == each.gap.num_slots
-            assert not told.keys() & set(slots)
-            told |= dict.fromkeys(slots, str(each.gap.reason))
-    return dict(sorted(told.items()))
-
-
-def status_of(folder: Path | str, of: Session) -> str:
-    [status] = [row["status"] for row in table(folder, "videos").to_pylist() if row["video_id"] == of.video_id]
-    return str(status)
 
 
 def test_what_is_committed_is_read_at_once_and_what_is_published_by_anybody(place: str) -> None:
@@ -143,21 +138,6 @@ def test_what_lies_between_sessions_is_of_none(tmp_path: Path) -> None:
 
 # -- kills
 
-POINTS = ("fsync", "link", "replace", "unlink")
-KILLED_AT = """
-import os, sys
-left = [int(sys.argv[2])]
-def killing(real):
-    def call(*arguments, **options):
-        left[0] -= 1
-        if not left[0]:
-            os.kill(os.getpid(), 9)
-        return real(*arguments, **options)
-    return call
-for name in ("fsync", "link", "replace", "unlink"):
-    setattr(os, name, killing(getattr(os, name)))
-sys.path[:0] = [sys.argv[3]]
-"""
 SESSIONS = f"""
 {KILLED_AT}
 from datetime import timedelta
@@ -175,7 +155,6 @@ for first in range(0, 12, 3):
 stream.end(ended_at=of.started_at + timedelta(seconds=12))
 stream.close()
 """
-TESTS = str(Path(__file__).parents[1])
 
 
 def killed_sessions(folder: Path, *, step: int) -> dict[int, int]:
@@ -324,3 +303,25 @@ def test_features_of_another_length_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not 1 features of 4 values"):
             stream.commit(wrong)
         stream.end(ended_at=session().started_at)
+
+
+def test_status_tells_of_streams(tmp_path: Path) -> None:
+    """Journal and files as one, and what is filled is missing no more."""
+    with writer(tmp_path) as stream:
+        stream.begin(session())
+        stream.commit(batch(session(), 0, 5, missing=(2, 4)))
+        stream._publish()
+        stream.commit(batch(session(), 5, 8, missing=(5, 6)))
+        [gate] = read_status(str(tmp_path)).streams
+        assert (gate.name, gate.sessions, gate.num_samples) == ("gate", {"live": 1, "ok": 0, "partial": 0}, 5)
+        assert (gate.missing_slots, gate.num_filled) == ({"dropped": 3}, 0)
+        assert (gate.captured_from, gate.captured_to) == (BEGAN, BEGAN + timedelta(seconds=8))
+        assert read_status(str(tmp_path)).side_tables["events"].num_rows == 2
+        stream.end(ended_at=session().started_at + timedelta(seconds=8))
+    fill(tmp_path, session(), range(3))
+    status = read_status(str(tmp_path))
+    [gate] = status.streams
+    assert (gate.sessions["partial"], gate.num_samples) == (1, 6)
+    assert (gate.missing_slots, gate.num_filled) == ({"dropped": 2}, 1)
+    assert "gate" in json.dumps(status.to_json())
+    assert "stream gate: 1 sessions (1 partial), 6 samples" in describe_status("lake", status)

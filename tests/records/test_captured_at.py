@@ -22,7 +22,7 @@ from pipeline.records.videos import SegmentTask
         pytest.param(None, [None, None], id="nothing"),
     ],
 )
-def test_a_sample_of_a_file_was_captured_when_the_file_says(
+def test_a_samples_moment_is_what_its_file_says(
     creation_time: str | None, moments: list[float | None]
 ) -> None:
     piece = segment()

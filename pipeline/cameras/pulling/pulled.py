@@ -28,9 +28,9 @@ class PullLimits:
     """Of a picture; a larger one ends the connection."""
     memory_bytes: int = 2 * 1024**3
     """Of the decoder, which is killed beyond it."""
-    max_pending_pictures: int = 4
-    """That nobody has read yet; the newest are kept, the older ones are dropped and say so."""
-    max_pending_bytes: int = 64 << 20
+    max_picture_bytes: int = 96 << 20
+    """Of pictures that nobody has read yet; the newest are kept (two at least), older ones are dropped and say so."""
+    max_recorded_bytes: int = 64 << 20
     """Of the recording that nobody has read yet; what is older is lost."""
     recording_file_s: float = 300.0
     """After so much, ``Recorded.is_first`` begins another file at the next keyframe that nothing before it needs."""

@@ -49,6 +49,8 @@ class EntryHeader:
     """The same on the axis of ``time_s``."""
     num_rows: Mapping[str, int]
     """Of each of ``TABLES``."""
+    missing_slots: Mapping[str, int]
+    """In its gaps, by their reasons."""
 
     def to_json(self) -> Document:
         """A document that ``from_json`` reads back."""
@@ -61,12 +63,14 @@ class EntryHeader:
             "captured_to": None if self.captured_to is None else self.captured_to.isoformat(),
             "end_s": self.end_s,
             "num_rows": dict(self.num_rows),
+            "missing_slots": dict(self.missing_slots),
         }
 
     @classmethod
     def from_json(cls, document: Document) -> Self:
         """The inverse of ``to_json``. Raises as ``Session.from_json`` does."""
-        captured_to, num_rows = text_or_none(document, "captured_to"), part(document, "num_rows")
+        captured_to = text_or_none(document, "captured_to")
+        num_rows, missing_slots = part(document, "num_rows"), part(document, "missing_slots")
         return cls(
             key=EntryKey(
                 stream=text(document, "stream"), writer=text(document, "writer"), number=whole(document, "number")
@@ -76,6 +80,7 @@ class EntryHeader:
             captured_to=None if captured_to is None else datetime.fromisoformat(captured_to),
             end_s=number_or_none(document, "end_s"),
             num_rows={name: whole(num_rows, name) for name in TABLES},
+            missing_slots={reason: whole(missing_slots, reason) for reason in missing_slots},
         )
 
 

@@ -1,6 +1,8 @@
 """What a stream brings, as an entry of the journal."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
 
@@ -11,7 +13,7 @@ from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.live.batches import LiveBatch
 from pipeline.lake.live.entries import Entry, EntryHeader, EntryKey
 from pipeline.records.stream_rows import EVENTS, GAPS, TRACKS, event_rows, gap_rows, track_rows
-from pipeline.records.streams import Session
+from pipeline.records.streams import Gap, Session
 from pipeline.records.tables import CAPTURED_AT, FEATURES
 
 
@@ -40,6 +42,7 @@ def entry_of(
         captured_to=_latest(ends) if session is not None else None,
         end_s=max(ends_s, default=None),
         num_rows={name: len(table) for name, table in rows.items()},
+        missing_slots=_missing(batch.gaps),
     )
     return Entry(header=header, rows=rows)
 
@@ -70,6 +73,13 @@ def feature_rows(batch: LiveBatch, session: Session | None, *, info: DatasetInfo
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _missing(gaps: Sequence[Gap]) -> dict[str, int]:
+    slots: Counter[str] = Counter()
+    for gap in gaps:
+        slots[str(gap.reason)] += gap.num_slots
+    return dict(slots)
 
 
 def _latest(moments: list[datetime]) -> datetime | None:

@@ -13,13 +13,11 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.lake.appended_file import file_metadata, foreign_file
+from pipeline.lake.appended_file import LIVE_KEY, file_metadata, foreign_file
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.entries import EntryKey
 from pipeline.records.documents import Document, document_of, text, whole
 
-LIVE_KEY = b"vidlake.live"
-"""Of the document in the footer of a file of streams."""
 _PREFIX = "live-"
 _WRITER = r"(?P<writer>\d{20}[0-9a-f]{8})"
 """When a writer began, and what tells it from others that began then."""
@@ -117,8 +115,11 @@ def live_document(metadata: pq.FileMetaData, *, uri: str) -> Document | None:
         ForeignFile: it is damaged.
     """
     value = (metadata.metadata or {}).get(LIVE_KEY)
-    if value is None:
-        return None
+    return None if value is None else parsed_live(value, uri=uri)
+
+
+def parsed_live(value: bytes, *, uri: str) -> Document:
+    """The same of its bytes. Raises as ``live_document``."""
     try:
         return document_of(json.loads(value), name="the footer")
     except (ValueError, TypeError, RecursionError):

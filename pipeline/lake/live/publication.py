@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.lake.appended_file import file_of, file_with
+from pipeline.lake.appended_file import LIVE_KEY, file_of, file_with
 from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.entries import Entry, EntryKey
-from pipeline.lake.live.names import LIVE_KEY, Span, published, runs_of
+from pipeline.lake.live.names import Span, published, runs_of
 from pipeline.records.documents import Document
 from pipeline.records.segments import MAX_SAMPLES
 from pipeline.records.settled import Settled
-from pipeline.records.stream_rows import GAPS, STREAM_TABLES
+from pipeline.records.stream_rows import STREAM_TABLES
 from pipeline.records.tables import FEATURES
 
 
@@ -116,10 +116,12 @@ def _settled(segment: Sequence[Entry]) -> Settled:
 
 def _summary(entries: Sequence[Entry]) -> Document:
     """What ``status`` says of the entries, so that it need not open the files of other tables."""
-    slots: Counter[str] = Counter()
-    for entry in entries:
-        gaps = entry.rows[GAPS.name]
-        for reason, count in zip(gaps["reason"].to_pylist(), gaps["num_slots"].to_pylist(), strict=True):
-            slots[reason] += count
-    num_rows = {table.name: sum(entry.header.num_rows[table.name] for entry in entries) for table in STREAM_TABLES}
-    return {"missing_slots": dict(slots), "num_rows": num_rows}
+    headers = [entry.header for entry in entries]
+    missing: Counter[str] = Counter()
+    for header in headers:
+        missing.update(header.missing_slots)
+    return {
+        "sessions": sorted({header.session.video_id for header in headers if header.session is not None}),
+        "missing_slots": dict(missing),
+        "num_rows": {table.name: sum(header.num_rows[table.name] for header in headers) for table in STREAM_TABLES},
+    }

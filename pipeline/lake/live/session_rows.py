@@ -8,10 +8,10 @@ from typing import Self, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.lake.appended_file import file_with, foreign_file
+from pipeline.lake.appended_file import LIVE_KEY, file_with, foreign_file
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.batches import SessionStatus, StoredSession
-from pipeline.lake.live.names import LIVE_KEY, is_of_streams, live_document, sessions_file
+from pipeline.lake.live.names import is_of_streams, live_document, sessions_file
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.documents import Document, number_or_none, parts, text, whole
 from pipeline.records.streams import Session
@@ -134,7 +134,7 @@ def change_session(
     name = sessions_file(session.stream, f"{session.started_at.astimezone(UTC):%Y%m%d}")
     while True:
         version = files.store.version(name)
-        rows = _rows_of(files, name)
+        rows = rows_of_sessions(files, name)
         row = change(rows.get(session.video_id, begun))
         if rows.get(session.video_id) == row:
             return row
@@ -149,7 +149,8 @@ def file_of_sessions(rows: Rows) -> bytes:
     return bytes(file_with(table, {LIVE_KEY: {"sessions": [row.to_json() for row in rows.values()]}}))
 
 
-def _rows_of(files: DatasetFiles, name: str) -> Rows:
+def rows_of_sessions(files: DatasetFiles, name: str) -> Rows:
+    """The rows of a file; none where there is none. Raises as ``read_sessions``."""
     try:
         return files.read(name, lambda file: _read(file, uri=files.uri(name)))
     except MissingFile:

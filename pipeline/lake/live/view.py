@@ -15,7 +15,7 @@ from pipeline.lake.appended_file import read_footer
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.closing import begun_by, told_by
-from pipeline.lake.live.entries import Entry
+from pipeline.lake.live.entries import Entry, EntryHeader
 from pipeline.lake.live.journal import Journal
 from pipeline.lake.live.names import Span, filled_session, published
 from pipeline.lake.live.session_rows import SessionRow, read_sessions
@@ -25,7 +25,7 @@ from pipeline.records.tables import FEATURES
 class LiveLake:
     """What a lake holds of one stream, or of all."""
 
-    def __init__(self, dataset: Dataset, info: DatasetInfo, *, stream: str | None) -> None:
+    def __init__(self, dataset: Dataset, info: DatasetInfo, *, stream: str | None = None) -> None:
         self.info = info
         self.files: DatasetFiles = dataset.files
         self._dataset = dataset
@@ -42,22 +42,36 @@ class LiveLake:
         return cls(dataset, dataset.existing(), stream=stream)
 
     @cached_property
-    def journalled(self) -> list[Entry]:
-        """What the journal holds, by stream and number; some of it may be published."""
-        journals = Journal.all(self.files) if self._stream is None else [Journal(self.files, self._stream)]
-        return [entry for journal in journals for entry in journal.entries()]
+    def headers(self) -> list[EntryHeader]:
+        """What the journal tells without its rows, by stream and number; some of it may be published."""
+        return [header for journal in self._journals for header in journal.headers()]
+
+    @cached_property
+    def _journalled(self) -> list[Entry]:
+        return [entry for journal in self._journals for entry in journal.entries()]
+
+    @cached_property
+    def _journals(self) -> list[Journal]:
+        return Journal.all(self.files) if self._stream is None else [Journal(self.files, self._stream)]
 
     def unpublished(self, table: str) -> list[Entry]:
         """What the journal alone holds of a table."""
-        entries = [entry for entry in self.journalled if entry.header.num_rows[table]]
-        there = published(self.files, table, [entry.header.key for entry in entries])
-        return [entry for entry in entries if not any(entry.header.key in span for span in there)]
+        entries = {entry.header.key: entry for entry in self._journalled}
+        return [entries[header.key] for header in self._alone([each.header for each in entries.values()], table)]
+
+    def unpublished_headers(self, table: str) -> list[EntryHeader]:
+        """The same without the rows."""
+        return self._alone(self.headers, table)
+
+    def _alone(self, headers: Sequence[EntryHeader], table: str) -> list[EntryHeader]:
+        with_rows = [header for header in headers if header.num_rows[table]]
+        there = published(self.files, table, [header.key for header in with_rows])
+        return [header for header in with_rows if not any(header.key in span for span in there)]
 
     @cached_property
     def sessions(self) -> dict[str, SessionRow]:
         """The sessions, by their ids: what ``videos`` tells, and the journal alone."""
-        new = [entry.header for entry in self.unpublished(FEATURES)]
-        headers = [entry.header for entry in self.journalled]
+        headers, new = self.headers, self.unpublished_headers(FEATURES)
         rows = {row.session.video_id: row for row in begun_by(headers)}
         rows |= {row.session.video_id: row for row in read_sessions(self.files) if self._is_mine(row)}
         for video_id, row in rows.items():

@@ -102,6 +102,8 @@ class Relay:
                 self._answer(each, camera, decoder)
             elif each.method == "REDIRECT":
                 raise SourceFailed(EndReason.REFUSED, "the camera sends elsewhere (REDIRECT)")
+            else:  # it asks whether somebody is still there
+                camera.sendall(f"RTSP/1.0 200 OK\r\nCSeq: {each.sequence}\r\n\r\n".encode("latin-1"))
         decoder.sendall(packets)
 
     def _answer(self, answer: Message, camera: socket.socket, decoder: socket.socket) -> None:
