@@ -72,6 +72,8 @@ HOMES = {
         "pipeline.cluster.",
         "pipeline.training.finetune.",
         "pipeline.cameras.streams",
+        "pipeline.cameras.detector_actor",
+        "pipeline.cameras.actor_ends",
         "pipeline.cameras.watched",
         "pipeline.cameras.stream_actor",
         "pipeline.cameras.model_actor",
