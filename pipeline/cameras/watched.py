@@ -9,13 +9,11 @@ from ray.exceptions import RayActorError, RayError
 
 from pipeline.cameras.event_log import EventLog
 from pipeline.cameras.news import News
-from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.reconnecting import BackOff
-from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.status import StreamCounters, StreamStatus
-from pipeline.cameras.stream_actor import RemoteStream
+from pipeline.cameras.stream_actor import RemoteStream, StreamOrder
 from pipeline.errors import PipelineError, RunError, UsageError
-from pipeline.records.streams import StreamSpec, StreamState
+from pipeline.records.streams import StreamState
 
 _NEWS_S = 0.5
 """How old a status may be."""
@@ -30,9 +28,9 @@ class StreamTaken(UsageError):
 class Watched:
     """A stream that runs, or is being started or stopped. All methods belong to one event loop."""
 
-    def __init__(self, spec: StreamSpec, source: Source, settings: StreamSettings, *, log: EventLog) -> None:
+    def __init__(self, order: StreamOrder, *, log: EventLog) -> None:
         """Start its process; ``log`` gets its events."""
-        self.spec = spec
+        self.spec = spec = order.spec
         self.actor = RemoteStream()
         self.status = StreamStatus(
             spec=spec,
@@ -46,8 +44,7 @@ class Watched:
         )
         self.is_over = False
         """Whether the stream has ended, and nothing more is told of it."""
-        self._source = source
-        self._settings = settings
+        self._order = order
         self._log = log
         self._following: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -55,7 +52,7 @@ class Watched:
     async def start(self) -> None:
         """Begin to watch; raises as ``Streams.start`` does."""
         try:
-            failure = await self.actor.start(self.spec, self._source, self._settings)
+            failure = await self.actor.start(self._order)
         except BaseException as error:
             await self.actor.end()
             if isinstance(error, RayActorError):
@@ -110,7 +107,7 @@ class Watched:
     async def _start_again(self) -> None:
         await self.actor.end()
         self.actor = RemoteStream()
-        failure = await self.actor.start(self.spec, self._source, self._settings, died_before=True)
+        failure = await self.actor.start(self._order, died_before=True)
         if failure is None:
             return
         self.status = replace(self.status, last_error=str(failure))

@@ -133,6 +133,7 @@ class _Watching:
             keep_s=request.keep_s,
             stall_s=request.stall_s,
             detect_weights=request.detect_weights,
+            detectors_have_gpu=self._hardware.num_gpus > 0,
         )
         names = [spec.name for spec, _ in request.streams]
         await asyncio.to_thread(LiveWriter.check, settings.lake, info=settings.info, streams=names)
