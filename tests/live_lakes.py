@@ -180,6 +180,8 @@ def fill(folder: Path | str, of: Session, slots: range) -> None:
     """Fill these slots of a session, each gap by itself."""
     with LiveFill(str(folder)) as filling:
         for each in dropped(folder):
+            if each.gap.video_id != of.video_id:
+                continue
             assert each.gap.start_s is not None
             first = int(each.gap.start_s)
             own = [slot for slot in range(first, first + each.gap.num_slots) if slot in slots]

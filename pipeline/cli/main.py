@@ -18,7 +18,7 @@ from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
 from pipeline.cli.recording_commands import fill, verify
 from pipeline.cli.report_command import report
-from pipeline.cli.search_command import search
+from pipeline.cli.search_command import index, search
 from pipeline.cli.shots_command import shots
 from pipeline.cli.watch_command import watch
 
@@ -84,5 +84,6 @@ for command in (
     report,
     watch,
     search,
+    index,
 ):
     cli.add_command(command)

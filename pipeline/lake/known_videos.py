@@ -15,7 +15,7 @@ from pipeline.lake.ids import ID_BYTES, find_places, id_bytes
 from pipeline.records.periods import moment_of
 from pipeline.records.tables import VIDEOS
 
-_COLUMNS = ("video_id", "is_current", "duration_s", "end_s", "creation_time")
+_COLUMNS = ("video_id", "is_current", "duration_s", "end_s", "creation_time", "stream")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +32,28 @@ class KnownVideos:
 
     A file's mtime does not tell: it is that of the last copy.
     """
+    is_session: NDArray[np.bool_]
+    """Whether it is one of a stream: then each row says by itself when it was captured."""
 
     @classmethod
     def of(cls, files: DatasetFiles) -> Self:
         """Those of a dataset. Raises as ``video_parts`` does."""
-        ids, values = [np.empty(0, f"S{ID_BYTES}")], [np.empty((0, 3))]
+        ids, values = [np.empty(0, f"S{ID_BYTES}")], [np.empty((0, 4))]
         for part in video_parts(files, _COLUMNS):
             ids.append(_ids(part, files))
             is_current = pc.fill_null(part["is_current"], True).to_numpy().astype(np.float64)
-            values.append(np.stack([is_current, _ends(part), _recorded(part)], axis=1))
+            is_session = pc.is_valid(part["stream"]).to_numpy().astype(np.float64)
+            values.append(np.stack([is_current, _ends(part), _recorded(part), is_session], axis=1))
         all_ids, all_values = np.concatenate(ids), np.concatenate(values)
         order = np.argsort(all_ids, kind="stable")
-        is_current, end_s, recorded_s = all_values[order].T
-        return cls(ids=all_ids[order], is_current=is_current > 0, end_s=end_s.copy(), recorded_s=recorded_s.copy())
+        is_current, end_s, recorded_s, is_session = all_values[order].T
+        return cls(
+            ids=all_ids[order],
+            is_current=is_current > 0,
+            end_s=end_s.copy(),
+            recorded_s=recorded_s.copy(),
+            is_session=is_session > 0,
+        )
 
     def are_current(self, ids: NDArray[np.bytes_]) -> NDArray[np.bool_]:
         """Which of these videos are current."""
@@ -58,6 +67,10 @@ class KnownVideos:
     def recorded_of(self, ids: NDArray[np.bytes_]) -> NDArray[np.float64]:
         """When the first frames of these videos were recorded."""
         return self._of(self.recorded_s, ids)
+
+    def dated_of(self, ids: NDArray[np.bytes_]) -> NDArray[np.float64]:
+        """The same; NaN also of sessions, for whose rows their own ``captured_at`` counts."""
+        return self._of(np.where(self.is_session, np.nan, self.recorded_s), ids)
 
     def _of(self, values: NDArray[np.float64], ids: NDArray[np.bytes_]) -> NDArray[np.float64]:
         at = find_places(self.ids, ids)

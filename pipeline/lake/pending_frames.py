@@ -16,7 +16,7 @@ from pipeline.lake.dataset import Dataset
 from pipeline.lake.dataset_videos import UnsettledSegments, VideosOfDataset
 from pipeline.lake.ids import ID_BYTES, ids_of_keys, segments_of_keys
 from pipeline.lake.ledger import Ledger
-from pipeline.lake.placed_rows import PlacedRows, read_placed
+from pipeline.lake.placed_rows import PlacedRows, ReadRows, read_placed
 from pipeline.records.periods import Period
 from pipeline.records.settled import Settled
 
@@ -24,6 +24,8 @@ _READERS = 16
 _SEGMENTS_AT_ONCE = 100_000
 _PIECES_AT_ONCE = 1_000
 _UNKNOWN = np.nan
+_STRAY_S = 3600.0
+"""How far a stream's clock may stray from the one by which its rows were captured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ class PendingFrames:
         is_current = videos.known.are_current(videos.ids)[self._owner]
         pending = np.flatnonzero(~is_done & is_current)
         recorded_s = videos.known.recorded_of(videos.ids)[self._owner[pending]]
+        self._dated_s = videos.known.dated_of(videos.ids)
         self.num_undated = 0
         if not period.is_open:
             self.num_undated = len(np.unique(self._owner[pending][np.isnan(recorded_s)]))
@@ -182,34 +185,44 @@ class PendingFrames:
     def _within(self, pending: NDArray[np.int64], recorded_s: NDArray[np.float64], period: Period) -> NDArray[np.int64]:
         """Those with a moment in the period: first by their videos, then by the times of their own frames."""
         ends_s = self._videos.known.ends_of(self._videos.ids)[self._owner[pending]]
-        is_near = period.touches(recorded_s, np.where(np.isnan(ends_s), np.inf, recorded_s + ends_s))
-        near, recorded_s = pending[is_near], recorded_s[is_near]
-        places = self._with_rows[near]
-        first_s, last_s = (self._times(places, is_last=is_last) for is_last in (False, True))
-        return near[period.touches(recorded_s + first_s, recorded_s + last_s)]
+        last_s = np.where(np.isnan(ends_s), np.inf, recorded_s + ends_s + _STRAY_S)
+        is_near = period.touches(recorded_s - _STRAY_S, last_s)
+        near = pending[is_near]
+        firsts, lasts = (self._moments(near, is_last=is_last) for is_last in (False, True))
+        return near[period.touches(firsts, lasts)]
+
+    def _moments(self, pending: NDArray[np.int64], *, is_last: bool) -> NDArray[np.float64]:
+        """When the first or the last frames of these segments were captured."""
+        times_s, captured_s = self._read(self._with_rows[pending], is_last=is_last)
+        dated_s = self._dated_s[self._owner[pending]]
+        return np.where(np.isnan(dated_s), captured_s, dated_s + times_s)
 
     def _times(self, places: NDArray[np.int64], *, is_last: bool) -> NDArray[np.float64]:
         """When the first or the last frames of these segments are shown."""
+        return self._read(places, is_last=is_last)[0]
+
+    def _read(self, places: NDArray[np.int64], *, is_last: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """When the first or the last frames of these segments are shown, and when they were captured."""
         catalogue = self._videos.catalogue
-        rows = catalogue.first[places] + (catalogue.num_rows(places) - 1 if is_last else 0)
-        times_s = np.empty(len(places))
-        order = np.lexsort((rows, catalogue.file[places]))
+        at = catalogue.first[places] + (catalogue.num_rows(places) - 1 if is_last else 0)
+        times_s, captured_s = np.empty(len(places)), np.empty(len(places))
+        order = np.lexsort((at, catalogue.file[places]))
         edges = np.flatnonzero(np.diff(catalogue.file[places[order]])) + 1
         parts = [part for part in np.split(order, edges) if len(part)]
-        read = partial(_times_in_file, self._dataset, catalogue.names, catalogue.file[places], rows)
+        read = partial(_rows_in_file, self._dataset, catalogue.names, catalogue.file[places], at)
         with ThreadPoolExecutor(_READERS, thread_name_prefix="times") as pool:
-            for part, times in zip(parts, pool.map(read, parts), strict=True):
-                times_s[part] = times
-        return times_s
+            for part, rows in zip(parts, pool.map(read, parts), strict=True):
+                times_s[part], captured_s[part] = rows.times_s, rows.captured_s
+        return times_s, captured_s
 
 
-def _times_in_file(
+def _rows_in_file(
     dataset: Dataset,
     names: tuple[str, ...],
     file: NDArray[np.int32],
     rows: NDArray[np.int64],
     part: NDArray[np.int64],
-) -> NDArray[np.float64]:
+) -> ReadRows:
     zeros = np.zeros(len(part), np.int32)
     placed = PlacedRows(names=(names[file[part[0]]],), file=zeros, first=rows[part], count=zeros + np.int64(1))
-    return read_placed(dataset.files, placed, dim=0).times_s
+    return read_placed(dataset.files, placed, dim=0)

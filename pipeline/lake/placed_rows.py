@@ -5,16 +5,18 @@ thousand files takes no more memory than one that lies in a single file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.lake.appended_file import foreign_file
 from pipeline.lake.files import DatasetFiles
+from pipeline.records.tables import CAPTURED_AT
 
 _KEYS = ["epoch", "pts", "time_s"]
 ROW_KEY = np.dtype([("epoch", np.int32), ("pts", np.int64)])
@@ -59,6 +61,8 @@ class ReadRows:
     epochs: NDArray[np.int32]
     pts: NDArray[np.int64]
     times_s: NDArray[np.float64]
+    captured_s: NDArray[np.float64]
+    """When each was captured, in seconds since the Unix epoch; NaN: the rows do not say."""
     features: NDArray[np.float32]
     """``float32[N, D]``; ``[N, 0]`` where they were not asked for."""
     uris: tuple[str, ...]
@@ -75,6 +79,7 @@ class ReadRows:
             epochs=self.epochs[at],
             pts=self.pts[at],
             times_s=self.times_s[at],
+            captured_s=self.captured_s[at],
             features=self.features[at],
             uris=self.uris,
         )
@@ -87,6 +92,7 @@ class ReadRows:
             epochs=np.empty(num, np.int32),
             pts=np.empty(num, np.int64),
             times_s=np.empty(num, np.float64),
+            captured_s=np.full(num, np.nan),
             features=np.empty((num, dim), np.float32),
             uris=(),
         )
@@ -120,9 +126,9 @@ def read_placed(files: DatasetFiles, placed: PlacedRows, *, dim: int) -> ReadRow
     """Read rows; ``dim`` is the length of their features, 0 where those are not wanted. Raises as ``read_groups``."""
     rows = ReadRows.empty(placed, dim=dim)
     uris = [""] * len(placed.count)
-    columns = ["uri", *_KEYS, *(["feature"] if dim else [])]
+    columns = ["uri", *_KEYS, CAPTURED_AT, *(["feature"] if dim else [])]
     read_groups(files, placed, columns=columns, take=partial(_copy, rows=rows, uris=uris))
-    return ReadRows(epochs=rows.epochs, pts=rows.pts, times_s=rows.times_s, features=rows.features, uris=tuple(uris))
+    return replace(rows, uris=tuple(uris))
 
 
 def read_groups(files: DatasetFiles, placed: PlacedRows, *, columns: Sequence[str], take: Take) -> None:
@@ -190,14 +196,23 @@ def _read(file: pa.NativeFile, *, spans: _Spans, columns: Sequence[str], take: T
 def _copy(group: pa.Table, pieces: list[Piece], *, rows: ReadRows, uris: list[str]) -> None:
     keys = [group[name].to_numpy() for name in _KEYS]
     features = feature_matrix(group["feature"]) if rows.features.shape[1] else None
+    captured_s = _seconds(group[CAPTURED_AT]) if CAPTURED_AT in group.column_names else None
     for piece in pieces:
         rows.epochs[piece.target], rows.pts[piece.target], rows.times_s[piece.target] = (
             values[piece.source] for values in keys
         )
+        if captured_s is not None:
+            rows.captured_s[piece.target] = captured_s[piece.source]
         if features is not None:
             rows.features[piece.target] = features[piece.source]
         if piece.is_first:
             uris[piece.span] = group["uri"][piece.source.start].as_py()
+
+
+def _seconds(moments: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Moments in seconds since the Unix epoch; NaN: there is none."""
+    seconds: NDArray[np.float64] = pc.divide(moments.cast(pa.int64()).cast(pa.float64()), 1e6).to_numpy()
+    return seconds
 
 
 def feature_matrix(column: pa.ChunkedArray) -> NDArray[np.float32 | np.float16]:

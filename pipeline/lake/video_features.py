@@ -186,7 +186,7 @@ class LakeFeatures:
         return VideoGroup(
             video_ids=tuple(ids.astype(f"U{ID_BYTES}").tolist()),
             end_s=self.ends_of(ids),
-            recorded_s=self.recorded_of(ids),
+            dated_s=np.fmin.reduce([videos.known.dated_of(ids) for videos in self.videos]),
             states=tuple(self.states(ids)),
             placed=tuple(videos.placed(ids) for videos in self.videos),
         )

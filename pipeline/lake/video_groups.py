@@ -1,7 +1,7 @@
 """Some videos and where their features lie: all that reading them needs, on whatever machine."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,8 @@ class VideoFeatures:
     samples: VideoSamples
     features: NDArray[np.float32]
     """``float32[T, D]`` as stored, those of several models side by side; ``[T, 0]`` where they were not asked for."""
-    recorded_s: float
-    """When the first frame was recorded, in seconds since the Unix epoch; NaN: not known."""
+    captured_s: NDArray[np.float64]
+    """When each sample was captured, in seconds since the Unix epoch; NaN: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,7 @@ class PlacedVideos:
                     epochs=rows.epochs[begin:end],
                     pts=rows.pts[begin:end],
                     times_s=rows.times_s[begin:end],
+                    captured_s=rows.captured_s[begin:end],
                     features=rows.features[begin:end],
                     uris=tuple(uri for uri in rows.uris[first:last] if uri),
                 )
@@ -58,7 +59,8 @@ class VideoGroup:
     video_ids: tuple[str, ...]
     end_s: NDArray[np.float64]
     """Where each video ends; NaN: not known."""
-    recorded_s: NDArray[np.float64]
+    dated_s: NDArray[np.float64]
+    """When the first frame of each was recorded; NaN: the rows say by themselves when they were captured, or nobody."""
     states: tuple[str, ...]
     """What tells the settled segments of a video from those that it has after a further one, or a retry."""
     placed: tuple[PlacedVideos, ...]
@@ -90,8 +92,12 @@ class VideoGroup:
                 uri=rows.uris[0] if rows.uris else "",
                 samples=samples,
                 features=rows.features,
-                recorded_s=float(self.recorded_s[at]),
+                captured_s=_captured(rows, float(self.dated_s[at])),
             )
+
+
+def _captured(rows: ReadRows, dated_s: float) -> NDArray[np.float64]:
+    return rows.captured_s if np.isnan(dated_s) else dated_s + rows.times_s
 
 
 def order_of(epochs: NDArray[np.int32], pts: NDArray[np.int64]) -> NDArray[np.int64] | None:
@@ -123,4 +129,4 @@ def _joined(parts: Sequence[ReadRows]) -> ReadRows:
     fitted = [part.taken(rows) for part, rows in zip(parts, at, strict=True)]
     first = fitted[0]
     features = np.concatenate([part.features for part in fitted], axis=1)
-    return ReadRows(epochs=first.epochs, pts=first.pts, times_s=first.times_s, features=features, uris=first.uris)
+    return replace(first, features=features)

@@ -55,6 +55,10 @@ class Period:
         return is_touched | self.is_open
 
 
+ALWAYS = Period()
+"""The period without bounds."""
+
+
 def moment_of(text: str) -> float:
     """A time or a date in ISO 8601 as seconds since the Unix epoch; UTC where it names no zone.
 

@@ -1,6 +1,7 @@
 """A dataset written anew in large files: the same rows, those of a video side by side.
 
-The old dataset is only read, and may be in use: what is settled when this begins is what the new one gets. The plan
+The old dataset is only read, and may be in use: what is settled when this begins is what the new one gets; of streams,
+what is published. Rows of an earlier version get the column ``captured_at``. The plan
 goes first, so that at any moment the new one is a dataset like another, of which some segments are still to do.
 """
 
@@ -14,16 +15,21 @@ from pipeline.errors import UsageError
 from pipeline.lake.appended import schema_of
 from pipeline.lake.compaction.gather import clear_runs
 from pipeline.lake.compaction.rewrite import Work, rewrite
+from pipeline.lake.compaction.stream_tables import compact_streams
 from pipeline.lake.dataset import Dataset, leased
 from pipeline.lake.declarations import declare_as, declared
+from pipeline.lake.known_videos import KnownVideos
 from pipeline.lake.model_folders import existing_dataset
 from pipeline.lake.planned import LISTING, PLAN_FOLDER, PlanFiles
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.lake.tables import Totals, derive
+from pipeline.records.documents import Document
 from pipeline.records.shards import WHOLE
-from pipeline.records.tables import OWN_TABLES, Table, metadata_of
+from pipeline.records.stream_rows import STREAM_TABLES
+from pipeline.records.tables import CAPTURED_AT, OWN_TABLES, Table, metadata_of
 
 FILE_BYTES = 256 << 20
+_OF_STREAMS = frozenset(table.name for table in STREAM_TABLES)
 MEMORY_BYTES = 512 << 20
 """Of rows that are held at once; what is made of them takes two or three times as much besides."""
 
@@ -80,8 +86,9 @@ def compact(
         LeaseLost: another run has taken ``target`` over.
         StorageError: a store failed.
     """
-    features = Work.between(_features(source), source.files, target.files)
-    _begin(source, target, token=token)
+    document = _document(source, target)
+    features = Work.between(_features(source, document), source.files, target.files, dates=_dates(source, document))
+    _begin(source, target, document, token=token)
     side_tables = (Work.between(table, source.files, target.files) for table in _side_tables(source))
     done = [
         rewrite(
@@ -90,6 +97,7 @@ def compact(
         for work in itertools.chain([features], side_tables)
     ]
     _adopt_derived(source, target, token=token)
+    compact_streams(source, target.files, file_bytes=file_bytes, token=token)
     clear_runs(target.files, token=token)
     return Compacted(
         out=target.store.uri,
@@ -101,10 +109,21 @@ def compact(
     )
 
 
-def _features(source: Dataset) -> Table:
-    """The ``features`` table with the document of the version that made it."""
+def _document(source: Dataset, target: Dataset) -> Document:
+    """The configuration of the target: that of the source, whose rows get ``captured_at`` where they lack it."""
+    return {**source.document(), CAPTURED_AT: True} if target.info() is None else target.document()
+
+
+def _dates(source: Dataset, document: Document) -> KnownVideos | None:
+    """When the videos were recorded whose rows get ``captured_at``; ``None``: they have it, or do without."""
+    is_added = document.get(CAPTURED_AT) is True and not source.existing().has_captured_at
+    return KnownVideos.of(source.files) if is_added else None
+
+
+def _features(source: Dataset, document: Document) -> Table:
+    """The ``features`` table of the source, with the document of the version that made it."""
     table = source.existing().features
-    return replace(table, schema=table.schema.with_metadata(metadata_of(source.document())))
+    return replace(table, schema=table.schema.with_metadata(metadata_of(document)))
 
 
 def _side_tables(source: Dataset) -> Iterator[Table]:
@@ -116,10 +135,10 @@ def _side_tables(source: Dataset) -> Iterator[Table]:
             yield Table(name=declaration.name, schema=schema, key=declaration.key, growth="appended")
 
 
-def _begin(source: Dataset, target: Dataset, *, token: str) -> None:
+def _begin(source: Dataset, target: Dataset, document: Document, *, token: str) -> None:
     """What makes the target a dataset, before it has rows."""
     clear_runs(target.files, token=token)  # what a run that was killed left
-    target.create_as(source.document())
+    target.create_as(document)
     known = set(PlanFiles(target.files).names())
     for name in PlanFiles(source.files).names():
         if name not in known:
@@ -133,7 +152,7 @@ def _begin(source: Dataset, target: Dataset, *, token: str) -> None:
 def _adopt_derived(source: Dataset, target: Dataset, *, token: str) -> None:
     """Copy the files of derived side tables as they are: only the program that made them knows how to derive them."""
     for declaration in declared(source.files):
-        if declaration.growth == "derived":
+        if declaration.growth == "derived" and declaration.name not in _OF_STREAMS:
             names = source.store.list(declaration.name)
             for name in names:
                 _adopt(name, source, target, token=token)

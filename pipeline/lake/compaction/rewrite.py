@@ -14,9 +14,12 @@ from pipeline.lake.appended import Appended
 from pipeline.lake.catalogue import Catalogue
 from pipeline.lake.compaction.gather import Gather, Layout, gather
 from pipeline.lake.files import DatasetFiles, ForeignFile
+from pipeline.lake.ids import ids_of_keys
+from pipeline.lake.known_videos import KnownVideos
 from pipeline.lake.ledger import Ledger
+from pipeline.records.rows import captured_at
 from pipeline.records.settled import Settled
-from pipeline.records.tables import Table
+from pipeline.records.tables import CAPTURED_AT, MOMENT, Table
 
 _ROW_BYTES = 200
 """Of a row, about, besides its vectors and its pictures."""
@@ -42,9 +45,13 @@ class Work:
     table: Table
     catalogue: Catalogue
     is_held: NDArray[np.bool_]
+    dates: KnownVideos | None
+    """When the videos were recorded whose rows get a column ``captured_at``, after those of the table."""
 
     @classmethod
-    def between(cls, table: Table, source: DatasetFiles, target: DatasetFiles) -> "Work":
+    def between(
+        cls, table: Table, source: DatasetFiles, target: DatasetFiles, *, dates: KnownVideos | None = None
+    ) -> "Work":
         """What the target lacks of the source.
 
         Raises:
@@ -58,7 +65,7 @@ class Work:
         if (at < 0).any() or (held.attempts > ledger.attempts[at]).any():
             raise UsageError(f"{target.store.uri} holds more than {source.store.uri}: give another --out")
         is_held[at] = held.attempts == ledger.attempts[at]
-        return cls(table=table, catalogue=catalogue, is_held=is_held)
+        return cls(table=table, catalogue=catalogue, is_held=is_held, dates=dates)
 
     @property
     def row_bytes(self) -> int:
@@ -91,7 +98,7 @@ def rewrite(
     catalogue, most_rows = work.catalogue, max(1, memory_bytes // work.row_bytes)
     places, numbers = _left(catalogue, work.is_held, file_bytes=file_bytes)
     layout = Layout(catalogue, places, numbers // _files_per_part(catalogue.num_rows(places), numbers, most=most_rows))
-    writer = _Writer(catalogue, Appended(target, work.table.name), schema=work.table.schema, token=token)
+    writer = _Writer(work, Appended(target, work.table.name), token=token)
     if len(places):
         num_files = int(numbers[-1]) + 1
         say(f"compacting {len(catalogue.names)} files to {num_files}")
@@ -154,12 +161,13 @@ def _files_per_part(counts: NDArray[np.int64], numbers: NDArray[np.int64], *, mo
 class _Writer:
     """Writes the files of one part after the other."""
 
-    def __init__(self, catalogue: Catalogue, target: Appended, *, schema: pa.Schema, token: str) -> None:
+    def __init__(self, work: Work, target: Appended, *, token: str) -> None:
         self.num_files = 0
         self.num_bytes = 0
-        self._catalogue = catalogue
+        self._catalogue = work.catalogue
         self._target = target
-        self._schema = schema
+        self._schema = work.table.schema
+        self._dates = work.dates
         self._token = token
 
     def write(self, part: int, rows: Gather, *, places: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
@@ -175,7 +183,17 @@ class _Writer:
         entries = self._catalogue.ledger.entries(places)
         rows = pa.concat_tables(tables).replace_schema_metadata(self._schema.metadata)
         self._check(rows, entries, places)
+        if self._dates is not None:
+            rows = self._dated(rows, self._dates, places)
         return self._target.publish(rows, entries, token=self._token)
+
+    def _dated(self, rows: pa.Table, dates: KnownVideos, places: NDArray[np.int64]) -> pa.Table:
+        """Rows with the column ``captured_at``."""
+        recorded_s = dates.recorded_of(ids_of_keys(self._catalogue.ledger.keys[places]))
+        recorded_us = np.repeat(np.round(recorded_s * 1e6), self._catalogue.num_rows(places))
+        is_unknown = np.isnan(recorded_us)
+        recorded = pa.array(np.where(is_unknown, 0, recorded_us).astype(np.int64), MOMENT, mask=is_unknown)
+        return rows.append_column(CAPTURED_AT, captured_at(recorded, rows["time_s"]))
 
     def _check(self, rows: pa.Table, entries: Sequence[Settled], places: NDArray[np.int64]) -> None:
         """Nothing is written that is not what the footers of the old files said."""

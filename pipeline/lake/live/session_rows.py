@@ -134,7 +134,7 @@ def change_session(
     name = sessions_file(session.stream, f"{session.started_at.astimezone(UTC):%Y%m%d}")
     while True:
         version = files.store.version(name)
-        rows = _rows_of(files, name)
+        rows = rows_of_sessions(files, name)
         row = change(rows.get(session.video_id, begun))
         if rows.get(session.video_id) == row:
             return row
@@ -149,7 +149,8 @@ def file_of_sessions(rows: Rows) -> bytes:
     return bytes(file_with(table, {LIVE_KEY: {"sessions": [row.to_json() for row in rows.values()]}}))
 
 
-def _rows_of(files: DatasetFiles, name: str) -> Rows:
+def rows_of_sessions(files: DatasetFiles, name: str) -> Rows:
+    """The rows of a file; none where there is none. Raises as ``read_sessions``."""
     try:
         return files.read(name, lambda file: _read(file, uri=files.uri(name)))
     except MissingFile:

@@ -40,7 +40,7 @@ class LabelledInputs:
 
         matches = match_videos(rows.rows, videos())
         if not matches.rows_of:
-            first = ", ".join(rows.rows[at].video for at in matches.unmatched[:5])
+            first = ", ".join(rows.rows[at].shown for at in matches.unmatched[:5])
             raise UsageError(f"{rows.source}: no row matches one of the {num_videos} videos of the input: {first}")
         return cls(inputs=inputs, ids=frozenset(matches.rows_of), num_others=num_videos - len(matches.rows_of))
 

@@ -5,26 +5,32 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NoReturn
 
 from pipeline.errors import UsageError
 from pipeline.inputs.row_files import RANGE_COLUMNS, RowFile, format_of
 from pipeline.records.documents import Document
+from pipeline.records.periods import ALWAYS, Period, moment_of
 from pipeline.training.examples import PARTS
 from pipeline.training.request import LabelOptions
 
 _FORMATS = ("csv", "parquet")
-_VIDEO_COLUMNS = ("uri", "video_id")
+_VIDEO_COLUMNS = ("uri", "video_id", "stream")
+_CAPTURED_COLUMNS = ("captured_from", "captured_to")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRow:
-    """One label, of a video or of [``start_s``, ``end_s``) of it on the axis of ``time_s``."""
+    """One label, of a video or of [``start_s``, ``end_s``) of it on the axis of ``time_s``.
+
+    Or of a stream's sessions, or of what was ``captured`` between two moments.
+    """
 
     row: int
     """Its number in the file, from 1 on."""
     video: str
-    """An id or, where ``is_id`` is false, a uri, a file's name or a glob."""
+    """An id or, where ``is_id`` is false, a uri, a file's name or a glob; empty: all sessions of the stream."""
     is_id: bool
     start_s: float
     end_s: float
@@ -33,6 +39,21 @@ class LabelRow:
     """Of ``PARTS``; ``None``: there is no column ``split``."""
     group: str | None
     """Of the column that groups; ``None``: there is no such column, or no value in it."""
+    stream: str | None = None
+    """``None``: it may be of any stream, or of none."""
+    captured: Period = ALWAYS
+
+    @property
+    def shown(self) -> str:
+        """What it is of, for messages."""
+        return self.video or f"stream {self.stream}"
+
+    @property
+    def values(self) -> tuple[object, ...]:
+        """What it says, which is what a digest of labels is made of."""
+        said = (self.video, self.is_id, self.start_s, self.end_s, self.label, self.part, self.group)
+        is_live = self.stream is not None or not self.captured.is_open
+        return (*said, self.stream, self.captured.begin_s, self.captured.end_s) if is_live else said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +79,7 @@ class LabelRows:
         """Over what the rows say; the same whatever the file is called."""
         digest = hashlib.sha256()
         for row in self.rows:
-            values = (row.video, row.is_id, row.start_s, row.end_s, row.label, row.part, row.group)
-            digest.update(json.dumps(values).encode() + b"\n")
+            digest.update(json.dumps(row.values).encode() + b"\n")
         return f"sha256:{digest.hexdigest()}"
 
 
@@ -72,11 +92,12 @@ def read_label_file(locator: str, options: LabelOptions) -> LabelRows:
     """
     if format_of(locator) not in _FORMATS:
         raise UsageError(f"--labels {locator}: a label file is a .csv or a .parquet")
-    texts = {*_VIDEO_COLUMNS, *RANGE_COLUMNS, options.column, "split", *([options.group] if options.group else [])}
+    group = [options.group] if options.group else []
+    texts = {*_VIDEO_COLUMNS, *_CAPTURED_COLUMNS, *RANGE_COLUMNS, options.column, "split", *group}
     file = RowFile(locator, what="label file", texts=texts)
     names: list[str] = file.schema.names
     if not set(_VIDEO_COLUMNS) & set(names):
-        file.refuse(f"it has neither a column uri nor video_id; its columns: {', '.join(names)}")
+        file.refuse(f"it has neither a column uri nor video_id nor stream; its columns: {', '.join(names)}")
     for name, word in ((options.column, "--label"), *([(options.group, "--group")] if options.group else [])):
         if name not in names:
             file.refuse(f"it has no column {name}, which {word} names; its columns: {', '.join(names)}")
@@ -139,9 +160,9 @@ def _rows(file: RowFile, columns: list[str], options: LabelOptions) -> Iterator[
     has_parts = "split" in columns
     for row, values in enumerate(file.rows(columns), 1):
         start_s, end_s = file.range_of(values, row=row)
-        video_id, uri = (_text(values.get(name)) for name in ("video_id", "uri"))
+        video_id, uri, stream = (_text(values.get(name)) for name in ("video_id", "uri", "stream"))
         label = _text(values[options.column])
-        if video_id is None and uri is None:
+        if video_id is None and uri is None and stream is None:
             file.refuse(f"row {row}: no {' and no '.join(name for name in _VIDEO_COLUMNS if name in columns)}")
         if label is None:
             file.refuse(f"row {row}: column {options.column}: no label")
@@ -154,7 +175,26 @@ def _rows(file: RowFile, columns: list[str], options: LabelOptions) -> Iterator[
             label=label,
             part=_part(values["split"], where=f"row {row}", refuse=file.refuse) if has_parts else None,
             group=None if options.group is None else _text(values[options.group]),
+            stream=stream,
+            captured=_captured(file, values, row=row),
         )
+
+
+def _captured(file: RowFile, values: Document, *, row: int) -> Period:
+    """When what a row labels was captured."""
+    bounds = {"begin_s": -math.inf, "end_s": math.inf}
+    for name, bound in zip(_CAPTURED_COLUMNS, bounds, strict=True):
+        value = values.get(name)
+        try:
+            if isinstance(value, datetime):
+                bounds[bound] = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+            elif (text := _text(value)) is not None:
+                bounds[bound] = moment_of(text)
+        except (ValueError, OverflowError):
+            file.refuse(f"row {row}: {name} {str(value)[:60]!r} is no time, such as 2026-11-26T08:30:00Z")
+    if bounds["begin_s"] >= bounds["end_s"]:
+        file.refuse(f"row {row}: captured_to must be later than captured_from")
+    return Period(**bounds)
 
 
 def _part(value: object, *, where: str, refuse: Callable[[str], NoReturn]) -> str:

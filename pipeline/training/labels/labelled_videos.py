@@ -46,7 +46,8 @@ class LabelledVideos:
             UsageError: they match nothing, or a file's name fits two videos.
             StorageError: a store failed.
         """
-        matches = match_videos(rows.rows, current_videos(lake))
+        streams = streams_of(lake) if any(row.stream is not None for row in rows.rows) else {}
+        matches = match_videos(rows.rows, current_videos(lake), streams=streams)
         if not matches.rows_of:
             raise UsageError(f"{rows.source}: no row matches a video of {lake.uri}: {named(rows, matches)}")
         labelled = np.unique(np.array(list(matches.rows_of), f"S{ID_BYTES}"))
@@ -73,11 +74,16 @@ class LabelledVideos:
         samples = video.samples
         units = self.unit.of(samples)
         labelled = label_units(
-            samples, units, self.rows_of(video.video_id), is_multi_label=self.is_multi_label, video=video.uri
+            samples,
+            units,
+            self.rows_of(video.video_id),
+            is_multi_label=self.is_multi_label,
+            video=video.uri,
+            captured_s=video.captured_s,
         )
         if self.period.is_open:
             return units, labelled
-        is_inside = self.period.holds(video.recorded_s + samples.times_s)
+        is_inside = self.period.holds(video.captured_s)
         first, last = units.begin[labelled.places], units.end[labelled.places] - 1
         return units, labelled.of(is_inside[first] & is_inside[last])
 
@@ -115,9 +121,18 @@ def current_videos(lake: LakeFeatures) -> Iterator[tuple[str, str]]:
         yield video.video_id, video.uri
 
 
+def streams_of(lake: LakeFeatures) -> dict[str, str]:
+    """The stream of every video that is a session of one, by its id."""
+    streams: dict[str, str] = {}
+    for part in video_parts(lake.datasets[0].files, ["video_id", "stream"]):
+        sessions = part.filter(pc.is_valid(part["stream"]))
+        streams.update(zip(sessions["video_id"].to_pylist(), sessions["stream"].to_pylist(), strict=True))
+    return streams
+
+
 def named(rows: LabelRows, matches: Matches) -> str:
     """The first rows that match nothing, by what they say."""
-    texts = [f"{rows.rows[at].video} (row {rows.rows[at].row})" for at in matches.unmatched[:_NAMED]]
+    texts = [f"{rows.rows[at].shown} (row {rows.rows[at].row})" for at in matches.unmatched[:_NAMED]]
     return ", ".join(texts) + (" ..." if len(matches.unmatched) > _NAMED else "")
 
 

@@ -3,8 +3,9 @@
 import fnmatch
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from pipeline.errors import UsageError
@@ -24,10 +25,18 @@ class Matches:
     """The places of the rows that match nothing."""
 
 
-def match_videos(rows: Sequence[LabelRow], videos: Iterable[tuple[str, str]]) -> Matches:
+def match_videos(
+    rows: Sequence[LabelRow], videos: Iterable[tuple[str, str]], *, streams: Mapping[str, str] = MappingProxyType({})
+) -> Matches:
     """Find the label rows of each of ``videos``, which are (id, uri).
 
-    A row whose text is the very name of a file means that file, also where the text could be read as a glob.
+    A row whose text is the very name of a file means that file, also where the text could be read as a glob. One that
+    names a stream means its sessions, or those of them that the row also names.
+
+    Args:
+        rows: the labels.
+        videos: all that there are.
+        streams: of the videos that are sessions, by their ids.
 
     Raises:
         UsageError: a file's name fits two videos of different uris.
@@ -36,9 +45,10 @@ def match_videos(rows: Sequence[LabelRow], videos: Iterable[tuple[str, str]]) ->
     exact: dict[str, tuple[int, ...]] = {}
     by_glob: dict[str, tuple[int, ...]] = {}
     for video_id, uri in videos:
-        if found := index.exact(video_id, uri):
+        stream = streams.get(video_id)
+        if found := index.of_stream(index.exact(video_id, uri), stream) + index.whole_stream(stream):
             exact[video_id] = found
-        if found := index.globbed(uri):
+        if found := index.of_stream(index.globbed(uri), stream):
             by_glob[video_id] = found
     named = {row for found in exact.values() for row in found}
     rows_of = {}
@@ -64,6 +74,7 @@ class _Index:
         self._uris: dict[str, list[int]] = {}
         self._names: dict[str, list[int]] = {}
         self._globs: dict[str, list[int]] = {}
+        self._streams: dict[str, list[int]] = {}
         self._uri_of_name: dict[str, str] = {}
         for at, row in enumerate(rows):
             self._add(at, row)
@@ -90,7 +101,18 @@ class _Index:
         )
         return tuple(row for found in fitting for row in found)
 
+    def whole_stream(self, stream: str | None) -> tuple[int, ...]:
+        """The rows that name a stream, and no video of it."""
+        return () if stream is None else tuple(self._streams.get(stream, ()))
+
+    def of_stream(self, found: tuple[int, ...], stream: str | None) -> tuple[int, ...]:
+        """Those of some rows that name this stream, or none."""
+        return tuple(at for at in found if self._rows[at].stream in (None, stream))
+
     def _add(self, at: int, row: LabelRow) -> None:
+        if not row.video and row.stream is not None:
+            self._streams.setdefault(row.stream, []).append(at)
+            return
         if row.is_id:
             self._ids.setdefault(row.video, []).append(at)
             return

@@ -88,7 +88,7 @@ class _Counting:
         self._counts.frombytes(np.column_stack([first + cells[:, 0], cells[:, 1], counts]).astype(np.int64).tobytes())
         held = np.unique(np.stack([owner[labelled.unit], labelled.row], axis=1), axis=0)
         self._joined += [(first + one, first + other) for one, other in held.tolist() if one != other]
-        is_outside = ~labelled.is_labelled & self._videos.period.holds(video.recorded_s + video.samples.times_s)
+        is_outside = ~labelled.is_labelled & self._videos.period.holds(video.captured_s)
         self._num_unlabelled += int(is_outside.sum())
 
     def survey(self, *, twins: tuple[tuple[int, int], ...]) -> Survey:
@@ -115,7 +115,7 @@ def _num_samples_without_rows(videos: LabelledVideos) -> int:
     if videos.period.is_open and len(lake.datasets) == 1:
         return int(lake.num_samples(others).sum())
     read = lake.read(others, with_features=False)
-    return sum(int(videos.period.holds(video.recorded_s + video.samples.times_s).sum()) for video in read)
+    return sum(int(videos.period.holds(video.captured_s).sum()) for video in read)
 
 
 def _twins(videos: LabelledVideos, sketches: Sketches, *, tolerance: Tolerance) -> tuple[tuple[int, int], ...]:

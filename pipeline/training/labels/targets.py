@@ -47,7 +47,13 @@ class LabelledUnits:
 
 
 def label_units(
-    samples: VideoSamples, units: Units, rows: Sequence[LabelRow], *, is_multi_label: bool, video: str
+    samples: VideoSamples,
+    units: Units,
+    rows: Sequence[LabelRow],
+    *,
+    is_multi_label: bool,
+    video: str,
+    captured_s: NDArray[np.float64] | None = None,
 ) -> LabelledUnits:
     """Find the rows that hold each unit of a video; units without one are left out.
 
@@ -57,19 +63,24 @@ def label_units(
         rows: the labels of the video.
         is_multi_label: whether a unit may have several labels.
         video: its uri, for messages.
+        captured_s: when each sample was captured; without it no row that says when is of the video.
 
     Raises:
         UsageError: a unit has two different labels but may not, or its rows send it to different parts.
     """
     times = samples.times_s
-    depth = np.zeros(len(samples) + 1, np.int64)
+    is_labelled = np.zeros(len(samples), np.bool_)
     firsts, lasts = (times[units.begin], times[units.end - 1]) if len(units) else (times[:0], times[:0])
     pairs = []
     for at, row in enumerate(rows):
         begin, end = np.searchsorted(times, [row.start_s, row.end_s])
-        depth[begin] += 1
-        depth[max(begin, end)] -= 1
         held = np.arange(np.searchsorted(firsts, row.start_s), np.searchsorted(lasts, row.end_s), dtype=np.int64)
+        if row.captured.is_open:
+            is_labelled[begin:end] = True
+        else:
+            is_inside = row.captured.holds(np.full(len(samples), np.nan) if captured_s is None else captured_s)
+            is_labelled[begin:end] |= is_inside[begin:end]
+            held = held[is_inside[units.begin[held]] & is_inside[units.end[held] - 1]]
         pairs.append(np.stack([held, np.full(len(held), at, np.int64)], axis=1))
     table = np.concatenate([np.empty((0, 2), np.int64), *pairs])
     table = table[np.lexsort((table[:, 1], table[:, 0]))]
@@ -78,7 +89,7 @@ def label_units(
         places=places,
         unit=unit.reshape(-1),
         row=table[:, 1],
-        is_labelled=np.cumsum(depth[:-1]) > 0,
+        is_labelled=is_labelled,
     )
     _check_parts(labelled, units, rows, video=video)
     if not is_multi_label:
