@@ -1,4 +1,4 @@
-"""RTSP cameras that behave, that die, freeze and lie; what is pulled is what they showed, and nobody is sent elsewhere."""
+"""RTSP cameras that behave, die, freeze and lie: what is pulled is what they showed, and nobody is sent elsewhere."""
 
 import itertools
 import socket

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from statistics import median_low
 
 from av.video.stream import VideoStream
@@ -19,8 +19,8 @@ _LOOKAHEAD = 16
 class Recorder:
     """Keeps the packets of one stream until they fill a fragment.
 
-    A file begins with a keyframe, and never with one whose following packets show frames before it: they would refer to
-    the file before, and decode to other pixels here than they did live.
+    A file begins with a keyframe. Where packets that follow it show frames before it (open GOPs), they refer to what is
+    in the file before, and would decode to other pixels than they did live: they go there, and the keyframe into both.
     """
 
     def __init__(self, template: VideoStream, *, time_base: Callable[[], Fraction], file_s: float) -> None:
@@ -55,6 +55,7 @@ class Recorder:
         self._kept.append(KeptPacket(data, pts, is_keyframe))
         while self._origin_pts is not None and (cut := self._next_cut()):
             yield from self._cut_off(cut)
+            yield from self._perhaps_another_file()
 
     def cut(self) -> Iterator[PartRecorded]:
         """The file is over; the next keyframe begins another one."""
@@ -110,13 +111,19 @@ class Recorder:
             end_time_s=float((stamps[-1] + max(1, step) - self._origin_pts) * time_base),
         )
         self._is_first = False
-        if self._kept and self._is_time_for_another():
-            self._begin_file()
 
-    def _is_time_for_another(self) -> bool:
+    def _perhaps_another_file(self) -> Iterator[PartRecorded]:
+        if not self._kept or self._file_start_pts is None:
+            return
         first, *following = self._kept
-        is_due = (first.pts - (self._file_start_pts or 0)) * self._time_base_of() >= self._file_s
-        return is_due and first.is_keyframe and all(kept.pts > first.pts for kept in following)
+        is_due = (first.pts - self._file_start_pts) * self._time_base_of() >= self._file_s
+        num_leading = sum(1 for _ in takewhile(lambda kept: kept.pts < first.pts, following))
+        is_clean = all(kept.pts > first.pts for kept in following[num_leading:])
+        if is_due and first.is_keyframe and is_clean:
+            if num_leading:
+                yield from self._cut_off(1 + num_leading)
+                self._kept.insert(0, first)
+            self._begin_file()
 
     def _give_up_file(self) -> None:
         self._kept.clear()
