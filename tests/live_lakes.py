@@ -186,4 +186,4 @@ def fill(folder: Path | str, of: Session, slots: range) -> None:
             first = int(each.gap.start_s)
             own = [slot for slot in range(first, first + each.gap.num_slots) if slot in slots]
             vectors = np.array([features_of(of, slot) for slot in own], np.float32).reshape(-1, DIM)
-            filling.commit(each, tuple(map(mark, own)), vectors)
+            filling.commit([each], tuple(map(mark, own)), vectors)

@@ -58,9 +58,10 @@ def serving(
     model: ModelSettings = VIDEO_CNN,
     heads: HeadSettings = NO_HEADS,
     streams: Cameras | None = None,
+    lake: str | None = None,
 ) -> Iterator[Live]:
     """Serve on a free port of the loopback address."""
-    settings = Settings(model=model, heads=heads, limits=limits or Limits(decoders=1), access=access)
+    settings = Settings(model=model, heads=heads, limits=limits or Limits(decoders=1), access=access, lake=lake)
     metrics = Metrics()
     service = FeatureService(settings, metrics=metrics)
     app = create_app(service, settings, keys=ApiKeys(keys, admin_keys=admin_keys), metrics=metrics, cameras=streams)
@@ -77,10 +78,17 @@ def serving(
         finally:
             server.should_exit = True
             thread.join(timeout=10)
-            for task in asyncio.all_tasks(loop):  # of libraries, which would wait for ever
-                task.cancel()
-            loop.run_until_complete(asyncio.sleep(0))
-            loop.close()
+            # In a thread of its own: a browser's driver has a loop that goes on in this one.
+            ending = threading.Thread(target=_end, args=(loop,))
+            ending.start()
+            ending.join(timeout=10)
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):  # of libraries, which would wait for ever
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
 
 
 def noise(*, height: int = 90, width: int = 120, seed: int = 0) -> NDArray[np.uint8]:

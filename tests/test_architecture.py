@@ -51,7 +51,13 @@ MOST_LAYERS = 7
 # A library, and the only modules that may import it; a home that ends in a dot is a package with all that is in it.
 HOMES = {
     "obstore": ("pipeline.storage.buckets.",),
-    "httpx": ("pipeline.storage.http_object", "pipeline.training.live_comparison", "pipeline.cameras.sinks.webhook"),
+    "httpx": (
+        "pipeline.storage.http_object",
+        "pipeline.training.live_comparison",
+        "pipeline.cameras.analysis.extension",
+        "pipeline.cameras.sinks.webhook",
+    ),
+    "scipy": ("pipeline.cameras.analysis.",),
     "av": ("pipeline.media.",),
     "torch": ("pipeline.models.", "pipeline.training."),
     "torchvision": ("pipeline.models.",),
@@ -66,6 +72,8 @@ HOMES = {
         "pipeline.cluster.",
         "pipeline.training.finetune.",
         "pipeline.cameras.streams",
+        "pipeline.cameras.detector_actor",
+        "pipeline.cameras.actor_ends",
         "pipeline.cameras.watched",
         "pipeline.cameras.stream_actor",
         "pipeline.cameras.model_actor",
@@ -82,6 +90,7 @@ HOMES = {
     "faiss": ("pipeline.explore.",),
     "click": ("pipeline.cli.", "serve.cli"),
     "PIL": ("pipeline.media.",),
+    "m3u8": ("pipeline.cameras.pulling.connector.playlists",),
 }
 
 # What serves a model has no use for what runs bulk jobs.
@@ -216,8 +225,15 @@ def module_of(target: str, paths: dict[str, Path]) -> str | None:
 
 
 def test_the_package_itself_imports_nothing() -> None:
-    """Each import of a module below loads ``pipeline/__init__.py`` first, in the decoder's child as well."""
-    assert list(imported_names(PIPELINE["pipeline.__init__"])) == []
+    """Each import of a module below loads ``pipeline/__init__.py`` first, in the decoder's child as well.
+
+    ``pipeline.read`` imports the reader when it is called.
+    """
+    assert {name for name in loaded_with("pipeline") if name.startswith("pipeline.")} == set()
+    assert {target.rpartition(".")[0] for target in imported_names(PIPELINE["pipeline.__init__"])} == {
+        "collections.abc",
+        "pipeline.explore.reader",
+    }
 
 
 @pytest.mark.parametrize("name", PIPELINE)
@@ -302,6 +318,19 @@ def test_a_decoder_child_loads_its_library_and_nothing_heavy(work: str, library:
     assert library in loaded
     assert other not in loaded
     assert loaded.isdisjoint(TOO_HEAVY_FOR_THE_CHILD)
+
+
+def test_a_live_decoder_loads_av_and_nothing_heavy() -> None:
+    loaded = loaded_with("pipeline.media.process.live_child")
+
+    assert "av" in loaded
+    assert loaded.isdisjoint({*TOO_HEAVY_FOR_THE_CHILD, "PIL", "ssl"})
+
+
+def test_what_speaks_to_cameras_decodes_nothing() -> None:
+    loaded = loaded_with("pipeline.cameras.pulling.connector.main")
+
+    assert loaded.isdisjoint({*TOO_HEAVY_FOR_THE_CHILD, "av", "numpy", "PIL"})
 
 
 def test_workers_that_plan_or_commit_do_not_wait_for_torch() -> None:

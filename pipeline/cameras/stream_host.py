@@ -1,19 +1,19 @@
 """One stream, from its start to its stop: what pulls, analyses, embeds and commits, put together."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
 
 from pipeline.cameras.analysis.analysis import Analysis
+from pipeline.cameras.analysis.choice import DetectorChoice
 from pipeline.cameras.analysis.detector import Detector
 from pipeline.cameras.commits import Commits
 from pipeline.cameras.connections import Connection, Connections
 from pipeline.cameras.event_ids import EventIds
 from pipeline.cameras.live_head import WatchingHead
 from pipeline.cameras.news import News, NewsDesk
-from pipeline.cameras.pulling.pulled import PullLimits, Wishes
+from pipeline.cameras.pulling.pulled import Wishes
 from pipeline.cameras.pulling.puller import Puller
 from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.session_run import LiveHead, SessionRun, detect_rate_of
@@ -29,9 +29,6 @@ from pipeline.records.streams import Session, StreamSpec, StreamState
 
 _HEAD_S = 10.0
 """How often another version of the head is looked for."""
-_PENDING_S = 2
-_LEAST_PENDING, _MOST_PENDING = 4, 32
-"""Pictures that may wait between the decoder and this process: a busy machine must not lose one for that."""
 
 
 class StreamHost:
@@ -73,14 +70,21 @@ class StreamHost:
         self._failure: PipelineError | None = None
 
     @classmethod
-    async def prepared(cls, spec: StreamSpec, source: Source, settings: StreamSettings) -> Self:
-        """A stream with the head and the detector that its spec asks for; raises as ``start`` does."""
-        head = None
+    async def prepared(
+        cls, spec: StreamSpec, source: Source, settings: StreamSettings, *, network: Detector | None
+    ) -> Self:
+        """A stream with the head and the detector that its spec asks for; raises as ``start`` does.
+
+        ``network`` is the detector where that is a network, which streams share.
+        """
+        head, detector = None, network
         if spec.head is not None:
             if settings.heads is None:
                 raise UsageError(f"--head {spec.head}: --heads says where heads are, and is missing")
             head = await asyncio.to_thread(WatchingHead, settings.heads, spec.head, info=settings.info)
-        return cls(spec, source, settings, head=head)
+        if detector is None:
+            detector = DetectorChoice.parse(spec.detect).open()
+        return cls(spec, source, settings, head=head, detector=detector)
 
     async def start(self, *, died_before: bool = False) -> None:
         """Take the stream's lease in the lake, and begin to connect, perhaps in the place of a process that died.
@@ -105,7 +109,7 @@ class StreamHost:
             tally=self._tally,
             commits=self._commits,
             begin_run=self._begin_run,
-            gap_since=None if is_file else datetime.now(UTC),
+            gap_since=None if is_file or writer.tells_what_a_kill_lost else datetime.now(UTC),
         )
         self._connections = Connections(
             self._connect,
@@ -171,10 +175,13 @@ class StreamHost:
             if not pulling.done():  # the lake takes nothing from here any more
                 connections.stop()
             reason = await pulling
+            await sessions.analysed()
+            if not committing.done():
+                self._tally.become(StreamState.STOPPED, reason)
             await sessions.close()
             commits.stop()
             await asyncio.wait((committing,))
-            await self._close(commits, committing, reason)
+            await self._close(commits, committing)
         finally:
             following.cancel()
             connections.close()
@@ -182,18 +189,19 @@ class StreamHost:
                 await self._detector.close()
             self._desk.wake()
 
-    async def _close(self, commits: Commits, committing: asyncio.Task[None], reason: str) -> None:
-        failure = committing.exception()
-        self._tally.become(StreamState.STOPPED, reason if failure is None else str(failure))
+    async def _close(self, commits: Commits, committing: asyncio.Task[None]) -> None:
+        """Commit what is left, and keep what is in the way of that."""
+        failure: BaseException | None = committing.exception()
+        if failure is not None:
+            self._tally.become(StreamState.STOPPED, str(failure))
         try:
             await commits.close()
         except RunError as error:
             failure = failure or error
-        if isinstance(failure, PipelineError):
+        if failure is not None:
             self._tally.last_error = str(failure)
-            self._failure = failure
-        elif failure is not None:
-            raise failure
+            fault = RunError(f"a fault of vidlake's own: {failure!r}")
+            self._failure = failure if isinstance(failure, PipelineError) else fault
 
     async def _follow_head(self) -> None:
         """Take up each version of the head that is put to use."""
@@ -205,9 +213,7 @@ class StreamHost:
         spec = self._spec
         detect_hz = detect_rate_of(spec)
         wishes = Wishes(rate_hz=spec.rate_hz, detect_rate_hz=detect_hz, is_recording=spec.record is not None)
-        pending = math.ceil(_PENDING_S * (spec.rate_hz + (detect_hz or 0)))
-        limits = PullLimits(max_pending_pictures=max(_LEAST_PENDING, min(_MOST_PENDING, pending)))
-        return Puller(self._source, wishes=wishes, limits=limits)
+        return Puller(self._source, wishes=wishes)
 
     def _begin_run(self, session: Session, clock: SlotClock) -> SessionRun:
         analysis = Analysis(self._spec, session=session, new_event_id=self._ids.next, detector=self._detector)

@@ -1,6 +1,7 @@
 """What a search found, in words."""
 
 from pipeline.explore.answers import Answer, Moment, Row, Stretch, iso_time
+from pipeline.explore.index.lake_index import Built
 
 
 def describe_answer(answer: Answer) -> str:
@@ -15,6 +16,19 @@ def describe_answer(answer: Answer) -> str:
     if answer.labels:
         lines.insert(0, f"by the labels {', '.join(answer.labels)}" if len(answer.labels) > 1 else answer.labels[0])
     return "\n".join([*lines, ", ".join(counts)])
+
+
+def describe_built(built: Built) -> str:
+    """What ``vidlake index`` did."""
+    found = built.measured
+    return "\n".join(
+        [
+            f"{built.num_rows} rows indexed in {built.num_groups} groups, {built.num_new_groups} of them made now, "
+            f"{built.num_bytes / 1e6:.1f} MB in {built.folder}",
+            f"recall@10 {found.recall:.4f} against the exact search, by {found.num_queries} rows of the lake "
+            f"({found.num_probes} lists looked through)",
+        ]
+    )
 
 
 def _line(each: Moment | Row) -> str:

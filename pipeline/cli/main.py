@@ -11,6 +11,7 @@ import stamina
 
 from pipeline import __version__
 from pipeline.cli.dataset_commands import compact, diff, models, status
+from pipeline.cli.event_commands import events
 from pipeline.cli.exit_status import Terminated, exit_status_of
 from pipeline.cli.finetune_command import finetune
 from pipeline.cli.head_commands import evaluate, heads, train
@@ -18,7 +19,7 @@ from pipeline.cli.job_commands import bench, extract, plan, retry, submit
 from pipeline.cli.predict_command import predict
 from pipeline.cli.recording_commands import fill, verify
 from pipeline.cli.report_command import report
-from pipeline.cli.search_command import search
+from pipeline.cli.search_command import index, search
 from pipeline.cli.shots_command import shots
 from pipeline.cli.watch_command import watch
 
@@ -81,8 +82,10 @@ for command in (
     shots,
     fill,
     verify,
+    events,
     report,
     watch,
     search,
+    index,
 ):
     cli.add_command(command)

@@ -1,5 +1,7 @@
 """How many samples quarantine and gaps keep out of a dataset, as far as that is known."""
 
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,15 +16,29 @@ from pipeline.records.tables import QUARANTINE
 _GAPS = "gaps"
 
 
-def num_absent(dataset: Dataset) -> int:
-    """The samples that were planned of segments that failed and are not there, and the slots of gaps.
+class Absent:
+    """The count of one dataset, made anew once quarantine or gaps have changed. Safe to use from many threads."""
 
-    How many a video would have had that could not be planned at all, nobody knows.
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._lock = threading.Lock()
+        self._versions: tuple[dict[str, str], ...] | None = None
+        self._count = 0
 
-    Raises:
-        ForeignFile, StorageError: a file is damaged, or the store failed.
-    """
-    return _quarantined(dataset) + _slots(dataset.files)
+    def count(self) -> int:
+        """The samples that were planned of segments that failed and are not there, and the slots of gaps.
+
+        How many a video would have had that could not be planned at all, nobody knows.
+
+        Raises:
+            ForeignFile, StorageError: a file is damaged, or the store failed.
+        """
+        with self._lock:
+            versions = tuple(self._dataset.store.versions(name) for name in (QUARANTINE.name, _GAPS))
+            if versions != self._versions:
+                self._count = _quarantined(self._dataset) + _slots(self._dataset.files)
+                self._versions = versions
+            return self._count
 
 
 def _quarantined(dataset: Dataset) -> int:

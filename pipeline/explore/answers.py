@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.records.documents import Document
 
 SAME_PICTURE_DISTANCE = 1e-5
@@ -100,15 +103,18 @@ class Answer:
 class Curve:
     """The score of every sample of one video, in the order of time: what a timeline draws."""
 
-    rows: tuple[Row, ...]
+    epochs: NDArray[np.int32]
+    pts: NDArray[np.int64]
+    times_s: NDArray[np.float64]
+    scores: NDArray[np.float32]
 
     def to_json(self) -> Document:
         """Columns, each with a value a sample."""
         return {
-            "epoch": [row.epoch for row in self.rows],
-            "pts": [row.pts for row in self.rows],
-            "time_s": [row.time_s for row in self.rows],
-            "score": [row.score for row in self.rows],
+            "epoch": self.epochs.tolist(),
+            "pts": self.pts.tolist(),
+            "time_s": self.times_s.tolist(),
+            "score": self.scores.tolist(),
         }
 
 

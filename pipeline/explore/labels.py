@@ -3,12 +3,13 @@
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+from pipeline.records.units import VideoSamples
 
 _MOST_NAMED = 5
 _LEAST_ALIKE = 0.5
@@ -23,6 +24,14 @@ class LabelScorer(Protocol):
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of ``float32[N, D]``: ``float32[N, labels]``."""
+
+
+@runtime_checkable
+class UnitScorer(LabelScorer, Protocol):
+    """A head whose answers need the samples of a unit together."""
+
+    def of_video(self, features: NDArray[np.float32], samples: VideoSamples) -> NDArray[np.float32]:
+        """Of the rows of a video, each by the units that it is part of: ``float32[N, labels]``, the most probable."""
 
 
 def labels_of(words: str, labels: Sequence[str], *, whose: str) -> tuple[int, ...]:

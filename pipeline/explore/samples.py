@@ -1,6 +1,6 @@
 """The vector of the sample of a video that is nearest to a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,3 +59,47 @@ def sample_vector(
 def _look_through(parts: FileParts, video_ids: Sequence[str], nearest: _Nearest) -> None:
     for part in parts.of_videos(video_ids):
         nearest.look(part, begin=int(part.runs["first"][0]))
+
+
+def written_ids(uri: str, sources: Sequence[Source]) -> list[str]:
+    """The sessions at an address that a stream wrote a moment ago, and that the table ``videos`` may not have yet."""
+    written = [each.rows for each in sources if isinstance(each, Unpacked) and each.file is None]
+    runs = [run for rows in written for run in rows.runs if rows.uris[int(run["uri"])] == uri]
+    return list(dict.fromkeys(run["video_id"].decode() for run in runs))
+
+
+def rows_of_video(video_id: str, sources: Sequence[Source], *, copies: Copies) -> Iterator[FeatureRows]:
+    """The rows of one video with their vectors, as they lie; their runs are those of the video alone.
+
+    Raises:
+        ForeignFile, StorageError: a file is damaged, or the store failed.
+    """
+    for source in sources:
+        if isinstance(source, Unpacked):
+            yield from _own([source.rows], video_id)
+        else:
+            kept: list[FeatureRows] = []
+
+            def read(parts: FileParts, kept: list[FeatureRows] = kept) -> None:
+                kept[:] = _own(parts.of_videos([video_id]), video_id)
+
+            copies.parts(source.file, read)
+            yield from kept
+
+
+def _own(parts: Iterable[FeatureRows], video_id: str) -> Iterator[FeatureRows]:
+    for part in parts:
+        runs = part.runs[part.runs["video_id"] == video_id.encode()]
+        for run in runs:
+            begin = int(run["first"] - part.runs["first"][0])
+            span = slice(begin, begin + int(run["count"]))
+            yield FeatureRows(
+                vectors=part.vectors[span],
+                scales=part.scales[span],
+                pts=part.pts[span],
+                times_s=part.times_s[span],
+                ends_s=part.ends_s[span],
+                captured_s=part.captured_s[span],
+                runs=run.reshape(1),
+                uris=part.uris,
+            )

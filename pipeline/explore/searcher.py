@@ -1,28 +1,40 @@
 """The search engine of one dataset: queries in, answers out. The command line and the server hold the same one."""
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
-from pipeline.explore.absent import num_absent
-from pipeline.explore.answers import SAME_PICTURE_DISTANCE, Answer, Curve, Moment, Row, Stretch
-from pipeline.explore.moments import Span, best_moments, best_rows
+from pipeline.errors import StorageError, UsageError
+from pipeline.explore.absent import Absent
+from pipeline.explore.answers import Answer, Curve, Moment, Row
+from pipeline.explore.index.building import require_faiss
+from pipeline.explore.index.lake_index import Built, Indexed, LakeIndex
+from pipeline.explore.index.lookup import MOST_EXACT, Looked
+from pipeline.explore.labels import UnitScorer
+from pipeline.explore.moments import best_moments, best_rows
 from pipeline.explore.queries import MOST_TOP, LabelQuery, Query, Scope, SequenceQuery, VectorQuery
-from pipeline.explore.samples import sample_vector
+from pipeline.explore.samples import rows_of_video, sample_vector, written_ids
 from pipeline.explore.scanning import Cosine, Probability, Scanned, Scored, Scorer, scan
-from pipeline.explore.sequences import Likest, Occurrence, occurrences
-from pipeline.explore.sources import Source, Sources
-from pipeline.explore.video_rows import VideoRows
-from pipeline.explore.videos import Videos
+from pipeline.explore.sequences import Likest, occurrences
+from pipeline.explore.showing import Shown
+from pipeline.explore.sources import Source, Sources, Unpacked
+from pipeline.explore.unit_scan import scan_units
+from pipeline.explore.videos import Videos, is_in_scope
 from pipeline.lake.dataset import Dataset, DatasetInfo
-from pipeline.lake.ids import find_places
+from pipeline.lake.known_videos import KnownVideos
 from pipeline.lake.model_folders import existing_dataset
 
 Say = Callable[[str], None]
+
+_EXACT_PER_HIT = 40
+"""Rows that are compared exactly for each moment that an index is to find."""
+_MOST_ALL = 20_000
+"""Rows of an index that are all compared where its lists do not give enough moments."""
 
 
 class Searcher:
@@ -40,6 +52,8 @@ class Searcher:
         self._dataset = dataset
         self._sources = Sources(dataset, info, has_cache=has_cache)
         self._videos = Videos(dataset)
+        self._absent = Absent(dataset)
+        self._index = LakeIndex(self._sources.copies, dim=info.config.model.dim)
 
     @classmethod
     def at(cls, uri: str, *, has_cache: bool = True) -> Self:
@@ -99,36 +113,111 @@ class Searcher:
         ids = self._videos.ids_in(scope)
         sources = self._sources.now()
         scorer = self._scorer(query, sources)
-        scored = [self._in_scope(each, scope, ids) for each in scan(sources, scorer, copies=self._sources.copies)]
-        num_scanned = sum(int(np.isfinite(each.scores).sum()) for each in scored)
-        shown = _Shown(scored, scorer, self._videos, is_cosine=not isinstance(query, LabelQuery))
-        moments: Sequence[Moment] = ()
-        rows: tuple[Row, ...] | None = None
-        if isinstance(query, SequenceQuery):
-            assert isinstance(scorer, Likest)
+        if isinstance(scorer, Cosine) and scope.is_everywhere and not exact:
+            answer = self._looked_up(scorer, sources, top=top, by_rows=by_rows)
+            if answer is not None:
+                return answer
+        scored = self._scored(query, scorer, sources, scope, ids)
+        shown = Shown(scored, scorer, self._videos.known(), is_cosine=not isinstance(query, LabelQuery))
+        if isinstance(query, SequenceQuery) and isinstance(scorer, Likest):
             found = occurrences(query, scored, scorer, sources, copies=self._sources.copies)[:top]
-            moments = [shown.stretch(each) for each in found]
-        elif by_rows:
-            rows = tuple(shown.row(source, row) for source, row in best_rows(scored, top))
+            answer = self._answer(tuple(shown.stretch(each) for each in found))
         else:
-            moments = [shown.moment(span) for span in best_moments(scored, scorer, top)]
+            answer = self._answer(*_best(scored, scorer, shown, top=top, by_rows=by_rows))
         labels = tuple(query.scorer.labels[at] for at in query.columns) if isinstance(query, LabelQuery) else ()
-        return Answer(
-            moments=tuple(moments),
-            rows=rows,
-            num_indexed=0,
-            num_scanned=num_scanned,
-            num_absent=num_absent(self._dataset),
-            labels=labels,
+        num_scanned = sum(int(np.isfinite(each.scores).sum()) for each in scored)
+        return replace(answer, num_scanned=num_scanned, labels=labels)
+
+    def _looked_up(self, scorer: Cosine, sources: list[Source], *, top: int, by_rows: bool) -> Answer | None:
+        """By the index; ``None``: there is none, or it knows too few rows for so many moments."""
+        unpacked = {each.file.key: each.rows for each in sources if isinstance(each, Unpacked) and each.file}
+        indexed = self._index.indexed(unpacked)
+        if indexed is None:
+            return None
+        count = max(MOST_EXACT, _EXACT_PER_HIT * top)
+        answer = self._by_index(
+            indexed, scorer, sources, num_probes=indexed.num_probes, count=count, top=top, by_rows=by_rows
         )
+        if len(answer.moments if answer.rows is None else answer.rows) >= top:
+            return answer
+        if indexed.num_rows > _MOST_ALL:
+            return None
+        num_lists, num_rows = indexed.lookup.num_lists, indexed.num_rows
+        return self._by_index(indexed, scorer, sources, num_probes=num_lists, count=num_rows, top=top, by_rows=by_rows)
+
+    def _by_index(
+        self,
+        indexed: Indexed,
+        scorer: Cosine,
+        sources: list[Source],
+        *,
+        num_probes: int,
+        count: int,
+        top: int,
+        by_rows: bool,
+    ) -> Answer:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="look up") as pool:
+            looked = indexed.lookup.find(scorer, num_probes=num_probes, count=count, pool=pool)
+        left = [each for each in sources if each.file is None or each.file.key not in indexed.keys]
+        scanned = self._scanned(scorer, left, Scope(), None)
+        known = self._videos.known()
+        scored: list[Scored] = [*(_current(each, known) for each in looked), *scanned]
+        shown = Shown(scored, scorer, known, is_cosine=True)
+        moments, rows = _best(scored, scorer, shown, top=top, by_rows=by_rows)
+        num_scanned = sum(int(np.isfinite(each.scores).sum()) for each in scanned)
+        answer = self._answer(moments, rows)
+        return replace(answer, num_indexed=indexed.num_rows, num_scanned=num_scanned)
+
+    def _scored(
+        self, query: Query, scorer: Scorer, sources: list[Source], scope: Scope, ids: NDArray[np.bytes_] | None
+    ) -> list[Scanned]:
+        if isinstance(query, LabelQuery) and isinstance(query.scorer, UnitScorer):
+            scanned = scan_units(sources, query.scorer, query.columns, known=self._videos.known())
+            return [self._in_scope(each, scope, ids) for each in scanned]
+        return self._scanned(scorer, sources, scope, ids)
+
+    def _scanned(
+        self, scorer: Scorer, sources: list[Source], scope: Scope, ids: NDArray[np.bytes_] | None
+    ) -> list[Scanned]:
+        return [self._in_scope(each, scope, ids) for each in scan(sources, scorer, copies=self._sources.copies)]
+
+    def _answer(self, moments: tuple[Moment, ...], rows: tuple[Row, ...] | None = None) -> Answer:
+        num_absent = self._absent.count()
+        return Answer(moments=moments, rows=rows, num_indexed=0, num_scanned=0, num_absent=num_absent)
+
+    def build_index(self, say: Say = lambda _: None) -> Built:
+        """Index what is not indexed yet, once all of it is unpacked.
+
+        Raises:
+            UsageError: faiss is not installed.
+            ForeignFile: a file is damaged.
+            StorageError: there is no room for it, another process is at it, or a store failed.
+        """
+        require_faiss()
+        self.unpack(say)
+        sources = self._sources.now()
+        files = [(each.file, each.rows) for each in sources if isinstance(each, Unpacked) and each.file is not None]
+        if len(files) < len(sources):
+            raise StorageError(f"{self.uri}: not all of its features could be unpacked: free some space")
+        return self._index.build(files, say=say)
 
     def curve(self, query: Query, video_id: str) -> Curve:
         """The score of each sample of one video.
 
         Raises:
             UsageError: as ``search``, or there is no such video.
+            ForeignFile, StorageError: a file is damaged, or a store failed.
         """
-        raise NotImplementedError
+        sources = self._sources.now()
+        scorer = self._scorer(query, sources)
+        parts = list(rows_of_video(video_id, sources, copies=self._sources.copies))
+        if not parts:
+            raise UsageError(f"{self.uri} has no sample of a video {video_id[:100]!r}")
+        epochs = np.concatenate([np.full(len(part), part.runs["epoch"][0]) for part in parts])
+        pts, times_s = np.concatenate([part.pts for part in parts]), np.concatenate([part.times_s for part in parts])
+        scores = np.concatenate([scorer.scores(part.vectors, part.scales) for part in parts])
+        order = np.lexsort((pts, epochs))
+        return Curve(epochs=epochs[order], pts=pts[order], times_s=times_s[order], scores=scores[order])
 
     def _scorer(self, query: Query, sources: list[Source]) -> Scorer:
         if isinstance(query, LabelQuery):
@@ -138,7 +227,7 @@ class Searcher:
         if isinstance(query, VectorQuery):
             vector = query.vector
         else:
-            ids = self._videos.ids_at(query.uri)
+            ids = written_ids(query.uri, sources) or self._videos.ids_at(query.uri)
             vector = sample_vector(ids, query, sources, copies=self._sources.copies)
         dim = self.info.config.model.dim
         if vector.shape != (dim,):
@@ -147,76 +236,20 @@ class Searcher:
 
     def _in_scope(self, each: Scanned, scope: Scope, ids: NDArray[np.bytes_] | None) -> Scanned:
         """The same, with minus infinity for what is not looked for."""
-        runs, known = each.rows.runs, self._videos.known()
-        is_in = known.are_current(runs["video_id"])
-        if ids is not None:
-            is_in &= find_places(ids, runs["video_id"]) >= 0
-        if not is_in.all():
-            each.scores[~np.repeat(is_in, runs["count"])] = -np.inf
-        if not scope.period.is_open:
-            each.scores[~scope.period.holds(captured(each, self._videos))] = -np.inf
+        each.scores[~is_in_scope(each.rows, scope, ids, self._videos.known())] = -np.inf
         return each
 
 
-def captured(each: Scored, videos: Videos) -> NDArray[np.float64]:
-    """When each row was captured, in seconds since the Unix epoch; NaN: not known."""
-    rows = each.rows
-    recorded_s = np.repeat(videos.known().recorded_of(rows.runs["video_id"]), rows.runs["count"])
-    return np.where(np.isnan(rows.captured_s), recorded_s + rows.times_s, rows.captured_s)
+def _best(
+    scored: Sequence[Scored], scorer: Scorer, shown: Shown, *, top: int, by_rows: bool
+) -> tuple[tuple[Moment, ...], tuple[Row, ...] | None]:
+    if by_rows:
+        return (), tuple(shown.row(source, row) for source, row in best_rows(scored, top))
+    return tuple(shown.moment(span) for span in best_moments(scored, scorer, top)), None
 
 
-class _Shown:
-    """Rows and moments as an answer has them."""
-
-    def __init__(self, scored: list[Scanned], scorer: Scorer, videos: Videos, *, is_cosine: bool) -> None:
-        self._scored = scored
-        self._scorer = scorer
-        self._known = videos.known()
-        self._is_cosine = is_cosine
-
-    def row(self, source: int, at: int) -> Row:
-        rows = self._scored[source].rows
-        run = rows.runs[rows.runs_of(np.array([at]))[0]]
-        score = self._score(source, at)
-        captured_s = float(rows.captured_s[at])
-        if np.isnan(captured_s):
-            captured_s = float(self._known.recorded_of(np.array([run["video_id"]]))[0] + rows.times_s[at])
-        return Row(
-            video_id=run["video_id"].decode(),
-            uri=rows.uris[int(run["uri"])],
-            epoch=int(run["epoch"]),
-            pts=int(rows.pts[at]),
-            time_s=float(rows.times_s[at]),
-            score=score,
-            captured_s=None if np.isnan(captured_s) else captured_s,
-            is_same_picture=self._is_cosine and 1 - score <= SAME_PICTURE_DISTANCE,
-        )
-
-    def moment(self, span: Span) -> Moment:
-        video: VideoRows = span.video
-        return Moment(
-            start_s=float(video.times_s[span.begin]),
-            end_s=float(video.ends_s[span.last]),
-            best=self.row(int(video.sources[span.best]), int(video.rows[span.best])),
-        )
-
-    def stretch(self, found: Occurrence) -> Stretch:
-        video, aligned = found.video, found.aligned
-        best = self.row(int(video.sources[aligned.best]), int(video.rows[aligned.best]))
-        start_s, end_s = (aligned.shift_s + at for at in (aligned.begin_s, aligned.end_s))
-        return Stretch(
-            start_s=min(start_s, best.time_s),
-            end_s=max(end_s, best.time_s),
-            best=replace(best, score=aligned.score),
-            offset_s=aligned.begin_s,
-            matched_s=aligned.end_s - aligned.begin_s,
-        )
-
-    def _score(self, source: int, at: int) -> float:
-        """A cosine as exact as the stored numbers, where they are at hand."""
-        each = self._scored[source]
-        vector = each.rows.vectors[at].astype(np.float64) if self._is_cosine else np.empty(0)
-        length = float(np.linalg.norm(vector))
-        if not (isinstance(self._scorer, Cosine) and 0 < length < np.inf):
-            return float(each.scores[at])
-        return float(np.clip(vector @ self._scorer.unit / length, -1, 1))
+def _current(looked: Looked, known: KnownVideos) -> Looked:
+    """Without the rows of videos that were replaced or have left the input."""
+    runs = looked.rows.runs[looked.rows.runs_of(looked.at)]
+    is_current = known.are_current(runs["video_id"])
+    return replace(looked, at=looked.at[is_current], scores=looked.scores[is_current])

@@ -1,10 +1,17 @@
-"""What is searched through: the features files of a dataset, unpacked where there is a copy, else as Parquet."""
+"""What is searched through: features files, unpacked where there is a copy, and what streams wrote a moment ago."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
+
 from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.files import ForeignFile
+from pipeline.lake.live.readers import unpublished_rows
 from pipeline.lake.unpacked.copies import Copies, FeaturesFile, Say
-from pipeline.lake.unpacked.feature_rows import FeatureRows
+from pipeline.lake.unpacked.feature_rows import FeatureRows, no_rows, some_runs
+from pipeline.lake.unpacked.parquet_parts import part_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +50,32 @@ class Sources:
             self.copies.make(self.copies.files(), say=say)
 
     def now(self) -> list[Source]:
-        """All rows that are there, each once.
+        """All rows that are there, those that streams wrote a moment ago included.
 
         Raises:
-            StorageError: the store failed.
+            ForeignFile, StorageError: the journal of a stream is damaged, or the store failed.
         """
-        return [self._source(file) for file in self.copies.files()]
+        written = self._unpublished()  # before the files are listed: what is published in between is not missed
+        sources: list[Source] = [self._source(file) for file in self.copies.files()]
+        left = _without_published(written, [each.rows for each in sources if isinstance(each, Unpacked)])
+        return [*sources, Unpacked(rows=left, file=None)] if len(left) else sources
+
+    def _unpublished(self) -> FeatureRows:
+        rows = unpublished_rows(self._dataset.store.uri)
+        try:
+            return part_of(rows, 0, {}) if len(rows) else no_rows()
+        except (pa.ArrowException, ValueError, KeyError, AttributeError):
+            raise ForeignFile(f"{self._dataset.store.uri}: what its streams wrote last is damaged") from None
 
     def _source(self, file: FeaturesFile) -> Source:
         rows = self.copies.opened(file) if self._has_cache else None
         return Packed(file=file) if rows is None else Unpacked(rows=rows, file=file)
+
+
+def _without_published(written: FeatureRows, there: Sequence[FeatureRows]) -> FeatureRows:
+    """Rows of a journal without those of segments that are in a file by now."""
+    names = ["video_id", "segment"]
+    is_new = np.ones(len(written.runs), np.bool_)
+    for rows in there if len(written) else ():
+        is_new &= ~np.isin(written.runs[names], rows.runs[names])
+    return written if is_new.all() else some_runs(written, np.flatnonzero(is_new))

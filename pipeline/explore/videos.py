@@ -14,8 +14,9 @@ from pipeline.explore.conditions import Condition
 from pipeline.explore.queries import Scope, Value
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import DatasetFiles
-from pipeline.lake.ids import ID_BYTES, id_bytes
+from pipeline.lake.ids import ID_BYTES, find_places, id_bytes
 from pipeline.lake.known_videos import KnownVideos, video_parts
+from pipeline.lake.unpacked.feature_rows import FeatureRows
 from pipeline.records.tables import VIDEOS
 
 _MOST_NAMED = 5
@@ -86,6 +87,31 @@ class Videos:
             empty = VIDEOS.schema.empty_table().select(["video_id", "uri", "is_current"])
             self._names = pa.concat_tables([empty, *(part.cast(empty.schema) for part in parts)])
             self._versions = versions
+
+
+def is_in_scope(
+    rows: FeatureRows, scope: Scope, ids: NDArray[np.bytes_] | None, known: KnownVideos
+) -> NDArray[np.bool_]:
+    """Which of N rows are in a scope: ``bool[N]``.
+
+    Args:
+        rows: all of them.
+        scope: whose period counts here.
+        ids: of the videos that its conditions hold for, sorted; ``None``: it has none.
+        known: which videos are current, and when each was recorded.
+    """
+    runs = rows.runs
+    is_in = known.are_current(runs["video_id"])
+    if ids is not None:
+        is_in &= find_places(ids, runs["video_id"]) >= 0
+    of_rows = np.repeat(is_in, runs["count"])
+    return of_rows if scope.period.is_open else of_rows & scope.period.holds(captured(rows, known))
+
+
+def captured(rows: FeatureRows, known: KnownVideos) -> NDArray[np.float64]:
+    """When each row was captured, in seconds since the Unix epoch: as its file says, or its video; NaN: not known."""
+    recorded_s = np.repeat(known.recorded_of(rows.runs["video_id"]), rows.runs["count"])
+    return np.where(np.isnan(rows.captured_s), recorded_s + rows.times_s, rows.captured_s)
 
 
 def videos_schema(files: DatasetFiles) -> pa.Schema:

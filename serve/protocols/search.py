@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from pipeline.errors import UsageError
 from pipeline.explore import queries
+from pipeline.explore.head_labels import head_labels
 from pipeline.explore.labels import LabelScorer, labels_of
 from pipeline.explore.queries import MOST_TOP, LabelQuery, SampleQuery, Scope, SequenceQuery, VectorQuery, query_rule
 from pipeline.records.periods import Period
@@ -183,7 +184,8 @@ def _asked(body: SearchBody, service: FeatureService) -> queries.Query:
 
 def _scorer(head: str | None, service: FeatureService) -> tuple[LabelScorer, str]:
     if head is not None:
-        raise Problem("heads are not asked yet")
+        served = service.heads.head(head)
+        return head_labels(served.head, name=f"{served.name}@{served.version}"), f"head {served.name}"
     service.require_classes()
     return service.class_layer, f"model {service.info.name}"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from truth import CAR_TIMES, CARS, PEOPLE, Frame, exposed, frames, moment, needs_truth, noisy, visits
+from truth_clips import CAR_TIMES, CARS, PEOPLE, Frame, exposed, frames, moment, needs_truth, noisy, visits
 
 from pipeline.cameras.analysis.lighting import Luma
 from pipeline.cameras.analysis.motion_gate import MotionGate
@@ -25,18 +25,6 @@ def exposure_jumps(frame: Frame) -> Luma:
 
 def exposure_swings(frame: Frame) -> Luma:
     return exposed(frame.luma, 0.75 + 0.25 * np.cos(frame.at.time_s * np.pi / 2))
-
-
-def clouds_pass(frame: Frame) -> Luma:
-    """A slow change of light by a third, darker on one side."""
-    width = frame.luma.shape[1]
-    side = np.linspace(0.67, 1, width) if frame.at.time_s % 20 > 10 else np.ones(width)
-    share = min(1.0, frame.at.time_s % 10 / 8)
-    return exposed(frame.luma, 1.0) if share == 0 else _weighted(frame.luma, 1 + share * (side - 1))
-
-
-def _weighted(luma: Luma, weights: np.ndarray) -> Luma:
-    return np.clip(16 + (luma.astype(np.float64) - 16) * weights, 0, 255).astype(np.uint8)
 
 
 def noise_of(deviation: float) -> Change:

@@ -1,6 +1,11 @@
 """One stream from its start to its stop: whatever the camera does, every slot is a row or in exactly one gap."""
 
 import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -84,7 +89,7 @@ class Watching:
     stop_took_s: float = 0.0
 
     def until(self, condition: str | int, *, then_s: float = 0.0) -> StreamStatus:
-        """Until so many rows are there, or the stream is in a state."""
+        """Until so many rows are there, the stream is in a state, or it is over by itself."""
         return asyncio.run(self._until(condition, then_s))
 
     async def _until(self, condition: str | int, then_s: float) -> StreamStatus:
@@ -98,7 +103,7 @@ class Watching:
         await host.start()
         deadline = time.monotonic() + 20
         try:
-            while not _holds(condition, host.status()):
+            while not _holds(condition, host):
                 assert time.monotonic() < deadline, host.status()
                 await asyncio.sleep(0.01)
             await asyncio.sleep(then_s)
@@ -110,7 +115,10 @@ class Watching:
         return status
 
 
-def _holds(condition: str | int, status: StreamStatus) -> bool:
+def _holds(condition: str | int, host: StreamHost) -> bool:
+    status = host.status()
+    if condition == "over":
+        return host.is_over
     return status.counters.samples >= condition if isinstance(condition, int) else status.state.value == condition
 
 
@@ -185,7 +193,7 @@ def test_rows_tell_when_their_slots_were(tmp_path: Path) -> None:
 
 def test_a_model_that_is_too_slow_costs_slots_that_are_told(tmp_path: Path) -> None:
     model = Model(delay_s=0.2)
-    Watching(lake=tmp_path, scripts=[playing(Camera().frames(range(500)))], model=model).until(30)
+    Watching(lake=tmp_path, scripts=[playing(Camera().frames(range(500)))], model=model).until(10)
     [session] = sessions_of(tmp_path)
     outcomes = account(tmp_path, session)
 
@@ -238,7 +246,12 @@ def test_with_a_gate_only_what_moves_reaches_the_model(tmp_path: Path) -> None:
 def test_a_changed_size_begins_another_session_and_loses_nothing(tmp_path: Path) -> None:
     camera = Camera()
     later = Camera(starts_at=camera.starts_at + 2)
-    script = [opened(), *camera.frames(range(50)), opened(width=320, why="size"), *later.frames(range(50))]
+    script: list[Pulled] = [
+        opened(),
+        *camera.frames(range(50)),
+        opened(width=320, why="size"),
+        *later.frames(range(50)),
+    ]
     Watching(lake=tmp_path, scripts=[script]).until(20)
     first, second = sessions_of(tmp_path)
 
@@ -283,15 +296,15 @@ def test_a_camera_that_hangs_is_given_up_and_the_time_is_told_as_stalled(tmp_pat
 def test_pictures_that_come_later_and_later_are_a_stall(tmp_path: Path) -> None:
     camera = Camera()
     late = [replace(frame, arrived_at=frame.arrived_at + float(frame.time_s)) for frame in camera.frames(range(2000))]
-    Watching(lake=tmp_path, scripts=[playing(late)], stall_s=2.0).until("stalled")
+    Watching(lake=tmp_path, scripts=[playing(late)], stall_s=2.0).until("reconnecting")
 
-    assert "stalled" in states_of(tmp_path)
+    assert states_of(tmp_path) == ["connecting", "playing", "stalled", "reconnecting", "stopped"]
 
 
 def test_before_the_first_session_nobody_was_connected(tmp_path: Path) -> None:
     began = time.time()
     late = Camera(starts_at=began + 3.1)
-    scripts = [[ended(EndReason.UNREACHABLE, "refused")], playing(late.frames(range(50)))]
+    scripts: list[list[Pulled]] = [[ended(EndReason.UNREACHABLE, "refused")], playing(late.frames(range(50)))]
     Watching(lake=tmp_path, scripts=scripts).until(10)
     [gap] = outer_gaps(tmp_path)
 
@@ -312,7 +325,7 @@ def test_a_stop_while_nobody_is_connected_tells_what_was_missed_until_then(tmp_p
 
 def test_a_file_that_was_played_to_its_end_is_over(tmp_path: Path) -> None:
     scripts = [[*playing(Camera().frames(range(50))), ended(EndReason.ENDED)]]
-    status = Watching(lake=tmp_path, scripts=scripts, address=FILE).until("stopped")
+    status = Watching(lake=tmp_path, scripts=scripts, address=FILE).until("over")
 
     assert status.reason == "ended"
     assert account(tmp_path, sessions_of(tmp_path)[0]) == {"row": 10}
@@ -322,7 +335,7 @@ def test_a_file_that_was_played_to_its_end_is_over(tmp_path: Path) -> None:
 
 def test_at_the_end_of_a_file_a_slow_model_is_waited_for(tmp_path: Path) -> None:
     scripts = [[*playing(Camera().frames(range(50))), ended(EndReason.ENDED)]]
-    Watching(lake=tmp_path, scripts=scripts, address=FILE, model=Model(delay_s=1.0)).until("stopped")
+    Watching(lake=tmp_path, scripts=scripts, address=FILE, model=Model(delay_s=1.0)).until("over")
 
     assert account(tmp_path, sessions_of(tmp_path)[0]) == {"row": 10}
 
@@ -371,3 +384,41 @@ def test_after_a_stop_the_name_is_free(tmp_path: Path) -> None:
 
     assert len(sessions_of(tmp_path)) == 2
     assert outer_gaps(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_back", [True, False], ids=["the-camera-is-back", "the-camera-stays-away"])
+def test_what_a_kill_lost_is_told_once(tmp_path: Path, is_back: bool) -> None:
+    """A killed process leaves its lease and its journal: here they are those of a writer that is not closed."""
+    camera = Camera(starts_at=time.time() - 10)
+    killed_after(tmp_path, frames=camera.frames(range(50)))
+    back = Camera()
+    watching = Watching(lake=tmp_path, scripts=[playing(back.frames(range(25)))] if is_back else [])
+    watching.until(5 if is_back else "reconnecting")
+    first = sessions_of(tmp_path)[0]
+    [gap] = outer_gaps(tmp_path)
+
+    assert account(tmp_path, first) == {"row": 10}
+    assert (gap.reason, gap.video_id) == (GapReason.DISCONNECTED, first.video_id)
+    assert gap.captured_from == first.started_at + timedelta(seconds=2)
+    assert gap.num_slots == int((gap.captured_to - gap.captured_from) / timedelta(seconds=1) * RATE_HZ) >= 30
+
+
+def killed_after(lake: Path, *, frames: Iterable[Frame]) -> None:
+    """A stream whose process is killed once ten of these frames are committed."""
+    program = f"""
+import asyncio, pickle, os, sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from test_stream_host import killed_when_committed
+asyncio.run(killed_when_committed(Path({str(lake)!r}), pickle.load(sys.stdin.buffer)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=pickle.dumps(list(frames)), check=False)
+    assert done.returncode == -9
+
+
+async def killed_when_committed(lake: Path, frames: list[Frame]) -> None:
+    host = StreamHost(spec(), ADDRESS, settings(lake, Model()), connect=Source([playing(frames)]).connect)
+    await host.start()
+    while [len(rows_of(lake, session)) for session in sessions_of(lake)] != [10]:
+        await asyncio.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import pytest
-from truth import CARS, PEOPLE, boxes, frames, moment, needs_truth
+from truth_clips import CARS, PEOPLE, boxes, frames, moment, needs_truth
 
 from pipeline.cameras.analysis.tracker import Tracker
 from pipeline.cameras.rules.happenings import Moment

@@ -26,6 +26,7 @@ from live_lakes import (
 
 from pipeline.errors import UsageError
 from pipeline.lake.comparison.diff import Diff
+from pipeline.lake.dataset import Dataset
 from pipeline.lake.live import readers
 from pipeline.lake.live.fill import LiveFill
 from pipeline.records.streams import Session
@@ -60,6 +61,27 @@ def test_rows_are_those_of_the_slots(tmp_path: Path) -> None:
     assert table(tmp_path, "gaps")["filled"].to_pylist() == [True]
 
 
+def test_gaps_of_a_slot_each_are_filled_by_one_file(tmp_path: Path) -> None:
+    """A model that is busy drops every second slot: a file for each would be thousands a day."""
+    first, slots = session(), range(1, 12, 2)
+    with writer(tmp_path) as stream:
+        stream.begin(first)
+        for slot in range(12):
+            stream.commit(batch(first, slot, slot + 1, missing=(slot, slot + 1) if slot in slots else None))
+        stream.end(ended_at=first.started_at + timedelta(seconds=12))
+    num_files = len(Dataset.at(str(tmp_path)).features.names())
+
+    with LiveFill(str(tmp_path)) as filling:
+        vectors = np.array([features_of(first, slot) for slot in slots], np.float32)
+        filling.commit(dropped(tmp_path), tuple(map(mark, slots)), vectors)
+
+    assert len(Dataset.at(str(tmp_path)).features.names()) == num_files + 1
+    assert slots_of(tmp_path, first) == dict.fromkeys(range(12), "row")
+    rows = sorted(table(tmp_path, "features").to_pylist(), key=lambda row: row["pts"])
+    assert [row["feature"] for row in rows] == [features_of(first, slot) for slot in range(12)]
+    assert [row["captured_at"] for row in rows] == [BEGAN + timedelta(seconds=slot) for slot in range(12)]
+
+
 def test_what_stays_missing_stays_a_gap(tmp_path: Path) -> None:
     first = watched(tmp_path)
     fill(tmp_path, first, range(4, 6))
@@ -81,15 +103,15 @@ def test_a_second_fill_changes_nothing(tmp_path: Path) -> None:
     fill(tmp_path, first, range(12))
     there = sorted((str(path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.parquet"))
     with LiveFill(str(tmp_path)) as filling:
-        filling.commit(before, (mark(3),), np.array([features_of(first, 3)], np.float32))
+        filling.commit([before], (mark(3),), np.array([features_of(first, 3)], np.float32))
     assert sorted((str(path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.parquet")) == there
 
 
 def test_a_slot_outside_the_gap_is_refused(tmp_path: Path) -> None:
     first = watched(tmp_path)
     [missing] = dropped(tmp_path)
-    with LiveFill(str(tmp_path)) as filling, pytest.raises(ValueError, match="do not fill a gap"):
-        filling.commit(missing, (mark(8),), np.array([features_of(first, 8)], np.float32))
+    with LiveFill(str(tmp_path)) as filling, pytest.raises(ValueError, match="do not fill gaps"):
+        filling.commit([missing], (mark(8),), np.array([features_of(first, 8)], np.float32))
 
 
 def test_there_is_one_fill_at_a_time_and_streams_go_on_beside_it(tmp_path: Path) -> None:

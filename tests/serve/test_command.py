@@ -24,6 +24,12 @@ from serve.settings import Settings
         pytest.param(["--from", "lake", "--precision", "fp16"], "--precision", id="a dataset and a precision"),
         pytest.param(["--allowed-origin", "*"], "--allowed-origin", id="every page"),
         pytest.param(["--live-memory", "some"], "GiB", id="bad memory"),
+        pytest.param(["--streams", "streams.yaml"], "--out LAKE", id="streams without a lake"),
+        pytest.param(["--allow-source", "rtsp://a:554"], "--out LAKE", id="sources without a lake"),
+        pytest.param(["--out", "lake", "--streams", "none.yaml"], "none.yaml", id="no streams file"),
+        pytest.param(["--out", "lake", "--allow-source", "camera"], "scheme://host:port", id="no pattern"),
+        pytest.param(["--out", "lake", "--record", "rec", "--keep", "long"], "24h", id="bad span of time"),
+        pytest.param(["--out", "ftp://lake"], "--out 'ftp://lake'", id="no place for a lake"),
         pytest.param(["--host", "192.0.2.77", "--insecure"], "cannot listen", id="not our address"),
     ],
 )
@@ -48,3 +54,14 @@ def test_cluster_configuration_is_valid() -> None:
     deployment = cast(Any, build(settings))._bound_deployment
     assert deployment.max_ongoing_requests > settings.limits.queue + settings.limits.sockets
     assert deployment._deployment_config.autoscaling_config.max_replicas == settings.replicas.max
+
+
+def test_streams_are_held_once_however_many_replicas_answer() -> None:
+    document = yaml.safe_load((Path(__file__).parents[2] / "serve" / "config.yaml").read_text())
+    [application] = document["applications"]
+    args = application["args"] | {"cameras": {"lake": "abfs://lakes/cameras", "streams_file": "/home/ray/streams.yaml"}}
+    replica = cast(Any, build(Settings.model_validate(args)))._bound_deployment
+    [_, host] = replica.init_args
+    assert host._bound_deployment._deployment_config.num_replicas == 1
+    assert host._bound_deployment.ray_actor_options["num_cpus"] == 0, "it never waits for a core"
+    assert replica._deployment_config.autoscaling_config.max_replicas > 1

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.cameras.pulling.pulled import Ended, Frame, Pulled, PullLimits, Recorded
 
 _MOST_FRAMES = 600
+_LEAST_PICTURES = 2
 _NO_LUMA = np.zeros((1, 1), np.uint8)
 
 
@@ -20,8 +21,9 @@ class Backlog:
         self._limits = limits
         self._items: deque[Pulled] = deque()
         self._num_pictures = 0
+        self._picture_bytes = 0
         self._num_frames = 0
-        self._num_bytes = 0
+        self._recorded_bytes = 0
         self._end: Ended | None = None
         self._changed = threading.Condition()
 
@@ -34,11 +36,11 @@ class Backlog:
             self._count(item, 1)
             if isinstance(item, Ended):
                 self._end = item
-            while self._num_pictures > self._limits.max_pending_pictures:
+            while self._num_pictures > _LEAST_PICTURES and self._picture_bytes > self._limits.max_picture_bytes:
                 self._give_up_picture()
             if self._num_frames > _MOST_FRAMES:
                 self._thin_out()
-            while self._num_bytes > self._limits.max_pending_bytes and self._give_up_recorded():
+            while self._recorded_bytes > self._limits.max_recorded_bytes and self._give_up_recorded():
                 pass
             self._changed.notify()
 
@@ -60,16 +62,19 @@ class Backlog:
 
     def _count(self, item: Pulled, by: int) -> None:
         if isinstance(item, Recorded):
-            self._num_bytes += by * len(item.data)
+            self._recorded_bytes += by * len(item.data)
         elif isinstance(item, Frame):
             self._num_frames += by
-            self._num_pictures += by * (item.picture is not None)
+            if item.picture is not None:
+                self._num_pictures += by
+                self._picture_bytes += by * item.picture.nbytes
 
     def _give_up_picture(self) -> None:
         for place, item in enumerate(self._items):
             if isinstance(item, Frame) and item.picture is not None:
+                self._count(item, -1)
                 self._items[place] = replace(item, picture=None)
-                self._num_pictures -= 1
+                self._num_frames += 1
                 return
 
     def _thin_out(self) -> None:
@@ -91,6 +96,6 @@ class Backlog:
         for place, item in enumerate(self._items):
             if isinstance(item, Recorded) and not item.is_first:
                 del self._items[place]
-                self._num_bytes -= len(item.data)
+                self._recorded_bytes -= len(item.data)
                 return True
         return False

@@ -133,19 +133,21 @@ class _Missing:
 
     def take(self, part: Replayed, lease: LiveFill) -> None:
         """Commit what is missing of what came."""
-        rows: dict[int, list[tuple[FrameMark, NDArray[np.float32]]]] = {}
+        rows: dict[int, tuple[FrameMark, NDArray[np.float32]]] = {}
         for mark, feature in zip(part.marks, part.features, strict=True):
             stamp = mark.pts * part.facts.time_base
             slot, pts = self._rule.slot_of(stamp), stamp / self.session.time_base
             if slot not in self.missing or pts.denominator != 1 or self._may_begin_earlier(slot, part):
                 continue
             time_s = float(stamp - self.session.start_pts * self.session.time_base)
-            rows.setdefault(slot, []).append((replace(mark, epoch=0, pts=int(pts), time_s=time_s), feature))
+            rows[slot] = replace(mark, epoch=0, pts=int(pts), time_s=time_s), feature
             self.missing.remove(slot)
             self.filled.add(slot)
-        for gap, slots in groupby(rows, key=self._gap_of.__getitem__):
-            marks, features = zip(*(row for slot in slots for row in rows[slot]), strict=True)
-            lease.commit(gap, marks, np.stack(features))
+        for reason in {self._gap_of[slot].gap.reason for slot in rows}:
+            slots = [slot for slot in rows if self._gap_of[slot].gap.reason == reason]
+            gaps = [gap for gap, _ in groupby(self._gap_of[slot] for slot in slots)]
+            marks, features = zip(*(rows[slot] for slot in slots), strict=True)
+            lease.commit(gaps, marks, np.stack(features))
 
     def end(self, over: Over) -> None:
         """A recording is over: what it covers and did not give has failed."""

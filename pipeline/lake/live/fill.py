@@ -29,7 +29,6 @@ from pipeline.media.sampling.pickers import allowance_of
 from pipeline.records.segments import MAX_SAMPLES, FrameMark
 from pipeline.records.settled import Settled
 from pipeline.records.stream_rows import GAPS, gap_of, gap_rows
-from pipeline.records.streams import Gap
 
 _FIRST_SEGMENT = 1 << 30
 """Of filled slots: their number and this one's sum is a number that no entry of the journal reaches."""
@@ -65,30 +64,36 @@ class LiveFill:
         """Of the lease."""
         return self._lease.token
 
-    def commit(self, gap: StoredGap, marks: Sequence[FrameMark], features: NDArray[np.float32]) -> None:
-        """Commit rows of one gap, with the recording's pts; each lies in a slot of the gap, and has none before it.
+    def commit(self, gaps: Sequence[StoredGap], marks: Sequence[FrameMark], features: NDArray[np.float32]) -> None:
+        """Commit rows of gaps of one session and reason, each in a slot of its own, with the recording's pts.
 
-        Published at once, in a file of their own; ``captured_at`` follows from the gap. A slot that was filled
-        meanwhile is passed over. Those that remain stay in the gap, which then comes as several.
+        Published at once, in a file of their own: give what goes together at once, for gaps may be a slot each.
+        ``captured_at`` follows from the gaps. A slot that was filled meanwhile is passed over. Those that remain stay
+        in their gap, which then comes as several.
 
         Args:
-            gap: as ``readers.gaps`` gives it.
+            gaps: as ``readers.gaps`` gives them.
             marks: of the rows, T of them, by pts.
             features: ``float32[T, D]``.
         """
-        row = self._sessions.get(gap.gap.video_id or "")
-        if row is None:
-            raise ValueError(f"the lake has no session {gap.gap.video_id}")
+        row, reason = self._of_all(gaps)
         allowance = allowance_of(row.session.time_base)
         slots = [slot_of(Fraction(mark.time_s), allowance=allowance, rate_hz=self._rate_hz) for mark in marks]
-        wanted = slots_of(gap.gap, rate_hz=self._rate_hz)
-        if len(set(slots)) < len(slots) or not set(slots) <= set(wanted):
-            raise ValueError(f"rows of slots {slots} do not fill a gap of {wanted}")
+        gap_at = {slot: each for each in gaps for slot in slots_of(each.gap, rate_hz=self._rate_hz)}
+        if len(set(slots)) < len(slots) or not set(slots) <= gap_at.keys():
+            raise ValueError(f"rows of slots {slots} do not fill gaps of {sorted(gap_at)}")
         done = self._filled.setdefault(row.session.video_id, set())
-        places = [at for at, slot in enumerate(slots) if slot not in done and not gap.is_filled]
+        places = [at for at, slot in enumerate(slots) if slot not in done and not gap_at[slot].is_filled]
         for at in range(0, len(places), MAX_SAMPLES):
             some = places[at : at + MAX_SAMPLES]
-            self._publish(row, gap.gap, {slots[place]: marks[place] for place in some}, features[some])
+            batch = LiveBatch(
+                marks=tuple(marks[place] for place in some),
+                captured_at=tuple(
+                    moment_in(gap_at[slots[place]].gap, slots[place], rate_hz=self._rate_hz) for place in some
+                ),
+                features=features[some],
+            )
+            self._publish(row, reason, [slots[place] for place in some], batch)
             done.update(slots[place] for place in some)
 
     def close(self) -> None:
@@ -107,14 +112,15 @@ class LiveFill:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _publish(self, row: SessionRow, gap: Gap, marks: dict[int, FrameMark], features: NDArray[np.float32]) -> None:
-        slots = list(marks)
+    def _of_all(self, gaps: Sequence[StoredGap]) -> tuple[SessionRow, str]:
+        """The session and the reason of gaps, which are the same for all."""
+        [(video_id, reason)] = {(each.gap.video_id or "", str(each.gap.reason)) for each in gaps}
+        if video_id not in self._sessions:
+            raise ValueError(f"the lake has no session {video_id}")
+        return self._sessions[video_id], reason
+
+    def _publish(self, row: SessionRow, reason: str, slots: Sequence[int], batch: LiveBatch) -> None:
         segment = _FIRST_SEGMENT + slots[0]
-        batch = LiveBatch(
-            marks=tuple(marks.values()),
-            captured_at=tuple(moment_in(gap, slot, rate_hz=self._rate_hz) for slot in slots),
-            features=features,
-        )
         schema = self._info.features.schema
         rows = feature_rows(batch, row.session, info=self._info, number=segment)
         rows = rows.replace_schema_metadata(schema.metadata)
@@ -126,7 +132,7 @@ class LiveFill:
             num_corrupt=sum(mark.is_corrupt for mark in batch.marks),
         )
         filled = FilledSlots(
-            stream=row.session.stream, video_id=row.session.video_id, reason=gap.reason, slots=tuple(slots)
+            stream=row.session.stream, video_id=row.session.video_id, reason=reason, slots=tuple(slots)
         )
         name = fill_file(row.session.video_id, digest_of(map(str, slots)))
         data = bytes(file_of(rows, [settled], {LIVE_KEY: filled.to_json()}))

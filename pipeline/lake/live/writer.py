@@ -89,11 +89,16 @@ class LiveWriter:
         for stream in streams:
             dataset.backend.check(slot=StreamSlot(stream=stream))
 
+    @property
+    def tells_what_a_kill_lost(self) -> bool:
+        """Whether the first ``begin``, or ``close`` where none comes, writes the gap since a writer that was killed."""
+        return self._last is not None
+
     def begin(self, session: Session) -> None:
         """A session begins: from now on it is ``live`` in ``videos``, and batches are of it."""
         if self._row is not None:
             raise ValueError("a session ends before the next one begins")
-        gap = self._gap_before(session)
+        gap = self._gap_until(session.started_at)
         if gap is not None:
             self._write(LiveBatch(gaps=(gap,)))
         self._last = None
@@ -135,8 +140,15 @@ class LiveWriter:
             self._publish()
 
     def close(self) -> None:
-        """Publish what the journal holds and give the lease back. A session that did not end stays to be closed."""
+        """Publish what the journal holds and give the lease back. A session that did not end stays to be closed.
+
+        What a killed writer lost, and no session has followed, is told up to now.
+        """
         try:
+            gap = self._gap_until(datetime.now(UTC))
+            if gap is not None:
+                self._write(LiveBatch(gaps=(gap,)))
+                self._last = None
             self._publish()
             if self._row is None:
                 self._journal.mark_closed(token=self._token)
@@ -178,11 +190,11 @@ class LiveWriter:
         known = row if self._row is None else replace(row, num_samples=self._row.num_samples)
         return told_by(known, headers, num_samples=num_rows)
 
-    def _gap_before(self, session: Session) -> Gap | None:
+    def _gap_until(self, until: datetime) -> Gap | None:
         """What is missing since a writer that was killed."""
         if self._last is None:
             return None
-        num_slots = int(Fraction((session.started_at - self._last.captured_to) / timedelta(seconds=1)) * self._rate_hz)
+        num_slots = int(Fraction((until - self._last.captured_to) / timedelta(seconds=1)) * self._rate_hz)
         if num_slots < 1:
             return None
         return Gap(
@@ -196,5 +208,5 @@ class LiveWriter:
             start_s=None,
             end_s=None,
             captured_from=self._last.captured_to,
-            captured_to=session.started_at,
+            captured_to=until,
         )

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 _LOCKS = ".lock"
 """How the lock files beside them end, which must stay: two that wait for one of them wait for the same file."""
@@ -18,8 +18,21 @@ def created(path: Path) -> Iterator[BinaryIO]:
 
     Not by ``tempfile``: its files are private, and would stay so under their final names.
     """
+    with _created(path, "wb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def created_to_map(path: Path) -> Iterator[BinaryIO]:
+    """The same, that may be read and mapped as well."""
+    with _created(path, "w+b") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _created(path: Path, mode: Literal["wb", "w+b"]) -> Iterator[BinaryIO]:
     while True:
-        with open(path, "wb") as file:
+        with open(path, mode) as file:
             with contextlib.suppress(OSError):  # where a file system has no locks, nothing is cleared either
                 fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file.fileno()).st_nlink:  # else it was cleared between its making and its lock

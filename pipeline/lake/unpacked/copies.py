@@ -22,9 +22,10 @@ from pipeline.lake.appended_file import read_footer
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.publishing import temporaries
 from pipeline.lake.publishing.store import MissingFile
+from pipeline.lake.unpacked.array_file import BadArrayFile, DiskRefused
 from pipeline.lake.unpacked.feature_rows import FeatureRows
 from pipeline.lake.unpacked.parquet_parts import FileParts
-from pipeline.lake.unpacked.row_file import BadRowFile, DiskRefused, file_bytes, open_rows, write_rows
+from pipeline.lake.unpacked.row_file import open_rows, row_bytes, write_rows
 from pipeline.storage.addresses import is_local
 from pipeline.storage.local import find_path
 
@@ -51,16 +52,25 @@ class Copies:
 
     Attributes:
         folder: where they lie; ``None``: they can be kept nowhere.
+        configuration: how the features were made: what was made otherwise is not theirs.
     """
 
     def __init__(self, dataset: Dataset, info: DatasetInfo) -> None:
         self._dataset = dataset
         self._dim = info.config.model.dim
         self._dtype = info.config.dtype
-        self._configuration = json.dumps(info.config.to_json(), sort_keys=True)
+        self.configuration = json.dumps(info.config.to_json(), sort_keys=True)
         self.folder = _writable_folder(dataset.store.uri)
         self._opened: dict[str, FeatureRows] = {}
         self._lock = threading.Lock()
+
+    @property
+    def index_folder(self) -> Path | None:
+        """Where an index over these copies lies: beside them in the dataset, else among them."""
+        if self.folder is None:
+            return None
+        is_inside = self.folder.parent.name == FOLDER.partition("/")[0]
+        return self.folder.parent / "index" if is_inside else self.folder / "index"
 
     def files(self) -> list[FeaturesFile]:
         """The features files that are there now.
@@ -87,7 +97,7 @@ class Copies:
                 rows = open_rows(self._path(file), dim=self._dim, dtype=self._dtype)
             except FileNotFoundError:
                 return None
-            except (BadRowFile, OSError):
+            except (BadArrayFile, OSError):
                 with contextlib.suppress(OSError):
                     self._path(file).unlink(missing_ok=True)
                 return None
@@ -122,7 +132,7 @@ class Copies:
             return True
         if self.folder is None:
             return False
-        with self._alone() as is_alone:
+        with self.alone() as is_alone:
             if not is_alone:
                 return False
             self.forget(files)
@@ -165,17 +175,17 @@ class Copies:
     def _needed_bytes(self, files: Sequence[FeaturesFile]) -> int:
         names = [file.name for file in files]
         counts = [footer.num_rows for _, footer in self._dataset.files.read_each(names, read_footer)]
-        return sum(file_bytes(count, dim=self._dim, dtype=self._dtype) for count in counts)
+        return sum(counts) * row_bytes(dim=self._dim, dtype=self._dtype)
 
     def _key(self, name: str, version: str) -> str:
-        return hashlib.sha256(f"{name}\n{version}\n{self._configuration}".encode()).hexdigest()[:32]
+        return hashlib.sha256(f"{name}\n{version}\n{self.configuration}".encode()).hexdigest()[:32]
 
     def _path(self, file: FeaturesFile) -> Path:
         assert self.folder is not None
         return self.folder / f"{file.key}{_ENDING}"
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[bool]:
+    def alone(self) -> Iterator[bool]:
         """Whether this process alone makes copies, as long as the context is open."""
         assert self.folder is not None
         with open(self.folder / "tmp" / "making.lock", "wb") as lock:

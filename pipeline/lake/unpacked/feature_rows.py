@@ -93,6 +93,24 @@ def no_rows() -> FeatureRows:
     )
 
 
+def some_runs(rows: FeatureRows, runs: NDArray[np.int64]) -> FeatureRows:
+    """The rows of some of the runs, copied, in their order."""
+    chosen = rows.runs[runs].copy()
+    parts = [np.arange(run["first"], run["first"] + run["count"]) for run in chosen]
+    at = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
+    chosen["first"] = np.cumsum(chosen["count"]) - chosen["count"]
+    return FeatureRows(
+        vectors=rows.vectors[at],
+        scales=rows.scales[at],
+        pts=rows.pts[at],
+        times_s=rows.times_s[at],
+        ends_s=rows.ends_s[at],
+        captured_s=rows.captured_s[at],
+        runs=chosen,
+        uris=rows.uris,
+    )
+
+
 def scales_of(vectors: Vectors) -> NDArray[np.float32]:
     """One by the length of each vector; 0 of one without length or with a number that is not finite."""
     floats = vectors.astype(np.float32, copy=False)

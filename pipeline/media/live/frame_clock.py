@@ -7,7 +7,7 @@ from pipeline.media.sampling.fps import slot_of
 from pipeline.media.sampling.pickers import allowance_of
 
 JUMP_S = 2.0
-"""How much further than the wall clock pts may go from one frame to the next: a real gap takes as long as it says."""
+"""By how much pts may get ahead of the wall clock at once: a real gap takes as long as it says."""
 
 FILE_JUMP_S = 10.0
 """The same in what is played at its own pace, where the wall clock says nothing."""
@@ -55,7 +55,8 @@ class FrameClock:
         self._why = why
         self._look: Look | None = None
         self._origin_pts = self._last_pts = self._last_claim = 0
-        self._origin_arrived_s = self._last_arrived_s = 0.0
+        self._origin_arrived_s = 0.0
+        self._most_ahead_s = 0.0
         self._last_slot = self._last_detect_slot = -1
 
     def stamp(self, claim: int, look: Look, *, arrived_s: float) -> Stamp:
@@ -65,9 +66,10 @@ class FrameClock:
             pts = max(claim, self._last_pts + 1)
         else:
             pts = self._origin_pts = claim
-            self._origin_arrived_s = arrived_s
+            self._origin_arrived_s, self._most_ahead_s = arrived_s, 0.0
             self._last_slot = self._last_detect_slot = -1
-        self._look, self._last_claim, self._last_pts, self._last_arrived_s = look, claim, pts, arrived_s
+        self._look, self._last_claim, self._last_pts = look, claim, pts
+        self._most_ahead_s = max(self._most_ahead_s, self._ahead_s(claim, arrived_s))
         time_s = (pts - self._origin_pts) * self._time_base
         slot = slot_of(time_s, allowance=self._allowance, rate_hz=self._rate_hz)
         is_sample = slot > self._last_slot
@@ -102,8 +104,15 @@ class FrameClock:
             return True
         if not self._is_live:
             return step_s > FILE_JUMP_S
-        strayed_s = float((claim - self._origin_pts) * self._time_base) - (arrived_s - self._origin_arrived_s)
-        return step_s - (arrived_s - self._last_arrived_s) > JUMP_S or abs(strayed_s) > DRIFT_S
+        ahead_s = self._ahead_s(claim, arrived_s)
+        return ahead_s > self._most_ahead_s + JUMP_S or abs(ahead_s) > DRIFT_S
+
+    def _ahead_s(self, claim: int, arrived_s: float) -> float:
+        """How much further than the wall clock the session's pts have come.
+
+        After a pause they lag behind, and a frame may come out of the decoder only after the pause that followed it.
+        """
+        return float((claim - self._origin_pts) * self._time_base) - (arrived_s - self._origin_arrived_s)
 
 
 class Pace:

@@ -11,8 +11,8 @@ import msgspec
 
 from pipeline.media.process.wire import Nonsense
 
-NUM_PICTURES = 3
-"""That the shared memory holds: the child fills one while the parent copies another."""
+NUM_PICTURES = 4
+"""That the shared memory holds: the child fills one while the parent copies others."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 _Stamp = Annotated[int, msgspec.Meta(gt=-(1 << 62), lt=1 << 62)]

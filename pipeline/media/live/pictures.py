@@ -16,7 +16,8 @@ from pipeline.media.process.wire import Channel
 LUMA_WIDTH_PX = 160
 """Of the whole picture's brightness, in which motion is looked for."""
 
-_WAIT_S = 0.02
+# A parent that is busy for longer lags behind; a camera that is not read from for so long loses nothing.
+_WAIT_S = 0.25
 
 
 class LumaScaler:

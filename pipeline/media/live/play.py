@@ -3,6 +3,7 @@
 import gc
 import heapq
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 
 from av.packet import Packet
@@ -12,12 +13,14 @@ from av.video.stream import VideoStream
 from pipeline.errors import TooLarge
 from pipeline.media.container import time_base_of
 from pipeline.media.decode.pixels import Painter
+from pipeline.media.live.access_units import AccessUnits
 from pipeline.media.live.frame_clock import JUMP_S, FrameClock, Look, Pace, Stamp
 from pipeline.media.live.messages import (
     Event,
     FrameCame,
     LiveRequest,
     PacketsCome,
+    PartRecorded,
     SessionBegan,
     written,
 )
@@ -62,6 +65,7 @@ class Player:
         self._frame_clock: FrameClock | None = None
         self._made_pts: list[int] = []
         self._latest_pts = 0
+        self._has_drained = False
         self._unplaced: list[tuple[int, VideoFrame]] = []
         self._join = Join()
         self._recorder = (
@@ -77,9 +81,11 @@ class Player:
     def play(self) -> str | None:
         """Until the stream ends; what the demuxer complained of last, if it did."""
         reader = PacketReader(self._source.container, self._source.stream, uri=UNNAMED)
-        for place, packet in enumerate(reader):
+        units = AccessUnits(
+            reader, codec=self._codec.codec.canonical_name, container=self._source.container.format.name
+        )
+        for place, (packet, headers) in enumerate(units):
             self._arrived_s, self._arrived_at = time.monotonic(), time.time()
-            headers = reader.state.headers if reader.lesson.is_new and packet.is_keyframe else None
             pts = self._packet_clock.stamp(packet.pts, duration=packet.duration or 0, arrived_s=self._arrived_s)
             self._take(packet, pts, headers)
             if self._arrived_s - self._told_s > _SILENCE_S:
@@ -96,18 +102,16 @@ class Player:
         if packet.is_keyframe and self.num_frames and (headers is not None or self._breaks_off(pts)):
             self._drain()  # a keyframe needs nothing that comes before it
             self._codec.flush_buffers()
+            self._has_drained = True
         if headers is not None and self._recorder is not None:
             self._recorder.use_headers(headers)
         self._latest_pts = max(pts, self._latest_pts) if self.num_frames else pts
         packet.pts = pts
         if self._packet_clock.makes_pts:
             heapq.heappush(self._made_pts, pts)
-        data = bytes(packet) if self._recorder is not None else b""
-        is_keyframe = packet.is_keyframe
+        if self._recorder is not None:  # before its frame is shown: then a row never lacks its recording
+            self._send(self._recorder.add(bytes(packet), pts=pts, is_keyframe=packet.is_keyframe))
         self._show(packet)
-        if self._recorder is not None:
-            for part in self._recorder.add(data, pts=pts, is_keyframe=is_keyframe):
-                self._outlet.send(part)
 
     def _breaks_off(self, pts: int) -> bool:
         """Whether the clock has jumped at a keyframe: what was decoded before is of another recording."""
@@ -122,8 +126,11 @@ class Player:
 
     def _cut(self) -> None:
         if self._recorder is not None:
-            for part in self._recorder.cut():
-                self._outlet.send(part)
+            self._send(self._recorder.cut())
+
+    def _send(self, parts: Iterator[PartRecorded]) -> None:
+        for part in parts:
+            self._outlet.send(part)
 
     def _show(self, packet: "Packet[VideoStream] | None") -> None:
         try:
@@ -167,14 +174,15 @@ class Player:
         if stamp.begins is not None:
             self._begin_session(frame, stamp)
         self.num_frames += 1
+        self._has_drained = False
+        if self._recorder is not None:
+            self._recorder.show(stamp.pts)
         self._outlet.send(self._told_of(frame, stamp, arrived_at=self._await_turn(stamp)))
         self._told_s = time.monotonic()
 
     def _begin_session(self, frame: VideoFrame, stamp: Stamp) -> None:
-        if self.num_frames:
-            self._cut()
-        if self._recorder is not None:
-            self._recorder.begin_session(stamp.pts)
+        if self.num_frames and not self._has_drained and self._recorder is not None:
+            self._send(self._recorder.cut(in_gop=True))
         self._outlet.send(
             SessionBegan(
                 codec=self._codec.codec.canonical_name,
@@ -188,6 +196,8 @@ class Player:
                 why=stamp.begins or "",
             )
         )
+        if self._recorder is not None:
+            self._send(self._recorder.begin_session(stamp.pts))
 
     def _told_of(self, frame: VideoFrame, stamp: Stamp, *, arrived_at: float) -> FrameCame:
         luma = self._luma.scaled(frame, self._painter)

@@ -100,6 +100,8 @@ class Splitter:
                 raise NotRtsp("a header without an end")
             return None
         first_line, *lines = received[:head_end].decode("latin-1").split("\r\n")
+        if "RTSP/" not in first_line:
+            raise NotRtsp("what it sends is not RTSP")
         headers = [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
         lengths = [value for name, value in headers if name.lower() == "content-length"]
         length = int(lengths[0]) if lengths and lengths[0].isdecimal() else 0

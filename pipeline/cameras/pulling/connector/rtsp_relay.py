@@ -14,7 +14,7 @@ from pipeline.cameras.pulling.connector.connecting import Connections
 from pipeline.cameras.pulling.connector.logins import Challenge
 from pipeline.cameras.pulling.connector.rtsp_messages import Message, NotRtsp, Packet, Splitter
 from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.pulled import EndReason
+from pipeline.cameras.pulling.ended import EndReason
 
 _FIRST_REQUEST_S = 5.0
 _READ_BYTES = 1 << 16
@@ -102,6 +102,8 @@ class Relay:
                 self._answer(each, camera, decoder)
             elif each.method == "REDIRECT":
                 raise SourceFailed(EndReason.REFUSED, "the camera sends elsewhere (REDIRECT)")
+            else:  # it asks whether somebody is still there
+                camera.sendall(f"RTSP/1.0 200 OK\r\nCSeq: {each.sequence}\r\n\r\n".encode("latin-1"))
         decoder.sendall(packets)
 
     def _answer(self, answer: Message, camera: socket.socket, decoder: socket.socket) -> None:

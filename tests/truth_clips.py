@@ -63,7 +63,7 @@ def _decoded(path: Path, *, width: int) -> Iterator[Frame]:
             first = frame.pts if first is None else first
             small = frame.reformat(width, round(frame.height * width / frame.width), "gray", interpolation="AREA")
             at = moment(float((frame.pts - first) * frame.time_base), pts=frame.pts)
-            yield Frame(at=at, luma=small.to_ndarray())
+            yield Frame(at=at, luma=small.to_ndarray().astype(np.uint8))
 
 
 @cache
