@@ -50,6 +50,8 @@ _STARTING_RAY = frozenset(
         "test_shards.py",
         "test_shots_command.py",
         "test_start.py",
+        "test_streams_on_ray.py",
+        "test_watch_command.py",
         "test_submit.py",
         "test_what_each_lacks.py",
         "test_wheel.py",

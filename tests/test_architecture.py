@@ -51,7 +51,13 @@ MOST_LAYERS = 7
 # A library, and the only modules that may import it; a home that ends in a dot is a package with all that is in it.
 HOMES = {
     "obstore": ("pipeline.storage.buckets.",),
-    "httpx": ("pipeline.storage.http_object", "pipeline.training.live_comparison", "pipeline.cameras.sinks.webhook"),
+    "httpx": (
+        "pipeline.storage.http_object",
+        "pipeline.training.live_comparison",
+        "pipeline.cameras.analysis.extension",
+        "pipeline.cameras.sinks.webhook",
+    ),
+    "scipy": ("pipeline.cameras.analysis.",),
     "av": ("pipeline.media.",),
     "torch": ("pipeline.models.", "pipeline.training."),
     "torchvision": ("pipeline.models.",),
@@ -66,6 +72,8 @@ HOMES = {
         "pipeline.cluster.",
         "pipeline.training.finetune.",
         "pipeline.cameras.streams",
+        "pipeline.cameras.detector_actor",
+        "pipeline.cameras.actor_ends",
         "pipeline.cameras.watched",
         "pipeline.cameras.stream_actor",
         "pipeline.cameras.model_actor",

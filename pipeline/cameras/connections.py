@@ -1,6 +1,7 @@
 """One connection after another, for ever: what ends one, how long to wait, and what is told of it."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pipeline.cameras.tally import Tally
 from pipeline.errors import RunError
 from pipeline.records.streams import GapReason, StreamState
 
+_LOG = logging.getLogger(__name__)
 _LONGEST_GOP_S = 60.0
 """A camera that is joined in the middle of a GOP shows nothing until the next keyframe, and is given so long."""
 _READ_S = 0.1
@@ -105,6 +107,9 @@ class Connections:
             return Over(reason=str(error))
         try:
             over = await self._play(puller, back_off)
+        except Exception as error:  # noqa: BLE001  whatever one connection does, the stream comes back
+            _LOG.exception("a connection ended by a fault of vidlake's own")
+            over = Over(reason=f"a fault of vidlake's own: {type(error).__name__}: {error}")
         finally:
             await loop.run_in_executor(self._thread, puller.close)
         self._sessions.connection_over(over.gap)

@@ -11,6 +11,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
+from pipeline.cameras.actor_ends import ProcessPlace, end_actor
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.models.batching import Batcher
 from pipeline.models.embedder import Embedder
@@ -66,6 +67,10 @@ class ModelActor:
         feature: NDArray[np.float32] = features[0]
         return feature
 
+    async def place(self) -> ProcessPlace:
+        """Where this process runs."""
+        return ProcessPlace.of_this()
+
     def _loaded(self) -> Embedder:
         model = self._model
         loaded = load_model(model.name, weights=model.weights)
@@ -109,6 +114,10 @@ class RemoteModel:
         if isinstance(loaded, PipelineError):
             raise loaded
         return loaded
+
+    async def end(self) -> None:
+        """End the process; no stream needs it any more."""
+        await end_actor(self._actor)
 
     async def __call__(self, picture: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """See ``Embed``.

@@ -1,5 +1,6 @@
 """One session while it lasts: each of its frames is looked at, and each of its samples goes to the model or is told."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ class SessionRun:
         self.clock = clock
         self.is_over = False
         """No frame comes any more, and nothing but the model's answers is waited for."""
+        self.analysis_ended = asyncio.Event()
+        """Set when all that ends with the session is told."""
         self.problem: str | None = None
         """Why the detector gave no answer lately."""
         self._analysis = analysis
@@ -133,7 +136,10 @@ class SessionRun:
 
     async def end_analysis(self) -> None:
         """No frame comes any more: tell what ends with the session."""
-        self.note(await self._analysis.end())
+        try:
+            self.note(await self._analysis.end())
+        finally:
+            self.analysis_ended.set()
 
     def note(self, looked: Looked) -> None:
         """Keep what the analysis tells, for the next commit and for whoever listens."""

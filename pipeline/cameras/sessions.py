@@ -29,6 +29,8 @@ _PATIENCE_S = 60.0
 """How long a session that has ended waits for the model's answers to its last samples."""
 _HURRIED_PATIENCE_S = 0.7
 """The same where the stream is stopped."""
+_CLOSE_S, _HURRIED_CLOSE_S = 5.0, 1.0
+"""How long the last file of a recording may take to be written."""
 _LOOK_S = 0.02
 
 
@@ -75,7 +77,7 @@ class Sessions:
         self._run: SessionRun | None = None
         self._recording: Recording | None = None
         self._thread = ThreadPoolExecutor(1, "prepare")
-        self._endings: set[asyncio.Task[None]] = set()
+        self._endings: dict[asyncio.Future[None], SessionRun] = {}
         self._is_hurried = False
         self._queue: ModelQueue[Sample] = ModelQueue(
             settings.embed,
@@ -133,6 +135,11 @@ class Sessions:
     def hurry(self) -> None:
         """The stream is being stopped: the model is waited for no longer than can be helped."""
         self._is_hurried = True
+
+    async def analysed(self) -> None:
+        """Wait until what ends with the sessions that are over is told; the model may still be at work on them."""
+        for run in list(self._endings.values()):
+            await run.analysis_ended.wait()
 
     async def close(self) -> None:
         """Wait until all that came in is a row or told, and tell what is missing from the last session until now."""
@@ -198,15 +205,17 @@ class Sessions:
         self._tally.session = None
         self._gap_since, self._gap_reason = run.ledger.end_at, gap
         ending = asyncio.ensure_future(self._end(run, recording))
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
+        self._endings[ending] = run
+        ending.add_done_callback(lambda done: self._endings.pop(done, None))
 
     async def _end(self, run: SessionRun, recording: Recording | None) -> None:
         """Wait for what is still on its way, and then let the session end in the lake."""
         finishing = [self._answers(run), run.end_analysis()]
         if recording is not None:
-            finishing.append(recording.close())
-        await asyncio.gather(*finishing)
+            finishing.append(recording.close(timeout_s=_HURRIED_CLOSE_S if self._is_hurried else _CLOSE_S))
+        for failure in await asyncio.gather(*finishing, return_exceptions=True):
+            if isinstance(failure, Exception):  # whatever it is, the session ends in the lake
+                self._tally.last_error = f"at the end of a session: {failure}"
         self._tally.count("dropped", run.ledger.drop_pending())
         run.is_over = True
         self._commits.soon()

@@ -43,4 +43,6 @@ class StreamSettings:
     stall_s: float = 10.0
     """Without a picture for so long, the connection is given up."""
     detect_weights: str | None = None
-    """Of a detector; ``None``: its library's own."""
+    """Of the detectors that are networks; ``None``: their library's own."""
+    detectors_have_gpu: bool = False
+    """Whether such a network gets a share of a GPU."""

@@ -1,9 +1,12 @@
 """The actor of one stream: its process can hang or die, and no other stream notices."""
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
 
+from pipeline.cameras.actor_ends import ProcessPlace, end_actor
+from pipeline.cameras.analysis.detector import Detector
 from pipeline.cameras.news import News
 from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.settings import StreamSettings
@@ -14,6 +17,17 @@ from pipeline.models.preprocess import use_one_thread
 from pipeline.records.streams import StreamSpec
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOrder:
+    """All that the actor of a stream needs to know."""
+
+    spec: StreamSpec
+    source: Source
+    settings: StreamSettings
+    network: Detector | None
+    """The detector, where that is a network, which streams share."""
+
+
 class StreamActor:
     """A stream in a process of its own. What goes wrong is returned: Ray would log what is raised, with a traceback."""
 
@@ -22,12 +36,10 @@ class StreamActor:
         use_one_thread()
         self._host: StreamHost | None = None
 
-    async def start(
-        self, spec: StreamSpec, source: Source, settings: StreamSettings, died_before: bool
-    ) -> PipelineError | None:
+    async def start(self, order: StreamOrder, died_before: bool) -> PipelineError | None:
         """Begin, perhaps in the place of an actor that died; returns what is in the way, if anything is."""
         try:
-            self._host = await StreamHost.prepared(spec, source, settings)
+            self._host = await StreamHost.prepared(order.spec, order.source, order.settings, network=order.network)
             await self._host.start(died_before=died_before)
         except PipelineError as error:
             self._host = None
@@ -49,6 +61,10 @@ class StreamActor:
         except PipelineError as error:
             return error
 
+    async def place(self) -> ProcessPlace:
+        """Where this process runs."""
+        return ProcessPlace.of_this()
+
     @property
     def _started(self) -> StreamHost:
         if self._host is None:
@@ -64,11 +80,9 @@ class RemoteStream:
         actor = cast(Any, ray.remote(StreamActor))
         self._actor: Any = actor.options(num_cpus=0, max_restarts=0, scheduling_strategy="SPREAD").remote()
 
-    async def start(
-        self, spec: StreamSpec, source: Source, settings: StreamSettings, *, died_before: bool = False
-    ) -> PipelineError | None:
+    async def start(self, order: StreamOrder, *, died_before: bool = False) -> PipelineError | None:
         """See ``StreamActor``; as all of these, raises ``RayActorError`` where the process or its node has died."""
-        failure: PipelineError | None = await self._actor.start.remote(spec, source, settings, died_before)
+        failure: PipelineError | None = await self._actor.start.remote(order, died_before)
         return failure
 
     async def news(self, since: int, *, timeout_s: float) -> News:
@@ -86,6 +100,6 @@ class RemoteStream:
         ended: StreamStatus | PipelineError = await self._actor.stop.remote()
         return ended
 
-    def kill(self) -> None:
-        """End the process, whatever it is doing."""
-        ray.kill(self._actor)
+    async def end(self) -> None:
+        """End the process, whatever it is doing; when this returns it is gone, unless it is on a node that is lost."""
+        await end_actor(self._actor)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from pipeline.cameras.analysis.analysis import Analysis
+from pipeline.cameras.analysis.choice import DetectorChoice
 from pipeline.cameras.analysis.detector import Detector
 from pipeline.cameras.commits import Commits
 from pipeline.cameras.connections import Connection, Connections
@@ -69,14 +70,21 @@ class StreamHost:
         self._failure: PipelineError | None = None
 
     @classmethod
-    async def prepared(cls, spec: StreamSpec, source: Source, settings: StreamSettings) -> Self:
-        """A stream with the head and the detector that its spec asks for; raises as ``start`` does."""
-        head = None
+    async def prepared(
+        cls, spec: StreamSpec, source: Source, settings: StreamSettings, *, network: Detector | None
+    ) -> Self:
+        """A stream with the head and the detector that its spec asks for; raises as ``start`` does.
+
+        ``network`` is the detector where that is a network, which streams share.
+        """
+        head, detector = None, network
         if spec.head is not None:
             if settings.heads is None:
                 raise UsageError(f"--head {spec.head}: --heads says where heads are, and is missing")
             head = await asyncio.to_thread(WatchingHead, settings.heads, spec.head, info=settings.info)
-        return cls(spec, source, settings, head=head)
+        if detector is None:
+            detector = DetectorChoice.parse(spec.detect).open()
+        return cls(spec, source, settings, head=head, detector=detector)
 
     async def start(self, *, died_before: bool = False) -> None:
         """Take the stream's lease in the lake, and begin to connect, perhaps in the place of a process that died.
@@ -167,10 +175,13 @@ class StreamHost:
             if not pulling.done():  # the lake takes nothing from here any more
                 connections.stop()
             reason = await pulling
+            await sessions.analysed()
+            if not committing.done():
+                self._tally.become(StreamState.STOPPED, reason)
             await sessions.close()
             commits.stop()
             await asyncio.wait((committing,))
-            await self._close(commits, committing, reason)
+            await self._close(commits, committing)
         finally:
             following.cancel()
             connections.close()
@@ -178,18 +189,19 @@ class StreamHost:
                 await self._detector.close()
             self._desk.wake()
 
-    async def _close(self, commits: Commits, committing: asyncio.Task[None], reason: str) -> None:
-        failure = committing.exception()
-        self._tally.become(StreamState.STOPPED, reason if failure is None else str(failure))
+    async def _close(self, commits: Commits, committing: asyncio.Task[None]) -> None:
+        """Commit what is left, and keep what is in the way of that."""
+        failure: BaseException | None = committing.exception()
+        if failure is not None:
+            self._tally.become(StreamState.STOPPED, str(failure))
         try:
             await commits.close()
         except RunError as error:
             failure = failure or error
-        if isinstance(failure, PipelineError):
+        if failure is not None:
             self._tally.last_error = str(failure)
-            self._failure = failure
-        elif failure is not None:
-            raise failure
+            fault = RunError(f"a fault of vidlake's own: {failure!r}")
+            self._failure = failure if isinstance(failure, PipelineError) else fault
 
     async def _follow_head(self) -> None:
         """Take up each version of the head that is put to use."""

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 from ray.exceptions import RayActorError
 
+from pipeline.cameras.analysis.choice import DetectorChoice, DetectorKind
+from pipeline.cameras.detector_actor import RemoteDetector
 from pipeline.cameras.event_log import EventLog
 from pipeline.cameras.lake_events import stored_events
 from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.status import StreamStatus
+from pipeline.cameras.stream_actor import StreamOrder
 from pipeline.cameras.watched import StreamTaken, Watched
 from pipeline.errors import PipelineError, UsageError
 from pipeline.records.events import Event, EventType
@@ -40,6 +43,8 @@ class Streams:
         self._settings = settings
         self._log = EventLog()
         self._watched: dict[str, Watched] = {}
+        self._networks: dict[str, RemoteDetector] = {}
+        """The detectors that are networks, by what ``--detect`` calls them; they stay until all is closed."""
 
     async def start(self, spec: StreamSpec, source: Source) -> None:
         """Start a stream; returns once it holds its lease and tries to connect, whether or not the camera is there.
@@ -51,11 +56,16 @@ class Streams:
         """
         if spec.name in self._watched:
             raise StreamTaken(f"stream {spec.name} runs already")
-        watched = Watched(spec, source, settings_for(self._settings, spec), log=self._log)
+        network = self._network_for(spec)
+        order = StreamOrder(spec=spec, source=source, settings=settings_for(self._settings, spec), network=network)
+        watched = Watched(order, log=self._log)
         self._watched[spec.name] = watched
         try:
+            if network is not None:
+                await network.load()
             await watched.start()
         except BaseException:
+            await watched.abandon()
             self._forget(watched)
             raise
 
@@ -131,6 +141,7 @@ class Streams:
         """
         ended = await asyncio.gather(*map(self.stop, sorted(self._watched)), return_exceptions=True)
         self._log.close()
+        await asyncio.gather(*(network.end() for network in self._networks.values()))
         for failure in ended:
             if isinstance(failure, BaseException) and not isinstance(failure, NoSuchStream):
                 raise failure
@@ -151,6 +162,16 @@ class Streams:
         assert start is not None
         async for event in self._log.listen(start):
             yield event
+
+    def _network_for(self, spec: StreamSpec) -> RemoteDetector | None:
+        if DetectorChoice.parse(spec.detect).kind is not DetectorKind.NETWORK:
+            return None
+        settings = self._settings
+        if spec.detect not in self._networks:
+            self._networks[spec.detect] = RemoteDetector(
+                spec.detect, weights=settings.detect_weights or "default", has_gpu=settings.detectors_have_gpu
+            )
+        return self._networks[spec.detect]
 
     def _of(self, name: str) -> Watched:
         if name not in self._watched:

@@ -9,13 +9,11 @@ from ray.exceptions import RayActorError, RayError
 
 from pipeline.cameras.event_log import EventLog
 from pipeline.cameras.news import News
-from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.reconnecting import BackOff
-from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.status import StreamCounters, StreamStatus
-from pipeline.cameras.stream_actor import RemoteStream
+from pipeline.cameras.stream_actor import RemoteStream, StreamOrder
 from pipeline.errors import PipelineError, RunError, UsageError
-from pipeline.records.streams import StreamSpec, StreamState
+from pipeline.records.streams import StreamState
 
 _NEWS_S = 0.5
 """How old a status may be."""
@@ -30,9 +28,9 @@ class StreamTaken(UsageError):
 class Watched:
     """A stream that runs, or is being started or stopped. All methods belong to one event loop."""
 
-    def __init__(self, spec: StreamSpec, source: Source, settings: StreamSettings, *, log: EventLog) -> None:
+    def __init__(self, order: StreamOrder, *, log: EventLog) -> None:
         """Start its process; ``log`` gets its events."""
-        self.spec = spec
+        self.spec = spec = order.spec
         self.actor = RemoteStream()
         self.status = StreamStatus(
             spec=spec,
@@ -46,8 +44,7 @@ class Watched:
         )
         self.is_over = False
         """Whether the stream has ended, and nothing more is told of it."""
-        self._source = source
-        self._settings = settings
+        self._order = order
         self._log = log
         self._following: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -55,16 +52,16 @@ class Watched:
     async def start(self) -> None:
         """Begin to watch; raises as ``Streams.start`` does."""
         try:
-            failure = await self.actor.start(self.spec, self._source, self._settings)
-        except BaseException as error:
-            self.actor.kill()
-            if isinstance(error, RayActorError):
-                raise RunError(f"stream {self.spec.name}: its process ended before it began") from None
-            raise
+            failure = await self.actor.start(self._order)
+        except RayActorError:
+            raise RunError(f"stream {self.spec.name}: its process ended before it began") from None
         if failure is not None:
-            self.actor.kill()
             raise failure
         self._following = asyncio.create_task(self._follow())
+
+    async def abandon(self) -> None:
+        """It could not be started: end its process."""
+        await self.actor.end()
 
     async def stop(self) -> StreamStatus | PipelineError:
         """End it; returns how it ended, or what the lake did not take."""
@@ -77,7 +74,7 @@ class Watched:
                     await self._following
         if self._following is not None:
             self._following.cancel()
-        self.actor.kill()
+        await self.actor.end()
         if ended is None:
             self._become(StreamState.STOPPED, "its process was killed")
             return self.status
@@ -108,9 +105,9 @@ class Watched:
             self.is_over = news.is_over
 
     async def _start_again(self) -> None:
-        self.actor.kill()
+        await self.actor.end()
         self.actor = RemoteStream()
-        failure = await self.actor.start(self.spec, self._source, self._settings, died_before=True)
+        failure = await self.actor.start(self._order, died_before=True)
         if failure is None:
             return
         self.status = replace(self.status, last_error=str(failure))
@@ -118,7 +115,7 @@ class Watched:
             self._become(StreamState.STOPPED, str(failure))
             self.is_over = True
             return
-        self.actor.kill()  # and the next attempt to listen starts another
+        await self.actor.end()  # and the next attempt to listen starts another
 
     def _become(self, state: StreamState, reason: str) -> None:
         """A state that the actor cannot tell any more; what takes its place tells the lake and the listeners."""

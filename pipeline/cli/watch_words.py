@@ -8,6 +8,7 @@ from typing import TypedDict, TypeVar, get_args
 
 import click
 
+from pipeline.cameras.analysis.choice import DetectorChoice
 from pipeline.cameras.pulling.source import (
     AllowedSources,
     Source,
@@ -166,7 +167,7 @@ def spec_of(words: WatchWords, name: str, source: Source) -> StreamSpec:
     rule = parse_rule(str(words["sample"]))
     if not isinstance(rule, FpsRule):
         raise UsageError(f"--sample {rule}: a stream is sampled by fps:R")
-    detect = words["detect"]
+    detect = DetectorChoice.parse(words["detect"]).detect
     if detect == "off" and (words["lines"] or words["zones"]):
         raise UsageError("--line and --zone go by objects: give --detect motion, a detector's name or a URL")
     record = words["record"]

@@ -84,9 +84,15 @@ class _Watching:
         return self._signal
 
     async def _watch(self) -> None:
-        settings = await self._unless_stopped(self._settings())
-        if settings is None:
-            return
+        model = self._model()
+        try:
+            settings = await self._unless_stopped(self._settings(model))
+            if settings is not None:
+                await self._watch_with(settings)
+        finally:
+            await model.end()
+
+    async def _watch_with(self, settings: StreamSettings) -> None:
         streams = Streams(settings)
         async with self._telling(streams, settings.info):
             try:
@@ -97,24 +103,29 @@ class _Watching:
         for status in ended:
             self._display.say(closing_line(status))
 
-    async def _settings(self) -> StreamSettings:
-        """Load the model, and make sure that the lake takes what it gives."""
+    def _model(self) -> RemoteModel:
         request, hardware = self._request, self._hardware
-        precision: Precision = request.precision or (
-            hardware.usual_precision if self._known is None else self._known.config.precision
-        )
-        model = RemoteModel(
+        return RemoteModel(
             WatchedModel(
                 name=request.model.name,
                 weights=request.model.weights,
-                precision=precision,
+                precision=self._precision,
                 num_threads=hardware.num_cpus // hardware.num_nodes,
                 has_gpu=hardware.num_gpus > 0,
             )
         )
+
+    @property
+    def _precision(self) -> Precision:
+        usual = self._hardware.usual_precision if self._known is None else self._known.config.precision
+        return self._request.precision or usual
+
+    async def _settings(self, model: RemoteModel) -> StreamSettings:
+        """Load the model, and make sure that the lake takes what it gives."""
+        request = self._request
         settings = StreamSettings(
             lake=request.out,
-            info=self._info(await model.load(), precision),
+            info=self._info(await model.load()),
             embed=model,
             heads=request.heads,
             commit_s=request.commit_s,
@@ -122,16 +133,17 @@ class _Watching:
             keep_s=request.keep_s,
             stall_s=request.stall_s,
             detect_weights=request.detect_weights,
+            detectors_have_gpu=self._hardware.num_gpus > 0,
         )
         names = [spec.name for spec, _ in request.streams]
         await asyncio.to_thread(LiveWriter.check, settings.lake, info=settings.info, streams=names)
         return settings
 
-    def _info(self, model: ModelInfo, precision: Precision) -> DatasetInfo:
+    def _info(self, model: ModelInfo) -> DatasetInfo:
         config = DatasetConfig(
             model=model,
             sample=f"fps:{self._request.rate_hz}",
-            precision=precision,
+            precision=self._precision,
             dtype="float32" if self._known is None else self._known.config.dtype,
         )
         return DatasetInfo(config=config, weights=self._request.model.weights)

@@ -89,7 +89,7 @@ class Watching:
     stop_took_s: float = 0.0
 
     def until(self, condition: str | int, *, then_s: float = 0.0) -> StreamStatus:
-        """Until so many rows are there, or the stream is in a state."""
+        """Until so many rows are there, the stream is in a state, or it is over by itself."""
         return asyncio.run(self._until(condition, then_s))
 
     async def _until(self, condition: str | int, then_s: float) -> StreamStatus:
@@ -103,7 +103,7 @@ class Watching:
         await host.start()
         deadline = time.monotonic() + 20
         try:
-            while not _holds(condition, host.status()):
+            while not _holds(condition, host):
                 assert time.monotonic() < deadline, host.status()
                 await asyncio.sleep(0.01)
             await asyncio.sleep(then_s)
@@ -115,7 +115,10 @@ class Watching:
         return status
 
 
-def _holds(condition: str | int, status: StreamStatus) -> bool:
+def _holds(condition: str | int, host: StreamHost) -> bool:
+    status = host.status()
+    if condition == "over":
+        return host.is_over
     return status.counters.samples >= condition if isinstance(condition, int) else status.state.value == condition
 
 
@@ -322,7 +325,7 @@ def test_a_stop_while_nobody_is_connected_tells_what_was_missed_until_then(tmp_p
 
 def test_a_file_that_was_played_to_its_end_is_over(tmp_path: Path) -> None:
     scripts = [[*playing(Camera().frames(range(50))), ended(EndReason.ENDED)]]
-    status = Watching(lake=tmp_path, scripts=scripts, address=FILE).until("stopped")
+    status = Watching(lake=tmp_path, scripts=scripts, address=FILE).until("over")
 
     assert status.reason == "ended"
     assert account(tmp_path, sessions_of(tmp_path)[0]) == {"row": 10}
@@ -332,7 +335,7 @@ def test_a_file_that_was_played_to_its_end_is_over(tmp_path: Path) -> None:
 
 def test_at_the_end_of_a_file_a_slow_model_is_waited_for(tmp_path: Path) -> None:
     scripts = [[*playing(Camera().frames(range(50))), ended(EndReason.ENDED)]]
-    Watching(lake=tmp_path, scripts=scripts, address=FILE, model=Model(delay_s=1.0)).until("stopped")
+    Watching(lake=tmp_path, scripts=scripts, address=FILE, model=Model(delay_s=1.0)).until("over")
 
     assert account(tmp_path, sessions_of(tmp_path)[0]) == {"row": 10}
 

@@ -10,6 +10,7 @@ from pipeline.errors import UsageError
 from pipeline.models.weights import RandomWeights, WeightsFile
 from pipeline.models.zoo import detectors
 from pipeline.models.zoo.detectors import Pixels, TorchvisionDetector
+from pipeline.models.zoo.torchvision_models import constructed
 
 SMALL = "ssdlite320_mobilenet_v3_large"
 
@@ -33,7 +34,7 @@ def test_pictures_of_several_sizes_give_what_each_alone_gives(untrained: Torchvi
     assert all(together)
     for found, single in zip(together, alone, strict=True):
         assert [each.label for each in found] == [each.label for each in single]
-        assert np.allclose([each.confidence for each in found], [each.confidence for each in single], atol=1e-5)
+        assert [each.confidence for each in found] == pytest.approx([each.confidence for each in single], abs=1e-5)
 
 
 def test_boxes_are_shares_of_the_picture(untrained: TorchvisionDetector) -> None:
@@ -62,7 +63,7 @@ def test_the_same_seed_is_the_same_detector(untrained: TorchvisionDetector) -> N
 
 
 def test_a_file_with_classes_of_its_own_names_them_by_number(tmp_path: Path) -> None:
-    network = detectors.constructed(SMALL, weights_backbone=None, num_classes=4)
+    network = constructed(SMALL, weights_backbone=None, num_classes=4)
     torch.save(network.state_dict(), tmp_path / "mine.pt")
     weights = WeightsFile(location=str(tmp_path / "mine.pt"))
 
@@ -87,6 +88,6 @@ def test_an_unknown_detector_is_refused_with_the_list() -> None:
 @pytest.mark.parametrize("name", detectors.names())
 def test_every_detector_of_torchvision_says_how_many_classes_it_has(name: str) -> None:
     with torch.device("meta"):
-        state = detectors.constructed(name, weights_backbone=None, num_classes=7).state_dict()
+        state = constructed(name, weights_backbone=None, num_classes=7).state_dict()
 
     assert detectors._num_classes_of(name, state) == 7

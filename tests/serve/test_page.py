@@ -147,7 +147,10 @@ def tab_to(page: Page, wanted: str, *, most: int = 60) -> None:
     for _ in range(most):
         page.keyboard.press("Tab")
         said = page.evaluate(
-            "(e => `${e.id} ${e.innerText || ''} ${e.getAttribute('aria-label') || ''}`)(document.activeElement)"
+            """() => {
+                const {tagName, innerText, id, ariaLabel} = document.activeElement;
+                return `${id} ${ariaLabel ?? ""} ${["A", "BUTTON"].includes(tagName) ? innerText : ""}`;
+            }"""
         )
         if wanted in said:
             return
@@ -237,7 +240,8 @@ def test_the_key_is_asked_for_once_and_kept_in_the_tab(browser: Browser, tmp_pat
         other.page.get_by_label("API key").wait_for()
         other.page.keyboard.type("a-key-that-is-not-known")
         other.page.keyboard.press("Enter")
-        other.page.get_by_label("API key").wait_for()
+        other.page.get_by_role("alert").wait_for()
+        assert "not known" in other.page.get_by_role("alert").inner_text()
         page.context.close()
         other.page.context.close()
 

@@ -92,7 +92,8 @@ class Frame:
 class Recorded:
     """The next part of the recording: whole boxes of a fragmented MP4, in the stream's own time base and pts.
 
-    It lags a second or two behind the frames. Parts of a session come before the ``Opened`` of the next one.
+    It comes before the frames that it shows, so that no row lacks its recording; but for those of a session's first
+    keyframe, which come right behind its ``Opened``. Parts of a session come before the ``Opened`` of the next one.
     """
 
     data: bytes

@@ -135,6 +135,7 @@ def _num_classes_of(name: str, state: Mapping[str, Tensor]) -> int:
     for key, tensor in many.items():
         length, shortest = tensor.shape[:1], few[key].shape[:1]
         if length != shortest and key in state:
-            per_class = (length[0] - shortest[0]) / (_NUM_CLASSES - 2)
-            return max(2, round(2 + (state[key].shape[0] - shortest[0]) / per_class))
+            per_class = (int(length[0]) - int(shortest[0])) / (_NUM_CLASSES - 2)
+            length_here = int(state[key].shape[0])
+            return max(2, round(2 + (length_here - int(shortest[0])) / per_class))
     return _NUM_CLASSES
