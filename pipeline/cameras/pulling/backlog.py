@@ -92,7 +92,7 @@ class Backlog:
         self._num_frames = min(self._num_frames, _MOST_FRAMES)  # those that are counted may be more
 
     def _has_room(self, item: Recorded) -> bool:
-        """Whether a part of the recording is kept; once one is lost, so is the rest of its file: it would not decode."""
+        """Whether a part of the recording is kept; once one is lost, so is the rest of its file."""
         is_full = self._recorded_bytes + len(item.data) > self._limits.max_recorded_bytes
         self._is_skipping_recorded = is_full or (self._is_skipping_recorded and not item.is_first)
         return not self._is_skipping_recorded
