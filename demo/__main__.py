@@ -1,4 +1,4 @@
-"""Three clips in, one dataset out, and a head that learns from it: ``make demo``, or ``python -m demo``.
+"""Three clips in, one dataset out, a head that learns from it, and what is found in it: ``make demo``.
 
 The clips are slow pans over photographs that the wheel of scikit-image ships (all CC0): nothing is downloaded. Towards
 their end the camera loses its focus: that is what the head learns to tell.
@@ -73,6 +73,12 @@ def write_clips(folder: Path) -> None:
         write_clip(folder / f"{subject}.mp4", photograph(name))
 
 
+def write_query(path: Path) -> None:
+    """A picture to search by: the cat's photograph, smaller than the clip shows it and as a JPEG of low quality."""
+    picture = photograph(PHOTOGRAPHS["cat"])
+    picture.resize((picture.width // 2, picture.height // 2)).save(path, quality=40)
+
+
 def write_labels(path: Path) -> None:
     """Two labelled ranges a clip: what a person would write down who has watched them."""
     lines = ["uri,start_s,end_s,label,split"]
@@ -127,7 +133,7 @@ def label(features: list[list[float]]) -> str:
 
 
 def main() -> None:
-    """Make the clips, extract their features, read them back, and teach a head what is in focus."""
+    """Make the clips, extract their features, read them back, teach a head what is in focus, and find moments."""
     shutil.rmtree(OUT, ignore_errors=True)
     write_clips(OUT / "demo-clips")
     folder = os.path.relpath(OUT)
@@ -140,6 +146,13 @@ def main() -> None:
     show_predictions(OUT / "demo-lake")
     query = f"select uri, time_s, label from '{folder}/demo-lake/predictions/*.parquet'"
     print(f'\nThe same with DuckDB:\n\n  .venv/bin/python -c "import duckdb; print(duckdb.sql(\\"{query}\\"))"')
+    run("vidlake", "search", "demo-lake", "--words", "espresso", "--top", "3")
+    write_query(OUT / "cat.jpg")
+    run("vidlake", "search", "demo-lake", "--picture", "cat.jpg", "--top", "3")
+    print(
+        f"\nThe same on a page, with pictures:\n\n  .venv/bin/vidlake serve --lake {folder}/demo-lake\n\n"
+        "and then http://127.0.0.1:8000/ in a browser."
+    )
 
 
 if __name__ == "__main__":

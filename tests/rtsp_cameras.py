@@ -1,4 +1,4 @@
-"""RTSP cameras for tests: one of ours that does what a script says, and a real one on GStreamer where it is installed."""
+"""RTSP cameras for tests: one of ours that plays a script, and a real one on GStreamer where it is installed."""
 
 import base64
 import contextlib
@@ -36,9 +36,9 @@ class Sent:
 
 
 def access_units(mp4: bytes) -> list[tuple[tuple[bytes, ...], int, bool]]:
-    """The access units of an H.264 MP4: their NAL units with the parameter sets in front of keyframes, pts, keyframe."""
+    """The access units of an H.264 MP4: their NAL units (parameter sets before keyframes), pts, keyframe."""
     found = []
-    with av.open(io.BytesIO(mp4)) as container:
+    with av.open(io.BytesIO(mp4), "r") as container:
         stream = container.streams.video[0]
         sets = _sets_of(bytes(stream.codec_context.extradata or b""))
         for packet in container.demux(stream):
@@ -73,7 +73,7 @@ def script_of(mp4: bytes, *, pace_s: float = 0.04, first_rtp_time: int = 0) -> l
 
 @dataclass
 class ScriptedCamera:
-    """An RTSP server that sends a script to whoever plays it, interleaved in its TCP connection, and then goes on as told.
+    """An RTSP server that sends a script to whoever plays it, interleaved in its TCP connection, and then ends as told.
 
     It writes down what it was asked for.
     """
@@ -192,7 +192,7 @@ class ScriptedCamera:
         secret = _md5(f"{user}:cam:{password}")
         request = _md5(f"{method}:{said['uri']}")
         middle = f"{said['nonce']}:{said['nc']}:{said['cnonce']}:auth" if self.qop else said["nonce"]
-        return said["response"] == _md5(f"{secret}:{middle}:{request}") and said["uri"] == head.split(" ")[1]
+        return bool(said["response"] == _md5(f"{secret}:{middle}:{request}") and said["uri"] == head.split(" ")[1])
 
     def _play(self, client: socket.socket) -> None:
         sequence = 1
@@ -272,5 +272,6 @@ def require_real_camera() -> None:
     if not REAL_CAMERA.exists():
         pytest.skip(f"needs {REAL_CAMERA.name}, which lies beside the project")
     probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
-    if not Path(SYSTEM_PYTHON).exists() or subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True).returncode:
+    command = [SYSTEM_PYTHON, "-c", probe]
+    if not Path(SYSTEM_PYTHON).exists() or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("needs Debian's gir1.2-gst-rtsp-server-1.0 and python3-gst-1.0")

@@ -50,6 +50,10 @@ class Cosine:
 
     def scores(self, vectors: Vectors, scales: NDArray[np.float32]) -> Scores:
         """``float32[N]``."""
+        with np.errstate(invalid="ignore", over="ignore"):  # numbers that are not finite have the scale 0
+            return np.where(scales > 0, self._products(vectors) * scales, np.float32(0))
+
+    def _products(self, vectors: Vectors) -> Scores:
         if vectors.dtype == np.float32:
             products: Scores = np.vecdot(vectors, self._unit)  # not by BLAS, whose own threads would take turns
         else:
@@ -57,8 +61,7 @@ class Cosine:
             for at in range(0, len(vectors), _FLOAT_ROWS):
                 part = vectors[at : at + _FLOAT_ROWS].astype(np.float32)
                 np.vecdot(part, self._unit, out=products[at : at + _FLOAT_ROWS])
-        products *= scales
-        return np.where(scales > 0, products, np.float32(0))  # numbers that are not finite have the scale 0
+        return products
 
 
 class Probability:

@@ -170,8 +170,9 @@ class _Table:
 
 
 def _products(vectors: Vectors, scales: NDArray[np.float32], units: NDArray[np.float32]) -> Similarities:
-    products: Similarities = vectors.astype(np.float32, copy=False) @ units.T
-    products *= scales[:, None]
+    with np.errstate(invalid="ignore", over="ignore"):  # numbers that are not finite have the scale 0
+        products: Similarities = vectors.astype(np.float32, copy=False) @ units.T
+        products *= scales[:, None]
     products[scales == 0] = 0
     return products
 

@@ -11,7 +11,7 @@ export class Refused extends Error {
 
 async function request(path, { method = "GET", body, headers = {}, signal } = {}) {
   const sent = { ...headers };
-  if (key.get()) sent.Authorization = `Bearer ${key.get()}`;
+  if (key.get() && !sent.Authorization) sent.Authorization = `Bearer ${key.get()}`;
   let answer;
   try {
     answer = await fetch(path, { method, body, headers: sent, signal });
@@ -24,6 +24,9 @@ async function request(path, { method = "GET", body, headers = {}, signal } = {}
   const told = await answer.json().catch(() => null);
   throw new Refused(answer.status, told?.error?.message ?? `The server answered ${answer.status}.`);
 }
+
+/** Asks something small with a key; throws where it is not known. */
+export const tryKey = (value) => request("v1/models", { headers: { Authorization: `Bearer ${value}` } });
 
 export const getJson = async (path, options) => (await request(path, options)).json();
 

@@ -1,8 +1,10 @@
 // The page: four views, chosen by the part of the address behind "#", so that back, forward and bookmarks work.
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { tryKey } from "./api.js";
 import { html } from "./html.js";
 import { key } from "./key.js";
+import { Problem } from "./parts.js";
 import { Runs } from "./runs.js";
 import { Search } from "./search.js";
 import { Streams } from "./streams.js";
@@ -20,10 +22,18 @@ function place() {
 
 function KeyForm() {
   const field = useRef(null);
+  const [error, setError] = useState(null);
   useEffect(() => field.current.focus(), []);
-  const keep = (event) => {
+  const keep = async (event) => {
     event.preventDefault();
-    key.set(field.current.value);
+    const given = field.current.value.trim();
+    try {
+      await tryKey(given);
+      key.set(given);
+    } catch (refused) {
+      setError(refused);
+      field.current.select();
+    }
   };
   return html`<main class="key">
     <h1>This server asks for a key</h1>
@@ -32,6 +42,7 @@ function KeyForm() {
       <input id="key" type="password" autocomplete="off" required ref=${field} />
       <button type="submit">Open</button>
     </form>
+    <${Problem} error=${error} />
     <p class="quiet">It is kept in this tab until the tab is closed, and sent to this server alone.</p>
   </main>`;
 }

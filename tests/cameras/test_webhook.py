@@ -13,14 +13,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from live_lakes import writer
 
+from pipeline.cameras.event_ids import EventIds
 from pipeline.cameras.sinks import webhook as sending
+from pipeline.cameras.sinks.cursor import Cursor
 from pipeline.cameras.sinks.webhook import Webhook
 from pipeline.errors import UsageError
+from pipeline.lake.live.batches import LiveBatch
 from pipeline.records.events import Event, EventType
 from pipeline.records.geometry import Box
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 class Receiver(ThreadingHTTPServer):
@@ -80,7 +84,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def event(number: int, *, stream: str = "gate") -> Event:
     return Event(
-        event_id=f"{number:06}-{stream}",
+        event_id=EventIds(stream).next(NOW + timedelta(seconds=number)),
         video_id="a" * 20,
         uri="rtsp://camera/gate",
         stream=stream,
@@ -140,7 +144,7 @@ def test_what_is_refused_is_sent_again_before_any_other(receiver: Receiver, tmp_
         webhook.send(event(number))
     webhook.close()
 
-    assert [int(each[:6]) for each in receiver.told] == [1, 1, 1, 1, 1, 2, 2, 3]
+    assert receiver.told == [event(number).event_id for number in (1, 1, 1, 1, 1, 2, 2, 3)]
 
 
 def test_a_receiver_that_is_away_is_waited_for_and_its_secrets_are_not_told(tmp_path: Path) -> None:
@@ -184,3 +188,101 @@ def test_a_box_or_nothing_is_json_as_the_table_has_it() -> None:
     assert told["box"] == {"left": 0.1, "top": 0.2, "width": 0.3, "height": 0.4}
     assert replace(event(1), box=None).to_json()["box"] is None
     assert told["captured_at"] == (NOW + timedelta(seconds=1)).isoformat()
+
+
+# Beside a lake.
+
+
+def lake_with(tmp_path: Path, *numbers: int) -> str:
+    """A lake to which a stream, run after run, committed events."""
+    lake = str(tmp_path / "lake")
+    with writer(lake) as stream:
+        stream.commit(LiveBatch(events=tuple(map(event, numbers))))
+    return lake
+
+
+def test_a_restart_sends_what_was_not_acknowledged_first(receiver: Receiver, tmp_path: Path) -> None:
+    """Events 2 and 3 are in the lake and were not taken before the first webhook was closed."""
+    lake = lake_with(tmp_path, 0)
+    first = Webhook(receiver.url, lake=lake, secret=None)
+    first.send(event(1))
+    until(lambda: receiver.taken == [event(1).event_id])
+    receiver.answers = [500] * 1000
+    for number in (2, 3):
+        first.send(event(number))
+    first.close(timeout_s=0.2)
+    lake_with(tmp_path, 1, 2, 3)
+    receiver.answers = []
+
+    second = Webhook(receiver.url, lake=lake, secret=None)
+    second.send(event(4))
+    second.close()
+
+    assert receiver.taken == [event(number).event_id for number in (1, 2, 3, 4)]
+
+
+def test_a_new_webhook_begins_with_what_comes_from_then_on(receiver: Receiver, tmp_path: Path) -> None:
+    """What is in the lake already was for nobody; what came since is sent, also if the first run was killed at once."""
+    lake = lake_with(tmp_path, -200, -100)
+    Cursor.load(lake, receiver.url, now=NOW)
+    lake_with(tmp_path, 1, 2)
+
+    webhook = Webhook(receiver.url, lake=lake, secret=None)
+    until(lambda: len(receiver.taken) == 2)
+    webhook.close()
+
+    assert receiver.taken == [event(1).event_id, event(2).event_id]
+
+
+def test_a_new_signature_of_an_address_goes_on_with_its_cursor(receiver: Receiver, tmp_path: Path) -> None:
+    lake = lake_with(tmp_path, 0)
+    webhook = Webhook(receiver.url, lake=lake, secret=None)
+    webhook.send(event(1))
+    webhook.close()
+
+    cursor = Cursor.load(lake, receiver.url.replace("hidden", "another"), now=NOW)
+
+    assert cursor.acknowledged == {"gate": event(1).event_id}
+    assert "hidden" not in (tmp_path / "lake" / cursor.name).read_text()
+
+
+def test_what_memory_has_no_room_for_is_sent_from_the_lake(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver is away while more happens than is kept; events that are not committed yet are waited for."""
+    monkeypatch.setattr(sending, "_MOST_WAITING", 3)
+    monkeypatch.setattr(sending, "_COMMIT_S", 0.05)
+    receiver.answers = [503] * 6
+    lake = lake_with(tmp_path, -100)
+    webhook = Webhook(receiver.url, lake=lake, secret=None)
+    for number in range(10):
+        webhook.send(event(number))
+    until(lambda: len(receiver.taken) >= 3)
+    lake_with(tmp_path, *range(10))
+    until(lambda: len(receiver.taken) == 10)
+    webhook.send(event(10))
+    webhook.close()
+
+    assert receiver.taken == [event(number).event_id for number in range(11)]
+
+
+def test_an_event_that_is_sent_from_the_lake_is_not_sent_twice(receiver: Receiver, tmp_path: Path) -> None:
+    """It is committed, and handed over, while the webhook is still busy with what came before."""
+    lake = lake_with(tmp_path, -100)
+    Cursor.load(lake, receiver.url, now=NOW)
+    lake_with(tmp_path, 1, 2)
+    webhook = Webhook(receiver.url, lake=lake, secret=None)
+    for number in (1, 2, 3):
+        webhook.send(event(number))
+    webhook.close()
+
+    assert receiver.taken == [event(number).event_id for number in (1, 2, 3)]
+
+
+def test_a_damaged_cursor_is_said(receiver: Receiver, tmp_path: Path) -> None:
+    lake = lake_with(tmp_path, 0)
+    cursor = Cursor.load(lake, receiver.url, now=NOW)
+    (tmp_path / "lake" / cursor.name).write_text("[]")
+
+    with pytest.raises(UsageError, match="is damaged"):
+        Webhook(receiver.url, lake=lake, secret=None)

@@ -22,9 +22,7 @@ from pipeline.records.videos import SegmentTask
         pytest.param(None, [None, None], id="nothing"),
     ],
 )
-def test_a_samples_moment_is_what_its_file_says(
-    creation_time: str | None, moments: list[float | None]
-) -> None:
+def test_a_samples_moment_is_what_its_file_says(creation_time: str | None, moments: list[float | None]) -> None:
     piece = segment()
     marks = tuple(FrameMark(epoch=0, pts=at, time_s=float(at), is_keyframe=True, is_corrupt=False) for at in range(2))
     made = SegmentTask.from_row(task("a", piece))

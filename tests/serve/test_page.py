@@ -46,7 +46,7 @@ def shown(clips: ClipFactory, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (folder / "in/text.mp4").write_text("no video at all")
     real_lake(folder / "lake", [folder / "in"])
     with av.open(str(folder / "in/second.mp4")) as container:
-        first = next(container.decode(video=0)).to_ndarray(format="rgb24")
+        first = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8)
     (folder / "frame.png").write_bytes(encoded(first))
     with serving(lake=str(folder / "lake")) as live:
         yield Shown(live, folder / "frame.png")
@@ -147,7 +147,10 @@ def tab_to(page: Page, wanted: str, *, most: int = 60) -> None:
     for _ in range(most):
         page.keyboard.press("Tab")
         said = page.evaluate(
-            "(e => `${e.id} ${e.innerText || ''} ${e.getAttribute('aria-label') || ''}`)(document.activeElement)"
+            """() => {
+                const {tagName, innerText, id, ariaLabel} = document.activeElement;
+                return `${id} ${ariaLabel ?? ""} ${["A", "BUTTON"].includes(tagName) ? innerText : ""}`;
+            }"""
         )
         if wanted in said:
             return
@@ -237,7 +240,8 @@ def test_the_key_is_asked_for_once_and_kept_in_the_tab(browser: Browser, tmp_pat
         other.page.get_by_label("API key").wait_for()
         other.page.keyboard.type("a-key-that-is-not-known")
         other.page.keyboard.press("Enter")
-        other.page.get_by_label("API key").wait_for()
+        other.page.get_by_role("alert").wait_for()
+        assert "not known" in other.page.get_by_role("alert").inner_text()
         page.context.close()
         other.page.context.close()
 

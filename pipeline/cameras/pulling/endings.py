@@ -7,8 +7,8 @@ import stat
 import msgspec
 
 from pipeline.cameras.pulling.connector.task import FAILURES, Failure
+from pipeline.cameras.pulling.ended import Ended, EndReason
 from pipeline.cameras.pulling.processes import Child
-from pipeline.cameras.pulling.pulled import Ended, EndReason
 from pipeline.media.live.messages import StreamOver
 from pipeline.media.process.wire import EXIT_OUT_OF_MEMORY, HungUp, Nonsense
 
@@ -32,11 +32,11 @@ def why_over(over: StreamOver | None, decoder: Child, connector: Child | None) -
     """Why nothing more comes: ``over`` is the decoder's last word, if it had one."""
     if over is not None and over.has_ended:
         return Ended(reason=EndReason.ENDED, detail=over.detail)
+    if over is None:
+        return _death_of(decoder)
     failure = None if connector is None else _failure_of(connector)
     if failure is not None:
         return Ended(reason=failure.reason, detail=failure.detail)
-    if over is None:
-        return _death_of(decoder)
     if not over.is_readable:
         return Ended(reason=EndReason.UNREADABLE, detail=over.detail)
     status = None if connector is None else connector.exit_status(timeout_s=0)

@@ -82,7 +82,8 @@ def _units(files: Sequence[tuple[FeaturesFile, FeatureRows]]) -> Iterator[NDArra
 def units_of(rows: FeatureRows, some: "slice | NDArray[np.int64]") -> NDArray[np.float32]:
     """Some rows as vectors of length 1; zeros where they are not finite."""
     scales = rows.scales[some]
-    units: NDArray[np.float32] = rows.vectors[some].astype(np.float32) * scales[:, None]
+    with np.errstate(invalid="ignore", over="ignore"):  # numbers that are not finite have the scale 0
+        units: NDArray[np.float32] = rows.vectors[some].astype(np.float32) * scales[:, None]
     units[scales == 0] = 0
     return units
 

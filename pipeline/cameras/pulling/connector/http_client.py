@@ -11,7 +11,7 @@ from typing_extensions import override
 from pipeline.cameras.pulling.connector.connecting import Connections
 from pipeline.cameras.pulling.connector.logins import Challenge
 from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.pulled import EndReason
+from pipeline.cameras.pulling.ended import EndReason
 from pipeline.cameras.pulling.source import Origin, parsed_address, shown
 from pipeline.errors import UsageError
 
@@ -57,28 +57,31 @@ class Answer:
         self.length = response.length
         """``None``: it goes on until the other side hangs up."""
 
-    def chunks(self) -> Iterator[bytes]:
-        """The body, as it comes.
+        self.chunks = self._read_chunks()
+        """The body, as it comes; ``SourceFailed`` where it breaks off."""
 
-        Raises:
-            SourceFailed: it breaks off.
-        """
+    def _read_chunks(self) -> Iterator[bytes]:
+        left = self.length
         try:
-            while data := self._response.read1(_READ_BYTES):
+            while left != 0 and (data := self._response.read1(_READ_BYTES if left is None else min(left, _READ_BYTES))):
+                left = None if left is None else left - len(data)
                 yield data
+            if left == 0:  # Python 3.11 does not count what ``read1`` reads, and the connection is wanted again
+                self._response.length = 0
+                self._response.read()
         except (OSError, http.client.HTTPException) as error:
             raise SourceFailed(EndReason.CLOSED, f"{self.shown_url}: {_reason(error)}") from None
-        if self._response.length:  # what was announced and did not come
+        if left:
             raise SourceFailed(EndReason.CLOSED, f"{self.shown_url}: the body broke off")
 
     def read(self, *, most_bytes: int) -> bytes:
-        """The whole body.
+        """What is left of the body.
 
         Raises:
             SourceFailed: it breaks off, or is longer.
         """
         data = bytearray()
-        for chunk in self.chunks():
+        for chunk in self.chunks:
             data += chunk
             if len(data) > most_bytes:
                 raise SourceFailed(EndReason.UNREADABLE, f"{self.shown_url}: more than {most_bytes} bytes")

@@ -3,7 +3,7 @@
 from pipeline.cameras.pulling.connector.hls import HlsSource
 from pipeline.cameras.pulling.connector.http_client import Answer, HttpClient
 from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.pulled import EndReason
+from pipeline.cameras.pulling.ended import EndReason
 from pipeline.media.live.parts import DATA, END, PART
 from pipeline.media.process.wire import Channel
 
@@ -24,16 +24,15 @@ def pipe_http(task: Task, body: Channel) -> None:
     answer = client.get(f"{task.origin}{task.target}")
     if answer.content_type.startswith("image/"):
         raise SourceFailed(EndReason.UNREADABLE, f"{answer.shown_url}: a still picture, not a stream")
-    chunks = answer.chunks()
     first = b""
-    while len(first) < len(_PLAYLIST_START) and (chunk := next(chunks, b"")):
+    while len(first) < len(_PLAYLIST_START) and (chunk := next(answer.chunks, b"")):
         first += chunk
     if answer.content_type in _PLAYLIST_TYPES or first.startswith(_PLAYLIST_START):
         playlist = _rest_of(answer, first)
         HlsSource(client, body).play(answer.url, playlist.decode("utf-8", "replace"))
         return
     body.send(PART + _kind_of(answer).encode(), DATA + first)
-    for chunk in chunks:
+    for chunk in answer.chunks:
         body.send(DATA + chunk)
     if answer.length is not None:
         body.send(END)
