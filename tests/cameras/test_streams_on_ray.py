@@ -90,7 +90,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 2.5 * WITHIN_S))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(test(), 2.5 * WITHIN_S))
 
 
 def named(word: str) -> list[psutil.Process]:
