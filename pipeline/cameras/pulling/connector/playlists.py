@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 from pipeline.cameras.pulling.connector.http_client import ByteRange
 from pipeline.cameras.pulling.connector.task import SourceFailed
-from pipeline.cameras.pulling.pulled import EndReason
+from pipeline.cameras.pulling.ended import EndReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
