@@ -106,7 +106,7 @@ def pulled(
 def decoded(data: bytes) -> dict[Fraction, NDArray[np.uint8]]:
     """All pictures of a file by their times, decoded in order on one thread, as the batch does."""
     found, painter = {}, Painter()
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.best("video")
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_count = 1

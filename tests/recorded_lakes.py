@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 from media import extract
 from numpy.typing import NDArray
-from recordings import STARTED_AT, fragments_of, record, session
+from recordings import STARTED_AT, parts_of, record, session
 
 from pipeline.cameras.recordings.writer import RecordingWriter
 from pipeline.lake.config import DatasetConfig
@@ -125,6 +125,6 @@ def watch(
 
 def recorded(lake: str, watched: Watched, *, to: str, keep: timedelta | None = None) -> None:
     recording = RecordingWriter(to, watched.session, lake=lake, keep=keep)
-    record(recording, fragments_of(watched.data, longest_s=0.9), watched.session)
+    record(recording, parts_of(watched.data, longest_s=0.9))
     recording.close(timeout_s=60)
     assert recording.error is None

@@ -10,36 +10,37 @@ from typing import cast
 import av
 
 from pipeline.cameras.recordings.writer import RecordingWriter
-from pipeline.media.fragments import Fragments, FragmentWriter
+from pipeline.media.live.messages import PartRecorded
+from pipeline.media.live.recorder import Recorder
 from pipeline.records.streams import Session
 
 STARTED_AT = datetime(2026, 11, 26, 6, 12, 30, 123_000, tzinfo=UTC)
 
 
-def fragments_of(
-    data: bytes, *, longest_s: float = 300, largest_bytes: int = 1 << 30, shift: int = 0, has_dts: bool = True
-) -> list[Fragments]:
-    """Whatever a stream of these packets gives, in its order; ``shift`` moves all timestamps."""
-    fragments = []
+def parts_of(data: bytes, *, longest_s: float = 300, shift: int = 0) -> list[PartRecorded]:
+    """The recording of a stream of these packets, in its order; ``shift`` moves all timestamps."""
+    parts: list[PartRecorded] = []
     with av.open(io.BytesIO(data), "r") as source:
         stream = source.streams.video[0]
         time_base = cast(Fraction, stream.time_base)
-        writer = FragmentWriter(stream, time_base=time_base, longest_s=longest_s, largest_bytes=largest_bytes)
-        for packet in source.demux(stream):
-            if packet.size and packet.pts is not None:
-                packet.pts += shift
-                packet.dts = None if packet.dts is None or not has_dts else packet.dts + shift
-                fragments += writer.add(packet)
-        return fragments + writer.close()
+        packets = [packet for packet in source.demux(stream) if packet.size and packet.pts is not None]
+        stamps = [cast(int, packet.pts) + shift for packet in packets]
+        recorder = Recorder(stream, time_base=lambda: time_base, file_s=longest_s)
+        parts += recorder.begin_session(min(stamps))
+        for place, packet in enumerate(packets):
+            parts += recorder.add(bytes(packet), pts=stamps[place], is_keyframe=packet.is_keyframe)
+            following = min(stamps[place + 1 :], default=max(stamps) + 1)
+            recorder.show(max(pts for pts in stamps if pts < following))
+        return parts + list(recorder.cut())
 
 
-def files_of(fragments: Iterable[Fragments]) -> list[bytes]:
-    """The files that fragments make."""
+def files_of(parts: Iterable[PartRecorded]) -> list[bytes]:
+    """The files that parts make."""
     files: list[bytes] = []
-    for fragment in fragments:
-        if fragment.is_first:
+    for part in parts:
+        if part.is_first:
             files.append(b"")
-        files[-1] += fragment.data
+        files[-1] += part.data
     return files
 
 
@@ -65,8 +66,7 @@ def session(stream: str = "gate", *, data: bytes, started_at: datetime = STARTED
         )
 
 
-def record(writer: RecordingWriter, fragments: Iterable[Fragments], of: Session) -> None:
+def record(writer: RecordingWriter, parts: Iterable[PartRecorded]) -> None:
     """Hand over what a puller gives of a session."""
-    for each in fragments:
-        start, end = (float((pts - of.start_pts) * of.time_base) for pts in (each.start_pts, each.end_pts))
-        writer.write(each.data, is_first=each.is_first, start_time_s=start, end_time_s=end)
+    for part in parts:
+        writer.write(part.data, is_first=part.is_first, start_time_s=part.start_time_s, end_time_s=part.end_time_s)

@@ -38,7 +38,7 @@ class Sent:
 def access_units(mp4: bytes) -> list[tuple[tuple[bytes, ...], int, bool]]:
     """The access units of an H.264 MP4: their NAL units (parameter sets before keyframes), pts, keyframe."""
     found = []
-    with av.open(io.BytesIO(mp4)) as container:
+    with av.open(io.BytesIO(mp4), "r") as container:
         stream = container.streams.video[0]
         sets = _sets_of(bytes(stream.codec_context.extradata or b""))
         for packet in container.demux(stream):
@@ -192,7 +192,7 @@ class ScriptedCamera:
         secret = _md5(f"{user}:cam:{password}")
         request = _md5(f"{method}:{said['uri']}")
         middle = f"{said['nonce']}:{said['nc']}:{said['cnonce']}:auth" if self.qop else said["nonce"]
-        return said["response"] == _md5(f"{secret}:{middle}:{request}") and said["uri"] == head.split(" ")[1]
+        return bool(said["response"] == _md5(f"{secret}:{middle}:{request}") and said["uri"] == head.split(" ")[1])
 
     def _play(self, client: socket.socket) -> None:
         sequence = 1

@@ -90,6 +90,7 @@ HOMES = {
     "faiss": ("pipeline.explore.",),
     "click": ("pipeline.cli.", "serve.cli"),
     "PIL": ("pipeline.media.",),
+    "m3u8": ("pipeline.cameras.pulling.connector.playlists",),
 }
 
 # What serves a model has no use for what runs bulk jobs.
@@ -319,10 +320,31 @@ def test_a_decoder_child_loads_its_library_and_nothing_heavy(work: str, library:
     assert loaded.isdisjoint(TOO_HEAVY_FOR_THE_CHILD)
 
 
+def test_a_live_decoder_loads_av_and_nothing_heavy() -> None:
+    loaded = loaded_with("pipeline.media.process.live_child")
+
+    assert "av" in loaded
+    assert loaded.isdisjoint({*TOO_HEAVY_FOR_THE_CHILD, "PIL", "ssl"})
+
+
+def test_what_speaks_to_cameras_decodes_nothing() -> None:
+    loaded = loaded_with("pipeline.cameras.pulling.connector.main")
+
+    assert loaded.isdisjoint({*TOO_HEAVY_FOR_THE_CHILD, "av", "numpy", "PIL"})
+
+
 def test_workers_that_plan_or_commit_do_not_wait_for_torch() -> None:
     loaded = loaded_with("pipeline.extract.dataflow")
 
     assert {"ray.data", "pipeline.stages.plan", "pipeline.lake.dataset"} <= loaded
+    assert "torch" not in loaded
+
+
+def test_whoever_holds_the_streams_does_without_torch() -> None:
+    """Only the actors of the streams prepare pictures."""
+    loaded = loaded_with("pipeline.cameras.streams, serve.cameras.host")
+
+    assert {"ray", "pipeline.cameras.watched", "serve.cameras.sources"} <= loaded
     assert "torch" not in loaded
 
 

@@ -86,21 +86,6 @@ class DecoderState:
         return carried
 
 
-def is_instantaneous(packet: "Packet[VideoStream]", codec: VideoCodecContext) -> bool:
-    """Whether no picture behind this keyframe refers to one before it, as the packet itself says (IDR).
-
-    Of codecs other than H.264 and HEVC packets do not say so.
-    """
-    header = bytes(codec.extradata or b"")
-    match codec.codec.canonical_name:
-        case "h264":
-            return any(unit[0] & 31 == 5 for unit in _nal_units(packet, _h264_length_bytes(header)))
-        case "hevc":
-            return any(unit[0] >> 1 & 63 in (19, 20) for unit in _nal_units(packet, _hevc_length_bytes(header)))
-        case _:
-            return False
-
-
 def _no_units(packet: "Packet[VideoStream]", header: bytes) -> Iterator[Unit]:
     return iter(())
 

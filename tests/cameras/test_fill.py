@@ -14,7 +14,7 @@ import pytest
 from command import vidlake as command
 from numpy.typing import NDArray
 from recorded_lakes import RATE_HZ, Watched, begun, info, recorded, watch
-from recordings import fragments_of, record
+from recordings import parts_of, record
 from videos import remuxed, video_bytes
 
 from pipeline.cameras.recordings.files import RecordingFiles
@@ -113,10 +113,10 @@ def test_streams_go_on_beside_a_fill_that_reads_closed_recordings_alone(
 ) -> None:
     """The stream's session is live, and its last recording is being written."""
     missing = dict.fromkeys(DROPPED, GapReason.DROPPED)
-    fragments = fragments_of(watched.data, longest_s=0.9)
+    parts = parts_of(watched.data, longest_s=0.9)
     with begun(lake, watched, missing=missing) as stream:
         recording = RecordingWriter(place, watched.session, lake=lake)
-        record(recording, fragments, watched.session)
+        record(recording, parts)
         while len(RecordingFiles(place).closed("gate")) < 3:
             pass
         filling = fill(lake, info(), stream="gate", is_gated=False)

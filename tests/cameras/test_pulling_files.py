@@ -1,4 +1,4 @@
-"""Files played at their own pace, and what holds for every puller: it is closed at once, and a slow reader finds drops."""
+"""Files played at their own pace; and of every puller: it is closed at once, and a slow reader finds drops."""
 
 import itertools
 import os
@@ -6,10 +6,12 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import media
+import numpy as np
 import psutil
 import pytest
 from live_web import Reply, StreamServer
@@ -52,8 +54,7 @@ def test_its_slots_are_those_that_the_batch_picks(tmp_path: Path, rate: str) -> 
     assert [frame.pts for frame in pull.sessions[0].samples] == batch.pts
     assert [float(frame.time_s) for frame in pull.sessions[0].samples] == [mark.time_s for mark in batch.marks]
     for frame, picture in zip(pull.sessions[0].samples, batch.pictures, strict=True):
-        assert frame.picture is not None
-        assert (frame.picture == picture).all()
+        np.testing.assert_array_equal(frame.picture, picture)
 
 
 FORMATS = [
@@ -93,7 +94,7 @@ def test_the_batch_picks_from_the_recording_what_was_picked_live(tmp_path: Path)
     live = {session.at(frame): frame for session in pull.sessions for frame in session.samples}
     assert {mark.pts * plan.facts.time_base for mark in batch.marks} == set(live)
     for mark, picture in zip(batch.marks, batch.pictures, strict=True):
-        assert (live[mark.pts * plan.facts.time_base].picture == picture).all()
+        np.testing.assert_array_equal(live[mark.pts * plan.facts.time_base].picture, picture)
 
 
 def test_pictures_are_upright_and_luma_with_them(tmp_path: Path) -> None:
@@ -117,7 +118,9 @@ def test_pictures_are_upright_and_luma_with_them(tmp_path: Path) -> None:
         pytest.param(lambda path: path.write_text(SCRIPT), EndReason.UNREADABLE, id="script"),
     ],
 )
-def test_what_is_no_video_file_is_told_in_words(tmp_path: Path, make, reason: EndReason) -> None:
+def test_what_is_no_video_file_is_told_in_words(
+    tmp_path: Path, make: Callable[[Path], object], reason: EndReason
+) -> None:
     make(tmp_path / "odd")
     pull = pulled(f"file:{tmp_path / 'odd'}")
 
@@ -138,11 +141,21 @@ def test_a_slow_reader_finds_the_newest_pictures_and_every_slot(tmp_path: Path) 
     with Puller(source, wishes=Wishes(rate_hz=Fraction(25)), limits=limits) as puller:
         first = puller.read(20)
         time.sleep(5)
-        frames = list(itertools.takewhile(lambda item: isinstance(item, Frame), iter(lambda: puller.read(1), None)))
+        frames = []
+        while isinstance(item := puller.read(1), Frame):
+            frames.append(item)
 
     assert first is not None
     assert [frame.slot for frame in frames] == list(range(75))
     assert [frame.is_dropped for frame in frames] == [True] * 72 + [False] * 3
+
+
+def test_whenever_it_is_closed_what_was_shown_is_recorded() -> None:
+    clip = video_bytes(num_frames=100)
+    with ScriptedCamera(lambda: script_of(clip, pace_s=0.02), at_end="stay") as camera:
+        pull = pulled(camera.url, rate="25", is_recording=True, until=lambda pull: len(pull.frames) == 61)
+
+    assert assert_replays(pull) == 61
 
 
 class TestClosing:
@@ -177,7 +190,11 @@ class TestClosing:
             heard.close()
 
     def test_while_a_playlist_does_not_come(self) -> None:
-        with StreamServer(lambda path, headers: time.sleep(4) or Reply()) as web:
+        def slow(path: str, headers: dict[str, str]) -> Reply:
+            time.sleep(4)
+            return Reply()
+
+        with StreamServer(slow) as web:
             puller = Puller(source_of(f"{web.url}/x.m3u8"), wishes=WISHES)
             assert puller.read(1.5) is None
             assert self.close_and_time(puller) < CLOSED_WITHIN_S
@@ -204,7 +221,8 @@ class TestClosing:
         before = (process.num_fds(), threading.active_count())
         for _ in range(3):
             pulled(source)
-        assert (process.num_fds(), threading.active_count()) == before
+        assert process.num_fds() <= before[0]
+        assert threading.active_count() <= before[1]
 
 
 @pytest.mark.parametrize("victim", ["connector", "live_child"])

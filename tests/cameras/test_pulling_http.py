@@ -3,7 +3,7 @@
 import base64
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
 import pytest
@@ -14,6 +14,7 @@ from videos import video_bytes
 
 from pipeline.cameras.pulling.pulled import EndReason
 
+Pages = dict[str, Reply | bytes]
 PASSWORD = "pw-71aa-never-to-be-seen"
 
 
@@ -22,7 +23,7 @@ def segments() -> list[bytes]:
     return ts_segments(3)
 
 
-def served(pages: dict[str, Reply | bytes]) -> StreamServer:
+def served(pages: Mapping[str, Reply | bytes]) -> StreamServer:
     def answer(path: str, _: dict[str, str]) -> Reply:
         page = pages.get(path.partition("?")[0])
         if page is None:
@@ -34,7 +35,7 @@ def served(pages: dict[str, Reply | bytes]) -> StreamServer:
 
 def test_hls_plays_at_its_own_pace_to_its_end(segments: list[bytes]) -> None:
     names = [f"{index}.ts" for index in range(3)]
-    pages = {"/live.m3u8": playlist(*names), **{f"/{n}": s for n, s in zip(names, segments, strict=True)}}
+    pages: Pages = {"/live.m3u8": playlist(*names), **{f"/{n}": s for n, s in zip(names, segments, strict=True)}}
     with served(pages) as web:
         pull = pulled(f"{web.url}/live.m3u8", rate="25", is_recording=True)
 
@@ -106,7 +107,7 @@ def test_hls_that_is_encrypted(segments: list[bytes], initial: int | None) -> No
 
     stated = "" if initial is None else f",IV={initial:#x}"
     lines = [f'#EXT-X-KEY:METHOD=AES-128,URI="/key"{stated}', "0.ts", "1.ts"]
-    pages = {"/live.m3u8": playlist(*lines, first=7), "/key": key}
+    pages: Pages = {"/live.m3u8": playlist(*lines, first=7), "/key": key}
     pages |= {f"/{index}.ts": encrypted(segments[index], 7 + index) for index in range(2)}
     with served(pages) as web:
         pull = pulled(f"{web.url}/live.m3u8")
@@ -117,7 +118,7 @@ def test_hls_that_is_encrypted(segments: list[bytes], initial: int | None) -> No
 
 def test_a_discontinuity_is_another_session(segments: list[bytes]) -> None:
     other = ts_segments(1, size=(160, 96), first_picture=300)
-    pages = {
+    pages: Pages = {
         "/live.m3u8": playlist("0.ts", "#EXT-X-DISCONTINUITY", "other.ts"),
         "/0.ts": segments[0],
         "/other.ts": other[0],
@@ -136,7 +137,7 @@ def test_a_discontinuity_is_another_session(segments: list[bytes]) -> None:
 
 def test_of_variants_the_best_is_pulled(segments: list[bytes]) -> None:
     master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9\nbad.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=90\nsub/good.m3u8\n"
-    pages = {"/m.m3u8": Reply(master.encode()), "/sub/good.m3u8": playlist("0.ts"), "/sub/0.ts": segments[0]}
+    pages: Pages = {"/m.m3u8": Reply(master.encode()), "/sub/good.m3u8": playlist("0.ts"), "/sub/0.ts": segments[0]}
     with served(pages) as web:
         pull = pulled(f"{web.url}/m.m3u8?token=1")
 
@@ -202,7 +203,7 @@ ELSEWHERE = {
 @pytest.mark.parametrize("leading", [*ELSEWHERE, "variant", "redirect"])
 def test_nothing_that_a_source_says_leads_elsewhere(segments: list[bytes], leading: str) -> None:
     with served({"/seg.ts": segments[0], "/key": bytes(16), "/good.m3u8": playlist("seg.ts")}) as hidden:
-        pages: dict[str, Reply | bytes] = {
+        pages: Pages = {
             "/seg.ts": segments[0],
             "/jump.ts": Reply(b"", 302, {"Location": f"{hidden.url}/seg.ts"}),
             "/x.m3u8": playlist(*ELSEWHERE.get(leading, "").format(there=hidden.url).split("\n")),

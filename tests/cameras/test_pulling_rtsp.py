@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from pulls import Pull, assert_replays, pulled, source_of
 from rtsp_cameras import RealCamera, ScriptedCamera, Sent, require_real_camera, script_of
 from videos import video_bytes
 
-from pipeline.cameras.pulling.pulled import EndReason
+from pipeline.cameras.pulling.pulled import EndReason, Recorded
 from pipeline.cameras.pulling.source import Credentials
 
 PASSWORD = "pw-9d2e-never-to-be-seen"
@@ -114,8 +115,8 @@ def assert_replays_each_file(pull: Pull) -> int:
     )
 
 
-def split_by_file(pull: Pull) -> list[list]:
-    files: list[list] = []
+def split_by_file(pull: Pull) -> list[list[Recorded]]:
+    files: list[list[Recorded]] = []
     for part in pull.recorded:
         if part.is_first:
             files.append([])
@@ -237,7 +238,7 @@ def test_nobody_there_is_unreachable() -> None:
     assert (pull.ended.reason, "refused" in pull.ended.detail) == (EndReason.UNREACHABLE, True)
 
 
-def test_a_real_camera_shows_a_picture_soon_after_its_first_keyframe(tmp_path) -> None:
+def test_a_real_camera_shows_a_picture_soon_after_its_first_keyframe(tmp_path: Path) -> None:
     require_real_camera()
     path = tmp_path / "clip.mp4"
     path.write_bytes(video_bytes(num_frames=100, size=(320, 192)))

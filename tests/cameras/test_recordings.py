@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from media import extract
-from recordings import STARTED_AT, fragments_of, record, session
+from recordings import STARTED_AT, parts_of, record, session
 from rows import new_dataset
 from videos import video_bytes
 
@@ -22,7 +22,7 @@ from pipeline.storage.schemes import locator_of, open_reader
 
 STREAM = video_bytes(num_frames=96)
 SESSION = session(data=STREAM)
-FRAGMENTS = fragments_of(STREAM, longest_s=0.9)
+PARTS = parts_of(STREAM, longest_s=0.9)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def lake(tmp_path: Path) -> str:
 
 def recorded(place: str, lake: str, **how: object) -> RecordingFiles:
     writer = RecordingWriter(place, SESSION, lake=lake, **how)  # type: ignore[arg-type]
-    record(writer, FRAGMENTS, SESSION)
+    record(writer, PARTS)
     writer.close(timeout_s=60)
     assert writer.error is None
     return RecordingFiles(place)
@@ -123,8 +123,8 @@ from videos import video_bytes
 data = video_bytes(num_frames=96)
 at = session(data=data)
 writer = RecordingWriter(sys.argv[1], at, lake=sys.argv[2])
-fragments = fragments_of(data)
-record(writer, fragments[:40], at)
+parts = parts_of(data)
+record(writer, parts[:40])
 while writer._waiting_bytes: time.sleep(0.01)
 print("written", flush=True)
 time.sleep(600)
@@ -143,7 +143,7 @@ def test_what_a_killed_writer_left_is_closed_by_the_next(tmp_path: Path, lake: s
         (left,) = hidden(place)
         dying.kill()
     with open(place / "gate" / left, "ab") as part:
-        part.write(FRAGMENTS[-1].data[:-1])
+        part.write(PARTS[-1].data[:-1])
 
     files.finish_left_over("gate")
 
@@ -159,7 +159,7 @@ def test_a_part_without_a_picture_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "gate"
     folder.mkdir()
     name = RecordingName(stream="gate", session="a" * 20, part=0, started_at=STARTED_AT, duration_ms=0)
-    (folder / f".{Path(str(name)).name}.part").write_bytes(FRAGMENTS[0].data[:500])
+    (folder / f".{Path(str(name)).name}.part").write_bytes(PARTS[0].data[:500])
     files = RecordingFiles(str(tmp_path))
 
     files.finish_left_over("gate")
@@ -172,14 +172,14 @@ def test_a_store_that_fails_costs_the_files_that_it_meets(tmp_path: Path, lake: 
     place = tmp_path / "rec"
     place.mkdir()
     (place / "gate").write_bytes(b"a file where the stream's folder should be")
-    firsts = [at for at, each in enumerate(FRAGMENTS) if each.is_first]
+    firsts = [at for at, each in enumerate(PARTS) if each.is_first]
     writer = RecordingWriter(str(place), SESSION, lake=lake)
 
-    record(writer, FRAGMENTS[: firsts[1]], SESSION)
+    record(writer, PARTS[: firsts[1]])
     waited_until(lambda: writer.error is not None)
     assert "gate" in str(writer.error)
     (place / "gate").unlink()
-    record(writer, FRAGMENTS[firsts[1] :], SESSION)
+    record(writer, PARTS[firsts[1] :])
     writer.close(timeout_s=60)
 
     assert writer.error is None
@@ -190,15 +190,15 @@ def test_a_store_that_is_too_slow_costs_whole_files_and_never_blocks(
     tmp_path: Path, lake: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What would leave a hole in a file is left out up to the next file."""
-    monkeypatch.setattr(writing, "_MOST_WAITING_BYTES", sum(len(each.data) for each in FRAGMENTS[:30]))
+    monkeypatch.setattr(writing, "_MOST_WAITING_BYTES", sum(len(each.data) for each in PARTS[:30]))
     monkeypatch.setattr(RecordingWriter, "_prepare", lambda self: time.sleep(0.5))
-    firsts = [at for at, each in enumerate(FRAGMENTS) if each.is_first]
+    firsts = [at for at, each in enumerate(PARTS) if each.is_first]
     writer = RecordingWriter(str(tmp_path / "rec"), SESSION, lake=lake)
 
-    record(writer, FRAGMENTS[: firsts[2]], SESSION)
+    record(writer, PARTS[: firsts[2]])
     assert writer.error == "the store is too slow: recordings are lost"
     waited_until(lambda: writer._waiting_bytes == 0)
-    record(writer, FRAGMENTS[firsts[2] :], SESSION)
+    record(writer, PARTS[firsts[2] :])
     writer.close(timeout_s=60)
 
     files = RecordingFiles(str(tmp_path / "rec")).closed("gate")

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 from media import decode, extract, plan
-from recordings import files_of, fragments_of
+from recordings import files_of, parts_of
 from videos import remuxed, video_bytes
 
 from pipeline.errors import UsageError
@@ -54,7 +54,7 @@ def test_a_slot_gives_the_frame_that_fps_would_have_picked(kind: str, segment_s:
     missing = [2, 3, 4, 17, 25, 37]
     rule = SlotsRule.of(missing, rate_hz=RATE_HZ, time_base=planned.facts.time_base, start_pts=start_pts)
 
-    files = files_of(fragments_of(stream, longest_s=0.9, shift=SHIFT))
+    files = files_of(parts_of(stream, longest_s=0.9, shift=SHIFT))
     found = [pts for file in files for pts in decoded_pts(file, rule, segment_s=segment_s)]
 
     assert len(files) == 5
@@ -66,7 +66,7 @@ def test_a_slot_across_two_files_gives_a_frame_of_each() -> None:
     stream = video_bytes(num_frames=50)
     rule = SlotsRule.of([9], rate_hz=RATE_HZ, time_base=plan(stream).facts.time_base, start_pts=0)
 
-    first, second, _ = files_of(fragments_of(stream, longest_s=0.9))
+    first, second, _ = files_of(parts_of(stream, longest_s=0.9))
 
     assert decoded_pts(first, rule) == [extract(stream, f"fps:{RATE_HZ}").pts[9]] == [extract(stream, "all").pts[23]]
     assert decoded_pts(second, rule) == [extract(stream, "all").pts[24]]

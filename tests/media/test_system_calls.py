@@ -27,7 +27,14 @@ from videos import X265, sequential, video_bytes
 from pipeline.errors import Corrupt
 from pipeline.media.process.decoder_process import DecoderProcess
 from pipeline.media.process.sandbox import Sandbox
-from pipeline.media.process.system_calls import AUDIT_ARCHES, NUMBERS, Architecture, filter_program, own_architecture
+from pipeline.media.process.system_calls import (
+    AUDIT_ARCHES,
+    CONNECTING,
+    NUMBERS,
+    Architecture,
+    filter_program,
+    own_architecture,
+)
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import Sizing
 
@@ -162,7 +169,7 @@ def _await_change(victim: Victim, bare: "subprocess.Popen[bytes]", before: dict[
 
 def test_no_call_outside_the_list_is_made(attacker: DecoderProcess) -> None:
     is_x86 = own_architecture() == "x86_64"
-    listed = [pair[0 if is_x86 else 1] for name, pair in NUMBERS.items() if name != "seccomp"]
+    listed = [pair[0 if is_x86 else 1] for name, pair in NUMBERS.items() if name not in {"seccomp", *CONNECTING}]
     probes = [335, 336] if is_x86 else []  # no filter sees them; they kill whoever is not being traced by the kernel
 
     assert ask(attacker, "every other call", [number for number in listed if number is not None] + probes) == REFUSED
@@ -175,6 +182,7 @@ def test_list_says_the_same_on_each_architecture(architecture: Architecture) -> 
     program = filter_program(architecture=architecture, pid=77)
     thread = 0x3D0F00
     for name, arguments, verdict in [
+        *[(name, [2, 1, 0], "EPERM") for name in CONNECTING],
         *[("read", [], "allowed"), ("seccomp", [], "EPERM"), ("clone3", [], "ENOSYS")],
         *[("kill", [77, 9], "allowed"), ("kill", [78, 9], "EPERM"), ("tgkill", [77, 1, 6], "allowed")],
         *[("clone", [thread], "allowed"), ("clone", [17], "EPERM"), ("clone", [thread | 0x20000], "EPERM")],
@@ -182,12 +190,30 @@ def test_list_says_the_same_on_each_architecture(architecture: Architecture) -> 
         *[("prlimit64", [0, 7, 0], "allowed"), ("prlimit64", [0, 7, 1 << 40], "EPERM")],
         *[("prlimit64", [5, 7, 0], "EPERM"), ("madvise", [0, 0, 4], "allowed"), ("madvise", [0, 0, 100], "EPERM")],
     ]:
-        data = struct.pack(
-            "=IIQ6Q", NUMBERS[name][column] or 0, AUDIT_ARCHES[architecture], 0, *arguments, *[0] * (6 - len(arguments))
-        )
-        assert interpreted(program, data) == verdict, (name, arguments)
+        assert interpreted(program, call(name, arguments, architecture)) == verdict, (name, arguments)
     other = AUDIT_ARCHES["aarch64" if architecture == "x86_64" else "x86_64"]
     assert interpreted(program, struct.pack("=IIQ6Q", NUMBERS["read"][column] or 0, other, *[0] * 7)) == "EPERM"
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_a_live_decoder_may_make_one_tcp_connection(architecture: Architecture) -> None:
+    program = filter_program(architecture=architecture, pid=77, connection_fd=9)
+    close_on_exec, set_owner, set_status = 0o2000000, 8, 4
+    for name, arguments, verdict in [
+        *[("socket", [2, 1, 0], "allowed"), ("socket", [2, 1 | close_on_exec, 6], "allowed")],
+        *[("socket", [1, 1, 0], "EPERM"), ("socket", [10, 1, 0], "EPERM"), ("socket", [2, 2, 0], "EPERM")],
+        *[("socket", [2, 1, 132], "EPERM"), ("socket", [2, 3, 6], "EPERM"), ("socket", [17, 3, 0], "EPERM")],
+        *[("connect", [9, 0, 16], "allowed"), ("connect", [3, 0, 16], "EPERM"), ("getsockopt", [9], "allowed")],
+        *[("fcntl", [9, set_status, 0o4000], "allowed"), ("fcntl", [9, set_owner, 1], "EPERM")],
+        *[("fcntl", [3, set_status, 0], "EPERM"), ("seccomp", [1], "allowed"), ("kill", [78, 9], "EPERM")],
+    ]:
+        assert interpreted(program, call(name, arguments, architecture)) == verdict, (name, arguments)
+
+
+def call(name: str, arguments: list[int], architecture: Architecture) -> bytes:
+    """A call as a filter sees it (``struct seccomp_data``)."""
+    number = NUMBERS[name][0 if architecture == "x86_64" else 1] or 0
+    return struct.pack("=IIQ6Q", number, AUDIT_ARCHES[architecture], 0, *arguments, *[0] * (6 - len(arguments)))
 
 
 def interpreted(program: bytes, data: bytes) -> str:

@@ -1,11 +1,14 @@
 """What a puller hands over: what the stream is, its pictures, its recording, and why it is over."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.cameras.pulling.ended import Ended, EndReason
+
+__all__ = ["EndReason", "Ended", "Frame", "Opened", "PullLimits", "Pulled", "Recorded", "Wishes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class PullLimits:
     max_picture_bytes: int = 96 << 20
     """Of pictures that nobody has read yet; the newest are kept (two at least), older ones are dropped and say so."""
     max_recorded_bytes: int = 64 << 20
-    """Of the recording that nobody has read yet; what is older is lost."""
+    """Of the recording that nobody has read yet; what comes beyond that is lost, up to the next file."""
     recording_file_s: float = 300.0
     """After so much, ``Recorded.is_first`` begins another file at the next keyframe that nothing before it needs."""
 
@@ -89,7 +92,8 @@ class Frame:
 class Recorded:
     """The next part of the recording: whole boxes of a fragmented MP4, in the stream's own time base and pts.
 
-    It lags a second or two behind the frames. Parts of a session come before the ``Opened`` of the next one.
+    It comes before the frames that it shows, so that no row lacks its recording; but for those of a session's first
+    keyframe, which come right behind its ``Opened``. Parts of a session come before the ``Opened`` of the next one.
     """
 
     data: bytes
@@ -99,35 +103,6 @@ class Recorded:
     """Of the earliest frame in ``data``, from the session's first frame."""
     end_time_s: float
     """Where its last frame ends."""
-
-
-class EndReason(StrEnum):
-    """Why a connection is over."""
-
-    ENDED = "ended"
-    """All was played: of a file, or of a playlist that has an end."""
-    CLOSED = "closed"
-    """The other side hung up."""
-    UNREACHABLE = "unreachable"
-    """No connection, or an answer that says no: the detail says which."""
-    UNAUTHORIZED = "unauthorized"
-    """It wants other credentials."""
-    REFUSED = "refused"
-    """It leads to an address that is not allowed; nothing was sent there."""
-    UNREADABLE = "unreadable"
-    """What it sends is no video that can be decoded."""
-    CRASHED = "crashed"
-    """The decoder died of what it was given."""
-    KILLED = "killed"
-    """Somebody killed one of the puller's processes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """Nothing more comes. Neither text holds credentials or a query."""
-
-    reason: EndReason
-    detail: str
 
 
 Pulled = Opened | Frame | Recorded | Ended

@@ -27,20 +27,8 @@ class KeptPacket:
     data: bytes
     pts: int
     is_keyframe: bool
-
-
-def decoding_times(pts: Sequence[int]) -> list[int]:
-    """A decoding time for each packet, in decoding order: as late as the pts of it and of all that follow allow.
-
-    What a camera says of them is of no use: RTSP has none, and files with B-frames begin below zero, which a fragment
-    cannot say. No decoder looks at them.
-    """
-    times: list[int] = []
-    following: int | None = None
-    for each in reversed(pts):
-        following = each if following is None else min(each, following - 1)
-        times.append(following)
-    return times[::-1]
+    shown_pts: int | None = None
+    """Of the last frame that was shown before it came."""
 
 
 class FragmentMuxer:

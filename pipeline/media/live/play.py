@@ -3,6 +3,7 @@
 import gc
 import heapq
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 
 from av.packet import Packet
@@ -19,6 +20,7 @@ from pipeline.media.live.messages import (
     FrameCame,
     LiveRequest,
     PacketsCome,
+    PartRecorded,
     SessionBegan,
     written,
 )
@@ -107,12 +109,9 @@ class Player:
         packet.pts = pts
         if self._packet_clock.makes_pts:
             heapq.heappush(self._made_pts, pts)
-        data = bytes(packet) if self._recorder is not None else b""
-        is_keyframe = packet.is_keyframe
+        if self._recorder is not None:  # before its frame is shown: then a row never lacks its recording
+            self._send(self._recorder.add(bytes(packet), pts=pts, is_keyframe=packet.is_keyframe))
         self._show(packet)
-        if self._recorder is not None:
-            for part in self._recorder.add(data, pts=pts, is_keyframe=is_keyframe):
-                self._outlet.send(part)
 
     def _breaks_off(self, pts: int) -> bool:
         """Whether the clock has jumped at a keyframe: what was decoded before is of another recording."""
@@ -127,8 +126,11 @@ class Player:
 
     def _cut(self) -> None:
         if self._recorder is not None:
-            for part in self._recorder.cut():
-                self._outlet.send(part)
+            self._send(self._recorder.cut())
+
+    def _send(self, parts: Iterator[PartRecorded]) -> None:
+        for part in parts:
+            self._outlet.send(part)
 
     def _show(self, packet: "Packet[VideoStream] | None") -> None:
         try:
@@ -173,14 +175,14 @@ class Player:
             self._begin_session(frame, stamp)
         self.num_frames += 1
         self._has_drained = False
+        if self._recorder is not None:
+            self._recorder.show(stamp.pts)
         self._outlet.send(self._told_of(frame, stamp, arrived_at=self._await_turn(stamp)))
         self._told_s = time.monotonic()
 
     def _begin_session(self, frame: VideoFrame, stamp: Stamp) -> None:
-        if self.num_frames and not self._has_drained:
-            self._cut()
-        if self._recorder is not None:
-            self._recorder.begin_session(stamp.pts)
+        if self.num_frames and not self._has_drained and self._recorder is not None:
+            self._send(self._recorder.cut(in_gop=True))
         self._outlet.send(
             SessionBegan(
                 codec=self._codec.codec.canonical_name,
@@ -194,6 +196,8 @@ class Player:
                 why=stamp.begins or "",
             )
         )
+        if self._recorder is not None:
+            self._send(self._recorder.begin_session(stamp.pts))
 
     def _told_of(self, frame: VideoFrame, stamp: Stamp, *, arrived_at: float) -> FrameCame:
         luma = self._luma.scaled(frame, self._painter)

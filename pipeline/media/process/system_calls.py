@@ -87,6 +87,9 @@ _ALWAYS = (
     *("rseq", "set_robust_list", "exit", "exit_group"),
 )
 
+CONNECTING = frozenset({"socket", "connect", "getsockopt", "setsockopt", "getpeername", "getsockname", "fcntl"})
+"""What only a live decoder may call: that of RTSP, with its one connection."""
+
 _PROT_EXEC = 0x4
 _FIONBIO = 0x5421  # how Python's sockets set their time-outs
 _CLONE_THREAD = 0x10000

@@ -3,7 +3,7 @@
 from pipeline.cameras.pulling.connector.hls import HlsSource
 from pipeline.cameras.pulling.connector.http_client import Answer, HttpClient
 from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.pulled import EndReason
+from pipeline.cameras.pulling.ended import EndReason
 from pipeline.media.live.parts import DATA, END, PART
 from pipeline.media.process.wire import Channel
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from pipeline.cameras.pulling.pulled import EndReason
+from pipeline.cameras.pulling.ended import EndReason
 from pipeline.cameras.pulling.source import AllowedSources, Origin
 
 
