@@ -113,6 +113,10 @@ class FeatureService:
             return ClassLayer(*layer, self.classes)
         return _Classes(labels=self.classes, embedder=self._embedder)
 
+    def embed_text(self, text: str) -> NDArray[np.float32] | None:
+        """The feature of a text, as ``Embedder.embed_text`` gives it. It blocks."""
+        return self._embedder.embed_text(text)
+
     def require_pictures(self) -> None:
         """Make sure that the model takes pictures by themselves.
 
