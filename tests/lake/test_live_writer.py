@@ -180,6 +180,9 @@ def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -
         assert list(slots) == list(range(len(slots)))
         assert len(slots) in (count, count + 3)  # one may be on its way when it is killed
     assert "live" not in table(tmp_path, "videos")["status"].to_pylist()
+    away = [each.gap for each in readers.gaps(str(tmp_path)) if each.gap.start_s is None]
+    spans = [(each.captured_from, each.captured_to) for each in (*away, *readers.sessions(str(tmp_path)))]
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(sorted(spans)))  # all time is told of once
     keys = [(row["video_id"], row["epoch"], row["pts"]) for row in table(tmp_path, "features").to_pylist()]
     assert len(set(keys)) == len(keys)
     for name in ("events", "tracks"):
