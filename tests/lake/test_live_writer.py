@@ -157,7 +157,7 @@ stream.close()
 """
 
 
-def killed_sessions(folder: Path, *, step: int) -> dict[int, int]:
+def killed_sessions(folder: Path | str, *, step: int) -> dict[int, int]:
     """Sessions that are killed, each at a later moment, and one that is not: how many slots of each were committed."""
     committed = {}
     for number, at in enumerate(itertools.count(1, step)):
@@ -172,17 +172,27 @@ def killed_sessions(folder: Path, *, step: int) -> dict[int, int]:
     raise AssertionError
 
 
-def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -> None:
-    committed = killed_sessions(tmp_path, step=4)
-    assert len(committed) > 8
+def told_once(place: Path | str, committed: dict[int, int]) -> None:
+    """What was committed is there once, and every moment from the first session on is told of once."""
     for number, count in committed.items():
-        slots = slots_of(tmp_path, session(number))
+        slots = slots_of(place, session(number))
         assert list(slots) == list(range(len(slots)))
         assert len(slots) in (count, count + 3)  # one may be on its way when it is killed
-    assert "live" not in table(tmp_path, "videos")["status"].to_pylist()
-    away = [each.gap for each in readers.gaps(str(tmp_path)) if each.gap.start_s is None]
-    spans = [(each.captured_from, each.captured_to) for each in (*away, *readers.sessions(str(tmp_path)))]
-    assert all(one[1] == other[0] for one, other in itertools.pairwise(sorted(spans)))  # all time is told of once
+    sessions = readers.sessions(str(place))
+    assert "live" not in [stored.status for stored in sessions]
+    away = [each.gap for each in readers.gaps(str(place)) if each.gap.start_s is None]
+    spans = [(each.captured_from, each.captured_to) for each in (*away, *sessions)]
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(sorted(spans)))
+
+
+def test_killed_in_a_bucket_what_was_committed_is_there_once(bucket_place: str) -> None:
+    told_once(bucket_place, killed_sessions(bucket_place, step=17))
+
+
+def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -> None:
+    committed = killed_sessions(tmp_path, step=5)
+    assert len(committed) > 6
+    told_once(tmp_path, committed)
     keys = [(row["video_id"], row["epoch"], row["pts"]) for row in table(tmp_path, "features").to_pylist()]
     assert len(set(keys)) == len(keys)
     for name in ("events", "tracks"):
