@@ -7,7 +7,9 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from live_lakes import (
@@ -264,6 +266,22 @@ def test_a_batch_runs_tables_leave_a_session_alone(tmp_path: Path) -> None:
     assert status_of(tmp_path, session()) == "ok"
     assert [row["is_current"] for row in table(tmp_path, "videos").to_pylist()] == [True, True]
     assert len(table(tmp_path, "features")) == 5
+
+
+def test_readers_without_our_code_see_sessions_beside_videos_of_a_manifest(tmp_path: Path) -> None:
+    dataset, token = new_dataset(tmp_path)
+    publish_plan(dataset, plan_table(planned("a", camera="north")), token=token)
+    dataset.publish_features(finished("a"), dataset_info(), token=token)
+    derive(dataset, shard=WHOLE, token=token)
+    with writer(tmp_path) as stream:
+        stream.begin(session())
+        stream.commit(batch(session(), 0, 3, missing=(1, 2)))
+        stream.end(ended_at=session().started_at + timedelta(seconds=3))
+    query = f"select camera, stream, status from '{tmp_path}/videos/*.parquet' order by stream nulls first"
+    assert duckdb.connect().execute(query).fetchall() == [("north", None, "ok"), (None, "gate", "partial")]
+    for name in ("features", "gaps", "events", "tracks"):
+        count = f"select count(*) from '{tmp_path}/{name}/*.parquet'"
+        assert duckdb.connect().execute(count).fetchall()[0][0] == len(pl.read_parquet(f"{tmp_path}/{name}/*.parquet"))
 
 
 def test_whoever_derives_tables_closes_what_was_killed(tmp_path: Path) -> None:
