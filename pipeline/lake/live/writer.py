@@ -1,5 +1,6 @@
 """The one writer of a stream: journals what comes in, and publishes it as files of the lake."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Self
 
-from pipeline.errors import UsageError
+from pipeline.errors import StorageError, UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.declarations import declare
 from pipeline.lake.live.batches import LiveBatch
@@ -79,6 +80,10 @@ class LiveWriter:
         self._number = 0
         self._held: list[Entry] = []
         self._num_bytes = 0
+        self._published: set[EntryKey] = set()
+        """What the journal still holds all the same."""
+        self._may_be_published = False
+        """Whether some of what is held may be there already, for publishing it has failed half-way."""
         self._row: SessionRow | None = None
 
     @classmethod
@@ -124,7 +129,8 @@ class LiveWriter:
             return
         self._write(batch)
         if self._num_bytes > _MOST_BYTES:
-            self._publish()
+            with contextlib.suppress(StorageError):  # the batch is safe; it is tried again when publishing is due
+                self._publish()
 
     def end(self, *, ended_at: datetime) -> None:
         """The session is over, and published.
@@ -181,11 +187,14 @@ class LiveWriter:
         if not self._held:
             return
         files = self._dataset.files
-        publish_entries(files, self._info, self._held, is_repeated=False, token=self._token)
+        is_repeated, self._may_be_published = self._may_be_published, True
+        publish_entries(files, self._info, self._held, is_repeated=is_repeated, token=self._token)
         if self._row is not None:
             self._row = change_session(files, self._row, self._counted, token=self._token)
-        self._journal.remove({entry.header.key for entry in self._held}, token=self._token)
-        self._held, self._num_bytes = [], 0
+        self._published |= {entry.header.key for entry in self._held}
+        self._held, self._num_bytes, self._may_be_published = [], 0, False
+        self._journal.remove(self._published, token=self._token)
+        self._published.clear()
 
     def _counted(self, row: SessionRow) -> SessionRow:
         """The row of the session with what is being published; it is counted anew when the session ends."""
