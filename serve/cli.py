@@ -54,6 +54,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--commit-seconds", type=_SECONDS, default=10, show_default=True, metavar="S", help="A kill costs them.")
 @click.option("--publish-seconds", type=_SECONDS, default=1800, show_default=True, metavar="S", help="Of a file.")
 @click.option("--stall-seconds", type=_SECONDS, default=10, show_default=True, metavar="S", help="Without a picture.")
+@click.option("--events", metavar="URL", help="A webhook that gets every event of the streams.")
 @click.option("--detect-weights", metavar="W", help="Of the streams' detector: default, or a file.  [default]")
 @click.option("--insecure", is_flag=True, help="Serve beyond the loopback address without keys.")
 @click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="Answer to this Host alone.")
@@ -128,6 +129,7 @@ class _Arguments:
     commit_seconds: float
     publish_seconds: float
     stall_seconds: float
+    events: str | None
     detect_weights: str | None
     insecure: bool
     allowed_hosts: tuple[str, ...]
@@ -186,6 +188,7 @@ def _cameras(arguments: _Arguments) -> CameraSettings:
             "--streams": arguments.streams,
             "--allow-source": arguments.allowed_sources,
             "--record": arguments.record,
+            "--events": arguments.events,
         }.items():
             if value:
                 raise UsageError(f"{option} needs a dataset for what is watched: give --out LAKE")
@@ -200,6 +203,7 @@ def _cameras(arguments: _Arguments) -> CameraSettings:
         commit_s=arguments.commit_seconds,
         publish_s=arguments.publish_seconds,
         stall_s=arguments.stall_seconds,
+        events=arguments.events,
         detect_weights=arguments.detect_weights,
     )
     check_cameras(cameras)

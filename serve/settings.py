@@ -126,6 +126,8 @@ class CameraSettings(_Settings):
     """How often what is committed becomes files of the dataset."""
     stall_s: PositiveFloat = 10.0
     """Without a picture for so long, a connection is given up."""
+    events: str | None = None
+    """The address of a webhook that every event is posted to, signed with ``VIDLAKE_WEBHOOK_SECRET`` if that is set."""
     detect_weights: str | None = None
     """Of a detector that a stream names; ``None``: its library's own."""
 

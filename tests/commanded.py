@@ -27,8 +27,15 @@ class Server:
 
     def replica(self) -> psutil.Process:
         """The process that holds the model."""
+        return self._titled("ServeReplica:vidlake:vidlake")
+
+    def host_of_streams(self) -> psutil.Process:
+        """The process that knows the streams."""
+        return self._titled("ServeReplica:vidlake:cameras")
+
+    def _titled(self, title: str) -> psutil.Process:
         family = psutil.Process(self.process.pid).children(recursive=True)
-        return next(child for child in family if "ServeReplica:vidlake" in " ".join(child.cmdline()))
+        return next(child for child in family if title in " ".join(child.cmdline()))
 
 
 @contextmanager

@@ -65,6 +65,7 @@ class Streams:
                 await network.load()
             await watched.start()
         except BaseException:
+            await watched.abandon()
             self._forget(watched)
             raise
 

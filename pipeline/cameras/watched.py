@@ -53,15 +53,15 @@ class Watched:
         """Begin to watch; raises as ``Streams.start`` does."""
         try:
             failure = await self.actor.start(self._order)
-        except BaseException as error:
-            await self.actor.end()
-            if isinstance(error, RayActorError):
-                raise RunError(f"stream {self.spec.name}: its process ended before it began") from None
-            raise
+        except RayActorError:
+            raise RunError(f"stream {self.spec.name}: its process ended before it began") from None
         if failure is not None:
-            await self.actor.end()
             raise failure
         self._following = asyncio.create_task(self._follow())
+
+    async def abandon(self) -> None:
+        """It could not be started: end its process."""
+        await self.actor.end()
 
     async def stop(self) -> StreamStatus | PipelineError:
         """End it; returns how it ended, or what the lake did not take."""

@@ -6,14 +6,11 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 
-from pipeline.cameras.sinks.webhook import Webhook
+from pipeline.cameras.sinks.webhook import SECRET_VARIABLE, Webhook
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.records.events import Event
 from pipeline.storage.addresses import is_local, local_path
-
-SECRET = "VIDLAKE_WEBHOOK_SECRET"
-"""The variable that holds what posts are signed with."""
 
 Send = Callable[[Event], None]
 
@@ -38,7 +35,7 @@ async def event_sink(where: str | None, *, lake: str, info: DatasetInfo) -> Asyn
             yield file.send
     else:
         await asyncio.to_thread(Dataset.at(lake).create, info)
-        webhook = await asyncio.to_thread(Webhook, where, lake=lake, secret=os.environ.get(SECRET))
+        webhook = await asyncio.to_thread(Webhook, where, lake=lake, secret=os.environ.get(SECRET_VARIABLE))
         try:
             yield webhook.send
         finally:

@@ -11,6 +11,7 @@ import stamina
 
 from pipeline import __version__
 from pipeline.cli.dataset_commands import compact, diff, models, status
+from pipeline.cli.event_commands import events
 from pipeline.cli.exit_status import Terminated, exit_status_of
 from pipeline.cli.finetune_command import finetune
 from pipeline.cli.head_commands import evaluate, heads, train
@@ -81,6 +82,7 @@ for command in (
     shots,
     fill,
     verify,
+    events,
     report,
     watch,
     search,

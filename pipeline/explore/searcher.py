@@ -13,7 +13,7 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.explore.absent import Absent
 from pipeline.explore.answers import Answer, Curve, Moment, Row
 from pipeline.explore.index.building import require_faiss
-from pipeline.explore.index.lake_index import Built, LakeIndex
+from pipeline.explore.index.lake_index import Built, Indexed, LakeIndex
 from pipeline.explore.index.lookup import MOST_EXACT, Looked
 from pipeline.explore.labels import UnitScorer
 from pipeline.explore.moments import best_moments, best_rows
@@ -33,6 +33,8 @@ Say = Callable[[str], None]
 
 _EXACT_PER_HIT = 40
 """Rows that are compared exactly for each moment that an index is to find."""
+_MOST_ALL = 20_000
+"""Rows of an index that are all compared where its lists do not give enough moments."""
 
 
 class Searcher:
@@ -132,17 +134,36 @@ class Searcher:
         indexed = self._index.indexed(unpacked)
         if indexed is None:
             return None
+        count = max(MOST_EXACT, _EXACT_PER_HIT * top)
+        answer = self._by_index(
+            indexed, scorer, sources, num_probes=indexed.num_probes, count=count, top=top, by_rows=by_rows
+        )
+        if len(answer.moments if answer.rows is None else answer.rows) >= top:
+            return answer
+        if indexed.num_rows > _MOST_ALL:
+            return None
+        num_lists, num_rows = indexed.lookup.num_lists, indexed.num_rows
+        return self._by_index(indexed, scorer, sources, num_probes=num_lists, count=num_rows, top=top, by_rows=by_rows)
+
+    def _by_index(
+        self,
+        indexed: Indexed,
+        scorer: Cosine,
+        sources: list[Source],
+        *,
+        num_probes: int,
+        count: int,
+        top: int,
+        by_rows: bool,
+    ) -> Answer:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="look up") as pool:
-            count = max(MOST_EXACT, _EXACT_PER_HIT * top)
-            looked = indexed.lookup.find(scorer, num_probes=indexed.num_probes, count=count, pool=pool)
+            looked = indexed.lookup.find(scorer, num_probes=num_probes, count=count, pool=pool)
         left = [each for each in sources if each.file is None or each.file.key not in indexed.keys]
         scanned = self._scanned(scorer, left, Scope(), None)
         known = self._videos.known()
         scored: list[Scored] = [*(_current(each, known) for each in looked), *scanned]
         shown = Shown(scored, scorer, known, is_cosine=True)
         moments, rows = _best(scored, scorer, shown, top=top, by_rows=by_rows)
-        if len(moments if rows is None else rows) < min(top, indexed.num_rows):
-            return None
         num_scanned = sum(int(np.isfinite(each.scores).sum()) for each in scanned)
         answer = self._answer(moments, rows)
         return replace(answer, num_indexed=indexed.num_rows, num_scanned=num_scanned)

@@ -1,6 +1,8 @@
 """The deployment that holds the streams: one for all replicas, so a stream belongs to the cluster and to no replica."""
 
 import asyncio
+import logging
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -8,14 +10,17 @@ import ray.serve
 from ray.serve import Application
 
 from pipeline.cameras.settings import StreamSettings
+from pipeline.cameras.sinks.webhook import SECRET_VARIABLE, Webhook
 from pipeline.cameras.status import StreamStatus
 from pipeline.cameras.streams import NoPicture, NoSuchStream, Streams, StreamTaken
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
+from pipeline.lake.live.writer import LiveWriter
 from pipeline.records.events import Event, EventType
 from pipeline.records.model_info import ModelInfo, Precision
 from serve.cameras.embedding import ReplicaEmbed
+from serve.cameras.posted import PostedStreams
 from serve.cameras.requests import StreamRequest, read_streams_file
 from serve.cameras.sources import Sources
 from serve.metrics import StreamMetrics
@@ -23,6 +28,7 @@ from serve.problems import Conflict, NotFound, Problem, StoreFailed
 from serve.settings import CameraSettings, Settings
 
 NAME = "cameras"
+_LOG = logging.getLogger("ray.serve")
 _METRICS_S = 1.0
 _STOP_S = 60.0
 _MOST_LISTENERS = 1000
@@ -48,15 +54,22 @@ class CameraHost:
         Raises:
             UsageError: one of them cannot be started, or the dataset has another configuration.
         """
-        self._closing: asyncio.Task[list[StreamStatus]] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        cameras = settings.cameras
+        assert cameras.lake is not None
         application = ray.serve.get_replica_context().app_name
         handle = ray.serve.get_deployment_handle(replica, app_name=application)
         facts: ModelFacts = await handle.facts.remote()
-        self._sources = Sources(settings.cameras)
         embed = ReplicaEmbed(deployment=replica, application=application)
+        self._sources = Sources(cameras)
+        self._posted = await asyncio.to_thread(PostedStreams.of, application)
         self._streams = Streams(await asyncio.to_thread(_stream_settings, settings, facts, embed=embed))
+        self._webhook = await asyncio.to_thread(_webhook, cameras.lake, cameras.events)
+        self._telling = asyncio.create_task(self._tell())
+        await asyncio.sleep(0)  # nothing escapes it from here on
         try:
-            await self._start_those_of_the_file(settings.cameras)
+            await self._start_those_of_the_file(cameras)
+            await self._start_those_of_before()
         except UsageError as error:
             await self.close()
             raise UsageError(str(error)) from None  # whichever it was: the driver shows this class as it is
@@ -72,6 +85,7 @@ class CameraHost:
         try:
             spec, source = self._sources.of_a_post(request)
             await self._streams.start(spec, source)
+            await self._posted.add(request)
             return self._streams.status(spec.name)
         except Problem as problem:
             return problem
@@ -85,6 +99,7 @@ class CameraHost:
     async def stop(self, name: str) -> StreamStatus | Problem:
         """Stop a stream; its rows are committed when this returns."""
         try:
+            await self._posted.remove(name)
             return await self._streams.stop(name)
         except NoSuchStream:
             return _no_such_stream(name)
@@ -131,15 +146,39 @@ class CameraHost:
     async def close(self) -> None:
         """Stop all streams, and commit what is buffered; further calls wait for the first."""
         if self._closing is None:
-            self._closing = asyncio.create_task(self._streams.close())
+            self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
 
+    async def _close(self) -> None:
+        try:
+            await self._streams.close()
+        finally:
+            if self._webhook is not None:
+                await self._telling  # to the last event
+                await asyncio.to_thread(self._webhook.close)
+
     async def _start_those_of_the_file(self, cameras: CameraSettings) -> None:
+        """Start them at the same time; the first failure of all is raised when every start has ended."""
         if cameras.streams_file is None:
             return
-        for request in read_streams_file(cameras.streams_file):
-            spec, source = self._sources.of_the_file(request)
-            await self._streams.start(spec, source)
+        streams = [self._sources.of_the_file(request) for request in read_streams_file(cameras.streams_file)]
+        starts = [self._streams.start(spec, source) for spec, source in streams]
+        for failure in await asyncio.gather(*starts, return_exceptions=True):
+            if failure is not None:
+                raise failure
+
+    async def _start_those_of_before(self) -> None:
+        """Go on with what was posted to a host before this one, as far as that is still allowed."""
+        for request in await self._posted.all():
+            problem = await self.start(request)
+            if isinstance(problem, Problem):
+                await self._posted.remove(request.name)
+                _LOG.warning("a stream is watched no more", extra={"stream": request.name, "reason": problem.message})
+
+    async def _tell(self) -> None:
+        async for event in self._streams.events():
+            if self._webhook is not None:
+                self._webhook.send(event)
 
     async def _show_metrics(self) -> None:
         metrics = StreamMetrics()
@@ -166,6 +205,8 @@ def deployed(settings: Settings, *, replica: str) -> Application:
 def _stream_settings(settings: Settings, facts: ModelFacts, *, embed: ReplicaEmbed) -> StreamSettings:
     cameras = settings.cameras
     assert cameras.lake is not None
+    if facts.info.preprocessing.window is not None:
+        raise UsageError(f"{facts.info.name} takes clips: streams need a model that takes pictures one by one")
     known = Dataset.at(cameras.lake).info()
     config = DatasetConfig(
         model=facts.info,
@@ -173,9 +214,11 @@ def _stream_settings(settings: Settings, facts: ModelFacts, *, embed: ReplicaEmb
         precision=facts.precision,
         dtype="float32" if known is None else known.config.dtype,
     )
+    info = DatasetInfo(config=config, weights=settings.model.weights)
+    LiveWriter.check(cameras.lake, info=info, streams=())
     return StreamSettings(
         lake=cameras.lake,
-        info=DatasetInfo(config=config, weights=settings.model.weights),
+        info=info,
         embed=embed,
         heads=settings.heads.folder,
         commit_s=cameras.commit_s,
@@ -184,6 +227,10 @@ def _stream_settings(settings: Settings, facts: ModelFacts, *, embed: ReplicaEmb
         stall_s=cameras.stall_s,
         detect_weights=cameras.detect_weights,
     )
+
+
+def _webhook(lake: str, url: str | None) -> Webhook | None:
+    return None if url is None else Webhook(url, lake=lake, secret=os.environ.get(SECRET_VARIABLE))
 
 
 def _no_such_stream(name: str) -> NotFound:

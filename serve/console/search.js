@@ -20,17 +20,19 @@ function useQueryPicture(query) {
   return url;
 }
 
-function Moment({ found }) {
+function Moment({ found, isByWords }) {
   const name = fileName(found.uri);
-  const isLong = found.end_s > found.start_s;
-  const times = isLong ? `${clock(found.start_s)} to ${clock(found.end_s)}` : clock(found.best_s, 1);
+  const long = found.end_s - found.start_s;
+  const digits = long < 10 ? 1 : 0;
+  const times = long > 0 ? `${clock(found.start_s, digits)} to ${clock(found.end_s, digits)}` : clock(found.best_s, 1);
+  const score = isByWords ? `${(100 * found.score).toFixed(1)}%` : `score ${found.score.toFixed(3)}`;
   return html`<li>
     <a class="moment" href=${`#/video/${found.video_id}?at=${found.best_s}`} title=${found.uri}>
       <${Thumbnail} path=${samplePath(found.video_id, found.epoch ?? 0, found.pts)} />
       <span class="name">${name}</span>
       <span>${times}</span>
       <span class="quiet">
-        ${found.same_picture ? "the same picture" : `score ${found.score.toFixed(3)}`}
+        ${found.same_picture ? "the same picture" : score}
         ${found.captured_at ? html`<br />${moment(found.captured_at)}` : null}
       </span>
     </a>
@@ -45,7 +47,8 @@ function Found({ answer, what }) {
   return html`
     <h2>${moments.length ? `Moments like ${what}` : `Nothing like ${what}`}</h2>
     <p class="quiet">${whole(looked)} samples looked at${labels}${absent}.</p>
-    <ol class="moments">${moments.map((each) => html`<${Moment} key=${`${each.video_id} ${each.best_s}`} found=${each} />`)}</ol>`;
+    <ol class="moments">${moments.map((each) => html`<${Moment} key=${`${each.video_id} ${each.best_s}`}
+      found=${each} isByWords=${Boolean(answer.labels)} />`)}</ol>`;
 }
 
 const described = (query) => (query.words ? `“${query.words}”` : query.at ? fileName(query.at).replace("@", " at ") + " s" : "this picture");

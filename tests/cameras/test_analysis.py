@@ -13,7 +13,7 @@ from truth_clips import CARS, PEOPLE, Frame, boxes, crossings, exposed, moment, 
 from pipeline.cameras.analysis.analysis import Analysis, Picture
 from pipeline.cameras.analysis.detector import DetectionFailed, Pixels
 from pipeline.cameras.analysis.lighting import Luma
-from pipeline.cameras.rules.track_rules import happenings_of
+from pipeline.cameras.rules.track_rules import StoredTracks
 from pipeline.records.events import Event, EventType
 from pipeline.records.geometry import Detection
 from pipeline.records.streams import MotionLevel
@@ -113,7 +113,8 @@ def test_rules_on_the_stored_tracks_give_what_they_gave_live(detect: str) -> Non
     seen = looked_at(CARS, spec(detect=detect, lines=[ROAD]), detector=detector)
     live = [(each.track, each.direction, each.pts, each.box) for each in of_type(seen, EventType.LINE_CROSSED)]
 
-    stored = happenings_of(seen.points, lines=[ROAD], zones=(), open_tracks=frozenset())
+    tracks = StoredTracks(lines=[ROAD], zones=())
+    stored = [happening for point in seen.points for happening in tracks.point(point)]
 
     assert sorted(live) == sorted((each.track, each.direction, each.at.pts, each.box) for each in stored)
 

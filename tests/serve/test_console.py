@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -135,32 +136,32 @@ def test_videos_are_listed_a_part_at_a_time_and_by_name(live: Live) -> None:
     assert live.get("/v1/videos?limit=0").status_code == 400
 
 
-def video_of(live: Live, name: str) -> dict[str, object]:
+def video_of(live: Live, name: str) -> dict[str, Any]:
     [row] = live.get(f"/v1/videos?q={name}").json()["rows"]
-    found: dict[str, object] = live.get(f"/v1/videos/{row['video_id']}").json()
+    found: dict[str, Any] = live.get(f"/v1/videos/{row['video_id']}").json()
     return found
 
 
 def test_a_video_is_told_with_its_samples_and_what_is_missing(live: Live) -> None:
     whole, cut, text = (video_of(live, name) for name in ("whole.mp4", "cut.mkv", "text.mp4"))
-    assert whole["samples"]["time_s"] == [0.0, 0.52, 1.0, 1.52, 2.0]  # type: ignore[index]
+    assert whole["samples"]["time_s"] == [0.0, 0.52, 1.0, 1.52, 2.0]
     assert whole["missing"] == []
-    [missing] = cut["missing"]  # type: ignore[misc]
+    [missing] = cut["missing"]
     assert (missing["kind"], missing["reason"], missing["end_s"]) == (
         "failed",
         "truncated",
         pytest.approx(4.0, abs=0.1),
     )
     assert 0 < missing["start_s"] < 4
-    assert [each["reason"] for each in text["missing"]] == ["not_video"]  # type: ignore[attr-defined]
+    assert [each["reason"] for each in text["missing"]] == ["not_video"]
     assert text["samples"] == {"epoch": [], "pts": [], "time_s": []}
     assert live.get("/v1/videos/none").status_code == 404
 
 
 def test_the_picture_of_a_sample_is_a_jpeg_of_the_size_that_was_asked_for(live: Live) -> None:
     video = video_of(live, "whole.mp4")
-    path = f"/v1/videos/{video['video']['video_id']}/picture"  # type: ignore[index]
-    pts = video["samples"]["pts"][2]  # type: ignore[index]
+    path = f"/v1/videos/{video['video']['video_id']}/picture"
+    pts = video["samples"]["pts"][2]
     picture = live.get(f"{path}?pts={pts}&size=80")
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
     assert picture.headers["cache-control"].startswith("private")

@@ -36,7 +36,7 @@ def asked(clips: ClipFactory, tmp_path_factory: pytest.TempPathFactory) -> Itera
         shutil.copy(clips(num_frames=90, seed=seed), folder / "in" / name)
     real_lake(folder / "lake", [folder / "in"])
     with av.open(str(folder / "in/two.mp4")) as container:
-        frame = encoded(next(container.decode(video=0)).to_ndarray(format="rgb24"))
+        frame = encoded(next(container.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8))
     with serving(lake=str(folder / "lake")) as live:
         yield Asked(live, folder / "lake", folder / "in/two.mp4", frame)
 

@@ -46,7 +46,7 @@ def shown(clips: ClipFactory, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (folder / "in/text.mp4").write_text("no video at all")
     real_lake(folder / "lake", [folder / "in"])
     with av.open(str(folder / "in/second.mp4")) as container:
-        first = next(container.decode(video=0)).to_ndarray(format="rgb24")
+        first = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8)
     (folder / "frame.png").write_bytes(encoded(first))
     with serving(lake=str(folder / "lake")) as live:
         yield Shown(live, folder / "frame.png")

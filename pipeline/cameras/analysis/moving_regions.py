@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.cameras.analysis.background import Background, Compared, Mask
+from pipeline.cameras.analysis.background import Background, Compared, Mask, grown, shrunk
 from pipeline.cameras.analysis.lighting import Light, Luma, light_of
 from pipeline.cameras.analysis.regions import Region, regions_of
 from pipeline.records.geometry import Box, Detection
@@ -84,24 +84,20 @@ class _State:
         """Where objects were in the picture before."""
 
     def objects(self, light: Light, time_s: float) -> list[Region]:
-        from scipy import ndimage
-
         since_s, self._time_s = max(0.0, time_s - self._time_s), time_s
         compared = self._background.compare(light)
         other, moving = compared.is_other, self._moving(compared, time_s)
         self._still_s = np.where(other & ~moving, self._still_s + np.float32(since_s), np.float32(0))
         objects, known, ghosts = [], np.zeros(self.shape, np.bool_), np.zeros(self.shape, np.bool_)
-        edges, expected_edges = _edges_of(compared.light), _edges_of(compared.expected)
         for region in regions_of(compared):
-            if self._is_still(region) and _is_ghost(region, edges=edges, expected=expected_edges):
+            if self._is_still(region) and _is_ghost(region, compared):
                 ghosts[region.rectangle] |= region.mask
             elif region.within(moving) > _MOVING_SHARE or region.within(self._known) > _KNOWN_SHARE:
                 known[region.rectangle] |= region.mask
                 objects.append(region)
-        around_known = ndimage.binary_dilation(known, np.ones((9, 9)))
-        most_s = np.where(around_known, _ABSORBED_S, _NEVER_MOVED_S)
-        replaced = (self._still_s > most_s) | ndimage.binary_dilation(ghosts, np.ones((5, 5)))
-        covered = ndimage.binary_dilation(other, np.ones((3, 3)))
+        most_s = np.where(grown(known, 9), _ABSORBED_S, _NEVER_MOVED_S)
+        replaced = (self._still_s > most_s) | grown(ghosts, 5)
+        covered = grown(other, 3)
         self._background.learn(compared, since_s=since_s, covered=covered, replaced=replaced)
         self._still_s[replaced] = 0
         self._known = known & ~replaced
@@ -127,11 +123,9 @@ def _edges_of(light: Light) -> Light:
     return edges
 
 
-def _is_ghost(region: Region, *, edges: Light, expected: Light) -> bool:
+def _is_ghost(region: Region, compared: Compared) -> bool:
     """Whether a region is where something was when the session began: its outline is in the background alone."""
-    from scipy import ndimage
-
     mask = np.pad(region.mask, 1)
-    outline = (ndimage.binary_dilation(mask) ^ ndimage.binary_erosion(mask))[1:-1, 1:-1]
-    place = region.rectangle
-    return bool(expected[place][outline].mean() > _GHOST_TIMES * edges[place][outline].mean())
+    outline = (grown(mask, 3) ^ shrunk(mask, 3))[1:-1, 1:-1]
+    edges, expected = (_edges_of(light)[region.rectangle][outline] for light in (compared.light, compared.expected))
+    return bool(expected.mean() > _GHOST_TIMES * edges.mean())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cameras.analysis.background import Compared, Mask
+from pipeline.cameras.analysis.background import Compared, Mask, grown, shrunk
 from pipeline.cameras.analysis.lighting import Light
 
 _WINDOW = 5
@@ -59,7 +59,7 @@ def regions_of(compared: Compared) -> list[Region]:
     other = compared.is_other
     solid = ndimage.binary_opening(other & ~shadow_of(compared), np.ones((2, 2)))
     margin = _CLOSED - 1  # what lies at the picture's edge is closed as elsewhere
-    closed = ndimage.binary_closing(np.pad(solid, margin), np.ones((_CLOSED, _CLOSED)))[margin:-margin, margin:-margin]
+    closed = shrunk(grown(np.pad(solid, margin), _CLOSED), _CLOSED)[margin:-margin, margin:-margin]
     labels, _ = ndimage.label(closed, np.ones((3, 3)))
     found = [
         Region(top=rows.start, left=columns.start, mask=labels[rows, columns] == number)

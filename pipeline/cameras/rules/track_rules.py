@@ -1,13 +1,16 @@
 """Lines and zones together, over the places of a session's objects: as they come, or as they are stored."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
+from datetime import datetime
 
 from pipeline.cameras.rules.happenings import Happening
 from pipeline.cameras.rules.lines import LineRule
 from pipeline.cameras.rules.zones import ZoneRule
 from pipeline.records.events import TrackPoint
 from pipeline.records.geometry import Line, Zone
+
+_SURELY_ENDED_S = 600.0
+"""A track that has no point for so long has ended: a tracker waits for some pictures, at whatever rate they come."""
 
 
 class TrackRules:
@@ -25,28 +28,32 @@ class TrackRules:
         return [happening for rule in self._rules if (happening := rule.ended(track)) is not None]
 
 
-def happenings_of(
-    points: Iterable[TrackPoint], *, lines: Sequence[Line], zones: Sequence[Zone], open_tracks: frozenset[int]
-) -> list[Happening]:
-    """What rules would have told of a session whose tracks are stored.
+class StoredTracks:
+    """The lines and zones of one session whose tracks are stored, over its points one by one.
 
-    Args:
-        points: the session's, in any order.
-        lines: what is asked of them.
-        zones: likewise.
-        open_tracks: those that may go on: they have not left the zones that they are in.
-
-    Returns:
-        What has happened, in the order of time: to the frame what the same rules tell live.
+    The points of a track come in the order of time, and no track is far ahead of another one.
     """
-    rules = TrackRules(lines=lines, zones=zones)
-    return sorted(_all(rules, points, open_tracks=open_tracks), key=lambda happening: happening.at.time_s)
 
+    def __init__(self, *, lines: Sequence[Line], zones: Sequence[Zone]) -> None:
+        self._rules = TrackRules(lines=lines, zones=zones)
+        self._last: dict[int, TrackPoint] = {}
+        """Of each track that has not ended, its last point, the oldest first."""
 
-def _all(rules: TrackRules, points: Iterable[TrackPoint], *, open_tracks: frozenset[int]) -> Iterator[Happening]:
-    ordered = sorted(points, key=lambda point: (point.track, point.time_s, point.pts))
-    for track, places in groupby(ordered, key=lambda point: point.track):
-        for place in places:
-            yield from rules.point(place)
-        if track not in open_tracks:
-            yield from rules.ended(track)
+    def point(self, point: TrackPoint) -> list[Happening]:
+        """Take the next point, and tell what it and the tracks that have ended by then tell."""
+        self._last.pop(point.track, None)
+        self._last[point.track] = point
+        happenings = self._rules.point(point)
+        while (oldest := next(iter(self._last.values()))).time_s < point.time_s - _SURELY_ENDED_S:
+            del self._last[oldest.track]
+            happenings += self._rules.ended(oldest.track)
+        return happenings
+
+    def end(self, *, open_since: datetime | None = None) -> list[Happening]:
+        """There are no more points.
+
+        Args:
+            open_since: the session goes on, and a track that was seen after this time may go on as well.
+        """
+        ended = [track for track, last in self._last.items() if open_since is None or last.captured_at < open_since]
+        return [happening for track in ended for happening in self._rules.ended(track)]

@@ -17,6 +17,8 @@ from pipeline.errors import RunError, UsageError
 from pipeline.records.events import Event
 
 SIGNATURE = "X-Vidlake-Signature"
+SECRET_VARIABLE = "VIDLAKE_WEBHOOK_SECRET"
+"""The variable that holds what posts are signed with."""
 
 _REQUEST_S = 10.0
 _FIRST_WAIT_S = 0.5
