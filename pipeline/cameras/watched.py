@@ -28,10 +28,10 @@ class StreamTaken(UsageError):
 class Watched:
     """A stream that runs, or is being started or stopped. All methods belong to one event loop."""
 
-    def __init__(self, order: StreamOrder, *, log: EventLog) -> None:
-        """Start its process; ``log`` gets its events."""
+    def __init__(self, order: StreamOrder, actor: RemoteStream, *, log: EventLog) -> None:
+        """Nothing runs yet but its process, the ``actor``; ``log`` gets its events."""
         self.spec = spec = order.spec
-        self.actor = RemoteStream()
+        self.actor = actor
         self.status = StreamStatus(
             spec=spec,
             state=StreamState.CONNECTING,
