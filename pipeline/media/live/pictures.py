@@ -1,10 +1,8 @@
 """From a decoded frame to what is handed over: its luma, and its picture in memory that the parent reads."""
 
-import math
 import mmap
 import select
 import socket
-import time
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -12,7 +10,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline.media.decode.pixels import Painter, upright
-from pipeline.media.live.messages import NUM_PICTURES, STOP
+from pipeline.media.live.messages import NUM_PICTURES
 from pipeline.media.process.wire import Channel
 
 LUMA_WIDTH_PX = 160
@@ -41,15 +39,13 @@ class LumaScaler:
 
 
 class PicturePlaces:
-    """Places for pictures in shared memory; the parent acknowledges each when it has copied it, or says to stop."""
+    """Places for pictures in shared memory; the parent acknowledges each when it has copied it."""
 
     def __init__(self, control: Channel, control_socket: socket.socket, shared: mmap.mmap) -> None:
         self._control = control
         self._shared = shared
         self._place_bytes = len(shared) // NUM_PICTURES
         self._free = list(range(NUM_PICTURES))
-        self.is_stopped = False
-        """Whether the parent wants no more than what is at hand."""
         self._readable = select.poll()
         self._readable.register(control_socket, select.POLLIN)
 
@@ -67,24 +63,10 @@ class PicturePlaces:
         painter.paint(frame, into=room.reshape(height, width, depth))
         return place, (height, width)
 
-    def wait(self, wait_s: float) -> None:
-        """Let time pass, unless the parent says to stop."""
-        deadline = time.monotonic() + wait_s
-        while not self.is_stopped and (left_s := deadline - time.monotonic()) > 0:
-            self._listen(left_s)
-
     def _claim(self) -> int | None:
-        self._listen(0)
-        if not self._free:
-            self._listen(_WAIT_S)
+        while self._readable.poll(0 if self._free else round(_WAIT_S * 1000)):
+            acknowledged = self._control.receive(timeout_s=_WAIT_S)
+            if acknowledged is None:
+                break
+            self._free += [place for place in acknowledged if place < NUM_PICTURES]
         return self._free.pop(0) if self._free else None
-
-    def _listen(self, wait_s: float) -> None:
-        """Hear what the parent says, for which it gets so long."""
-        while self._readable.poll(math.ceil(wait_s * 1000)):
-            message = self._control.receive(timeout_s=_WAIT_S)
-            if message is None:
-                return
-            self.is_stopped = self.is_stopped or message == STOP
-            self._free += [place for place in message if place < NUM_PICTURES]
-            wait_s = 0

@@ -91,8 +91,6 @@ class Player:
             if self._arrived_s - self._told_s > _SILENCE_S:
                 self._told_s = self._arrived_s
                 self._outlet.send(PacketsCome())
-            if self._outlet.places.is_stopped:
-                break
             if place % _PACKETS_A_COLLECTION == 0:
                 gc.collect()  # PyAV's objects come in reference cycles, with a picture's memory in each
         self._drain()
@@ -234,7 +232,8 @@ class Player:
             return self._arrived_at
         now_s = time.monotonic()
         due_s = self._pace.due_s(float(stamp.time_s), now_s=now_s, is_first=stamp.begins is not None)
-        self._outlet.places.wait(due_s - now_s)
+        if due_s > now_s:
+            time.sleep(due_s - now_s)
         return time.time()
 
 

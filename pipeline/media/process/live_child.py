@@ -98,7 +98,7 @@ def _played_parts(request: LiveRequest, channel: Channel, outlet: Outlet) -> Str
     why = "connected"
     following = b""
     damage: str | None = None
-    while part is not None and not outlet.places.is_stopped:
+    while part is not None:
         source = open_part(part, max_pixels=request.max_pixels, why=why)
         damage = Player(source, request, outlet, pace).play()
         following, why = part.skip(), "discontinuity"
