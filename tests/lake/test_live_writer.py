@@ -7,7 +7,9 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from live_lakes import (
@@ -157,7 +159,7 @@ stream.close()
 """
 
 
-def killed_sessions(folder: Path, *, step: int) -> dict[int, int]:
+def killed_sessions(folder: Path | str, *, step: int) -> dict[int, int]:
     """Sessions that are killed, each at a later moment, and one that is not: how many slots of each were committed."""
     committed = {}
     for number, at in enumerate(itertools.count(1, step)):
@@ -172,14 +174,27 @@ def killed_sessions(folder: Path, *, step: int) -> dict[int, int]:
     raise AssertionError
 
 
-def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -> None:
-    committed = killed_sessions(tmp_path, step=4)
-    assert len(committed) > 8
+def told_once(place: Path | str, committed: dict[int, int]) -> None:
+    """What was committed is there once, and every moment from the first session on is told of once."""
     for number, count in committed.items():
-        slots = slots_of(tmp_path, session(number))
+        slots = slots_of(place, session(number))
         assert list(slots) == list(range(len(slots)))
         assert len(slots) in (count, count + 3)  # one may be on its way when it is killed
-    assert "live" not in table(tmp_path, "videos")["status"].to_pylist()
+    sessions = readers.sessions(str(place))
+    assert "live" not in [stored.status for stored in sessions]
+    away = [each.gap for each in readers.gaps(str(place)) if each.gap.start_s is None]
+    spans = [(each.captured_from, each.captured_to) for each in (*away, *sessions)]
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(sorted(spans)))
+
+
+def test_killed_in_a_bucket_what_was_committed_is_there_once(bucket_place: str) -> None:
+    told_once(bucket_place, killed_sessions(bucket_place, step=17))
+
+
+def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -> None:
+    committed = killed_sessions(tmp_path, step=5)
+    assert len(committed) > 6
+    told_once(tmp_path, committed)
     keys = [(row["video_id"], row["epoch"], row["pts"]) for row in table(tmp_path, "features").to_pylist()]
     assert len(set(keys)) == len(keys)
     for name in ("events", "tracks"):
@@ -251,6 +266,22 @@ def test_a_batch_runs_tables_leave_a_session_alone(tmp_path: Path) -> None:
     assert status_of(tmp_path, session()) == "ok"
     assert [row["is_current"] for row in table(tmp_path, "videos").to_pylist()] == [True, True]
     assert len(table(tmp_path, "features")) == 5
+
+
+def test_readers_without_our_code_see_sessions_beside_videos_of_a_manifest(tmp_path: Path) -> None:
+    dataset, token = new_dataset(tmp_path)
+    publish_plan(dataset, plan_table(planned("a", camera="north")), token=token)
+    dataset.publish_features(finished("a"), dataset_info(), token=token)
+    derive(dataset, shard=WHOLE, token=token)
+    with writer(tmp_path) as stream:
+        stream.begin(session())
+        stream.commit(batch(session(), 0, 3, missing=(1, 2)))
+        stream.end(ended_at=session().started_at + timedelta(seconds=3))
+    query = f"select camera, stream, status from '{tmp_path}/videos/*.parquet' order by stream nulls first"
+    assert duckdb.connect().execute(query).fetchall() == [("north", None, "ok"), (None, "gate", "partial")]
+    for name in ("features", "gaps", "events", "tracks"):
+        count = f"select count(*) from '{tmp_path}/{name}/*.parquet'"
+        assert duckdb.connect().execute(count).fetchall()[0][0] == len(pl.read_parquet(f"{tmp_path}/{name}/*.parquet"))
 
 
 def test_whoever_derives_tables_closes_what_was_killed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Self
 
+from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.declarations import declare
 from pipeline.lake.live.batches import LiveBatch
@@ -17,6 +18,7 @@ from pipeline.lake.live.journal import Journal
 from pipeline.lake.live.publication import publish_entries
 from pipeline.lake.live.session_rows import SessionRow, change_session
 from pipeline.lake.live.suitable import check_suitable, rate_of
+from pipeline.lake.publishing.lease import Lease
 from pipeline.lake.publishing.slots import StreamSlot
 from pipeline.records.stream_rows import STREAM_TABLES
 from pipeline.records.streams import Gap, GapReason, Session
@@ -24,6 +26,8 @@ from pipeline.records.tables import FEATURES
 
 _MOST_BYTES = 64 << 20
 """Of the journal of one stream: more is published before its time."""
+_TRIES = 4
+_AGAIN_AFTER_S = 0.5
 
 
 class LiveWriter:
@@ -58,7 +62,7 @@ class LiveWriter:
         self._stream, self._source, self._publish_s = stream, uri_of_source, publish_s
         self._rate_hz = rate_of(info)
         self._dataset.store.ensure_writable()
-        self._lease = self._dataset.backend.acquire(slot=StreamSlot(stream=stream))
+        self._lease = _acquired(self._dataset, StreamSlot(stream=stream))
         try:
             self._info = self._dataset.create(info)
             check_suitable(self._dataset, info)
@@ -210,3 +214,13 @@ class LiveWriter:
             captured_from=self._last.captured_to,
             captured_to=until,
         )
+
+
+def _acquired(dataset: Dataset, slot: StreamSlot) -> Lease:
+    """The lease of a stream. Whoever derives tables takes it for a moment, to close what a killed writer left."""
+    for _ in range(_TRIES - 1):
+        try:
+            return dataset.backend.acquire(slot=slot)
+        except UsageError:
+            time.sleep(_AGAIN_AFTER_S)
+    return dataset.backend.acquire(slot=slot)
