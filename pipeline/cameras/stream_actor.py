@@ -37,7 +37,7 @@ class StreamActor:
         from pipeline.models.preprocess import use_one_thread
 
         use_one_thread()
-        self._host: "StreamHost | None" = None
+        self._host: StreamHost | None = None
 
     async def start(self, order: StreamOrder, died_before: bool) -> PipelineError | None:
         """Begin, perhaps in the place of an actor that died; returns what is in the way, if anything is."""
