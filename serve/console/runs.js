@@ -36,9 +36,24 @@ function Dataset({ dataset }) {
       ["segments to do", `${whole(status.num_pending)} of ${whole(status.num_segments)}`],
       ["of features", bytes(dataset.stored_bytes)],
     ]} />
+    ${dataset.coverage.map((stream) => html`<${Coverage} key=${stream.stream} stream=${stream} />`)}
     ${runs.map((run) => html`<${Run} key=${run.name} run=${run} />`)}
     ${runs.length ? null : html`<p>No run has left a report.</p>`}
   </section>`;
+}
+
+function Coverage({ stream }) {
+  const given = useMemo(() => ({
+    xs: stream.with_rows.map((_, at) => at * stream.stretch_s),
+    series: [["with rows", "with_rows"], ["nothing moved", "gated"], ["missing", "missing"]]
+      .map(([label, name]) => ({ label, values: stream[name] })),
+    xLabel: "since the first frame",
+    range: () => [0, 1],
+  }), [stream]);
+  return html`<article class="card">
+    <h2>${stream.stream}, ${moment(stream.captured_from)} to ${moment(stream.captured_to)}</h2>
+    <${Chart} given=${given} label=${`The share of the samples of ${stream.stream} that is there, over time`} />
+  </article>`;
 }
 
 function Run({ run }) {

@@ -7,6 +7,7 @@ import { Strip } from "./strip.js";
 import { clock, duration, fileName, moment, whole } from "./words.js";
 
 const A_PAGE = 50;
+const MOST_SHADED = 2000;
 
 export function Video({ here, query }) {
   if (!hasLake) return html`<h1>Videos</h1><${NoLake} />`;
@@ -153,7 +154,7 @@ function Coverage({ end, missing, at, onPick }) {
     <svg viewBox="0 0 1000 28" preserveAspectRatio="none" ref=${bar} role="img" onClick=${click}
       aria-label=${`The ${duration(end)} of the video, at ${clock(at, 1)}${what}`}>
       <rect class="there" width="1000" height="28" />
-      ${missing.map((each, key) => html`<rect key=${key} class=${each.kind} x=${x(each.start_s)} height="28"
+      ${missing.slice(0, MOST_SHADED).map((each, key) => html`<rect key=${key} class=${each.kind} x=${x(each.start_s)} height="28"
         width=${Math.max(2, x(each.end_s) - x(each.start_s))}><title>${each.reason}</title></rect>`)}
       <rect class="marker" x=${x(at) - 1.5} width="3" height="28" />
     </svg>

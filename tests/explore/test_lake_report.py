@@ -200,8 +200,8 @@ def test_it_opens_from_the_disk_without_a_network(
     path = tmp_path / "report.html"
     path.write_text(html_of(report))
     seen = opened(browser, file_url(path), offline=True, color_scheme=scheme, viewport={"width": width, "height": 900})
-    seen.page.locator("[data-run]").first.scroll_into_view_if_needed()
-    seen.page.locator("[data-run] canvas").first.wait_for()
+    seen.page.locator("[data-chart]").first.scroll_into_view_if_needed()
+    seen.page.locator("[data-chart] canvas").first.wait_for()
     assert seen.complaints == []
     assert seen.requests == [file_url(path)]
     assert seen.width_px() <= width

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from pipeline import __version__
 from pipeline.explore.report.archive import ArchiveFigures, archive_figures
+from pipeline.explore.report.coverage import Coverage, coverage_of
 from pipeline.explore.report.runs import RunFigures, run_figures
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.run_reports import read_reports
@@ -26,6 +27,8 @@ class DatasetReport:
     stored_bytes: int
     """Of its features files."""
     num_files: int
+    coverage: tuple[Coverage, ...]
+    """Of streams."""
     runs: tuple[RunFigures, ...]
     """The last ones, the newest first."""
 
@@ -37,6 +40,7 @@ class DatasetReport:
             **asdict(self.archive),
             "stored_bytes": self.stored_bytes,
             "num_files": self.num_files,
+            "coverage": [asdict(stream) for stream in self.coverage],
             "runs": [asdict(run) for run in self.runs],
         }
 
@@ -102,5 +106,6 @@ def _dataset_report(uri: str, status: Status, *, now: datetime) -> DatasetReport
         archive=archive_figures(derived_tables(dataset)),
         stored_bytes=sum(num_bytes for num_bytes, _ in footers),
         num_files=len(footers),
+        coverage=coverage_of(dataset),
         runs=read_runs(uri, now=now),
     )

@@ -4,12 +4,14 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from html import escape
 from importlib.resources import files
 
 from pipeline import __version__
 from pipeline.explore.plotting.assets import CHARTS, PLOT_SCRIPT, PLOT_STYLE, THEME, asset
 from pipeline.explore.report.archive import ArchiveFigures
+from pipeline.explore.report.coverage import Coverage
 from pipeline.explore.report.document import DatasetReport, LakeReport
 from pipeline.explore.report.markup import (
     Cell,
@@ -34,12 +36,8 @@ _STAGES = {"plan": "plan", "decode": "decode", "embed": "model", "commit": "writ
 
 def html_of(report: LakeReport) -> str:
     """The report as HTML. What stands in the lake is text in it, and never markup or code."""
-    charted: list[RunFigures] = []
-    body = "".join(_dataset(dataset, charted) for dataset in report.datasets)
-    rates = [
-        {name: [getattr(rate, name) for rate in run.rates] for name in ("at_s", "decode", "embed", "commit")}
-        for run in charted
-    ]
+    charts: list[Chart] = []
+    body = "".join(_dataset(dataset, charts) for dataset in report.datasets)
     style = "\n".join([asset(PLOT_STYLE), asset(THEME), _own("report.css")])
     plot = asset(PLOT_SCRIPT)
     module = asset(CHARTS).replace("export function", "function") + _own("report.js")
@@ -65,12 +63,28 @@ def html_of(report: LakeReport) -> str:
 {body}
 <footer>vidlake {escape(__version__)}. The numbers are those of <code>vidlake status</code>. Charts by uPlot.</footer>
 </main>
-<script type="application/json" id="rates">{_as_data(rates)}</script>
+<script type="application/json" id="charts">{_as_data([asdict(chart) for chart in charts])}</script>
 <script>{plot}</script>
 <script type="module">{module}</script>
 </body>
 </html>
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Lines over seconds."""
+
+    xs: Sequence[float]
+    series: Sequence[tuple[str, Sequence[float]]]
+    x_label: str
+
+
+def _drawn(chart: Chart, charts: list[Chart], *, label: str) -> str:
+    """The place where a chart is drawn."""
+    charts.append(chart)
+    place = len(charts) - 1
+    return f'<div class="chart" role="img" aria-label="{escape(label)}" data-chart="{place}"></div>'
 
 
 def _own(name: str) -> str:
@@ -86,7 +100,7 @@ def _as_data(document: object) -> str:
     return json.dumps(document).replace("<", "\\u003c")
 
 
-def _dataset(report: DatasetReport, charted: list[RunFigures]) -> str:
+def _dataset(report: DatasetReport, charts: list[Chart]) -> str:
     totals, config = report.status.totals, report.status.info.config
     counts = [(f"videos {word}", number(count)) for word, count in totals.videos.items() if count or word == "ok"]
     facts = [
@@ -112,8 +126,9 @@ def _dataset(report: DatasetReport, charted: list[RunFigures]) -> str:
 {tiles(facts)}
 {beside}
 {_archive(report.archive)}
+{_streams(report.coverage, charts)}
 <h2>Runs</h2>
-{"".join(_run(run, charted) for run in report.runs) or "<p>No run has left a report.</p>"}
+{"".join(_run(run, charts) for run in report.runs) or "<p>No run has left a report.</p>"}
 </section>"""
 
 
@@ -141,6 +156,26 @@ def _hours(split: str, hours: dict[str, float]) -> str:
     return table([_SPLITS[split], "Hours", "Share"], rows, caption=f"By {_SPLITS[split].lower()}")
 
 
+def _streams(coverage: Sequence[Coverage], charts: list[Chart]) -> str:
+    each = "".join(_stream(stream, charts) for stream in coverage)
+    return f"<h2>Streams</h2>{each}" if each else ""
+
+
+def _stream(stream: Coverage, charts: list[Chart]) -> str:
+    stretches = range(len(stream.with_rows))
+    series = [("with rows", stream.with_rows), ("nothing moved", stream.gated), ("missing", stream.missing)]
+    chart = Chart(xs=[at * stream.stretch_s for at in stretches], series=series, x_label="since the first frame")
+    label = f"The share of the samples of {stream.stream} that is there, over time"
+    mean = sum(stream.with_rows) / max(1, len(stretches))
+    when = f"From {moment(stream.captured_from)} to {moment(stream.captured_to)}"
+    gated = sum(stream.gated) / max(1, len(stretches))
+    return f"""<article class="card">
+<h3>{escape(stream.stream)}</h3>
+<p>{when}: {percent(mean)} of its samples are there, {percent(gated)} were not wanted, for nothing moved.</p>
+{_drawn(chart, charts, label=label)}
+</article>"""
+
+
 def _where(segment: int | None, start_s: float | None, end_s: float | None) -> str:
     if segment is None:
         return "whole video"
@@ -148,12 +183,17 @@ def _where(segment: int | None, start_s: float | None, end_s: float | None) -> s
     return f"segment {segment}{span}"
 
 
-def _run(run: RunFigures, charted: list[RunFigures]) -> str:
+def _run(run: RunFigures, charts: list[Chart]) -> str:
     chart = ""
     if len(run.rates) > 1:
         label = f"Samples a second of each stage over the {duration(run.seconds)} of the run"
-        chart = f'<div class="chart" role="img" aria-label="{label}" data-run="{len(charted)}"></div>'
-        charted.append(run)
+        series = [
+            ("decoded/s", [rate.decode for rate in run.rates]),
+            ("model/s", [rate.embed for rate in run.rates]),
+            ("written/s", [rate.commit for rate in run.rates]),
+        ]
+        xs = [rate.at_s for rate in run.rates]
+        chart = _drawn(Chart(xs=xs, series=series, x_label="since the command"), charts, label=label)
     error = f"<p><strong>It ended with:</strong> {escape(run.error)}</p>" if run.error else ""
     killed = "<p>It was killed, or its store went away: it wrote nothing more.</p>" if run.state == "killed" else ""
     return f"""<article class="card run">

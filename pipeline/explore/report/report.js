@@ -1,18 +1,10 @@
-// Draws the chart of each run, once it is seen, from the numbers that the report holds.
+// Draws each chart, once it is seen, from the numbers that the report holds.
 
-const rates = JSON.parse(document.getElementById("rates").textContent);
+const charts = JSON.parse(document.getElementById("charts").textContent);
 
 function drawn(element) {
-  const run = rates[Number(element.dataset.run)];
-  lineChart(element, {
-    xs: run.at_s,
-    series: [
-      { label: "decoded/s", values: run.decode },
-      { label: "model/s", values: run.embed },
-      { label: "written/s", values: run.commit },
-    ],
-    xLabel: "since the command",
-  });
+  const { xs, series, x_label: xLabel } = charts[Number(element.dataset.chart)];
+  lineChart(element, { xs, series: series.map(([label, values]) => ({ label, values })), xLabel });
 }
 
 const seen = new IntersectionObserver((entries) => {
@@ -22,4 +14,4 @@ const seen = new IntersectionObserver((entries) => {
     drawn(entry.target);
   }
 });
-for (const element of document.querySelectorAll("[data-run]")) seen.observe(element);
+for (const element of document.querySelectorAll("[data-chart]")) seen.observe(element);

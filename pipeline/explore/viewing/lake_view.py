@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.ids import id_bytes
+from pipeline.lake.live import readers
+from pipeline.lake.live.session_rows import SessionRow
+from pipeline.lake.live.view import LiveLake
 from pipeline.lake.model_folders import existing_dataset
 from pipeline.lake.planned import Planned
 from pipeline.lake.video_features import LakeFeatures
@@ -46,9 +49,19 @@ class Snapshot:
         self.dataset = dataset
 
     @cached_property
+    def sessions(self) -> dict[str, SessionRow]:
+        """The sessions of streams by their ids, those that go on included."""
+        return LiveLake(self.dataset, self.dataset.existing()).sessions
+
+    @cached_property
     def videos(self) -> pa.Table:
-        """The table ``videos``, with the further columns of the manifests, sorted by ``uri``."""
-        return _read(self.dataset, VIDEOS.name, VIDEOS.schema).sort_by([("uri", "ascending")])
+        """The table ``videos``, with the further columns of the manifests, and sessions as they are now; by ``uri``."""
+        table = _read(self.dataset, VIDEOS.name, VIDEOS.schema)
+        if self.sessions:
+            is_session = pc.is_in(table["video_id"], pa.array(sorted(self.sessions)))
+            rows = pa.Table.from_pylist([row.to_row() for row in self.sessions.values()], schema=VIDEOS.schema)
+            table = pa.concat_tables([table.filter(pc.invert(is_session)), rows], promote_options="permissive")
+        return table.sort_by([("uri", "ascending"), ("captured_from", "ascending")])
 
     @cached_property
     def quarantine(self) -> pa.Table:
@@ -101,7 +114,7 @@ class LakeView:
                 store = self._dataset.store
                 versions = [store.versions(name) for name in (VIDEOS.name, QUARANTINE.name)]
                 found = (versions, self._dataset.features.names())
-                if found != self._versions:
+                if found != self._versions or self._snapshot.sessions:  # what comes of a stream is in no file at first
                     self._snapshot, self._versions = Snapshot(self._dataset), found
                 self._looked_at = time.monotonic()
             return self._snapshot
@@ -137,6 +150,8 @@ class LakeView:
             NoSuchVideo: the lake does not hold it.
         """
         self.video(video_id)
+        if video_id in self.now.sessions:
+            return _live_samples(self.uri, video_id)
         features = self.now.features
         ids = id_bytes(pa.chunked_array([[video_id]]))
         if not features.num_samples(ids)[0]:
@@ -154,6 +169,16 @@ class LakeView:
         """How often something failed for each reason."""
         counted = pc.value_counts(self.now.quarantine["reason"]).to_pylist()
         return dict(sorted((each["values"], each["counts"]) for each in counted))
+
+
+def _live_samples(uri: str, video_id: str) -> VideoSamples:
+    """Those of a session, journal and files as one."""
+    columns = ["epoch", "pts", "time_s"]
+    schema = pa.schema([("epoch", pa.int32()), ("pts", pa.int64()), ("time_s", pa.float64())])
+    parts = [part.cast(schema) for part in readers.rows(uri, video_id=video_id, columns=columns)]
+    table = pa.concat_tables([schema.empty_table(), *parts]).sort_by([("epoch", "ascending"), ("pts", "ascending")])
+    epochs, pts, times_s = (table[name].to_numpy() for name in columns)
+    return VideoSamples(epochs=epochs, pts=pts, times_s=times_s, end_s=None)
 
 
 def _page(table: pa.Table, offset: int, limit: int) -> Page:

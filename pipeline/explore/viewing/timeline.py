@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pipeline.explore.viewing.lake_view import LakeView
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.declarations import declaration_of
+from pipeline.lake.live.readers import gaps
 from pipeline.lake.side_tables import PREDICTIONS
 from pipeline.records.documents import Document, texts, whole
 from pipeline.records.documents import text as text_of
 
-GAPS = "gaps"
 _MOST_CURVES = 6
 """Labels that are drawn: those that are the most probable over the video."""
 
@@ -74,7 +74,7 @@ def timeline(view: LakeView, video_id: str) -> Timeline:
         epochs=samples.epochs,
         pts=samples.pts,
         times_s=samples.times_s,
-        missing=(*_failed(view, video), *_gaps(dataset, video_id)),
+        missing=(*_failed(view, video), *_gaps(view, video)),
         heads=_curves(dataset, video_id),
     )
 
@@ -96,19 +96,22 @@ def _failed(view: LakeView, video: Document) -> list[Missing]:
     ]
 
 
-def _gaps(dataset: Dataset, video_id: str) -> list[Missing]:
-    """The slots that a stream lacks, within the session."""
-    columns = ["video_id", "reason", "num_slots", "start_s", "end_s"]
+def _gaps(view: LakeView, video: Document) -> list[Missing]:
+    """The slots that a session of a stream lacks, those between sessions left out."""
+    stream = video.get("stream")
+    if not isinstance(stream, str):
+        return []
     return [
         Missing(
             kind="gap",
-            start_s=row["start_s"],
-            end_s=row["end_s"],
-            reason=row["reason"],
-            detail=f"{row['num_slots']} samples",
+            start_s=gap.start_s,
+            end_s=gap.end_s,
+            reason=str(gap.reason),
+            detail=f"{gap.num_slots} samples",
         )
-        for row in _rows_of(dataset, GAPS, video_id, columns).to_pylist()
-        if row["start_s"] is not None and row["end_s"] is not None
+        for stored in gaps(view.uri, stream)
+        if not stored.is_filled and (gap := stored.gap).video_id == video["video_id"]
+        if gap.start_s is not None and gap.end_s is not None
     ]
 
 
