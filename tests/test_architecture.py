@@ -340,6 +340,14 @@ def test_workers_that_plan_or_commit_do_not_wait_for_torch() -> None:
     assert "torch" not in loaded
 
 
+def test_whoever_holds_the_streams_does_without_torch() -> None:
+    """Only the actors of the streams prepare pictures."""
+    loaded = loaded_with("pipeline.cameras.streams, serve.cameras.host")
+
+    assert {"ray", "pipeline.cameras.watched", "serve.cameras.sources"} <= loaded
+    assert "torch" not in loaded
+
+
 def test_a_server_of_heads_loads_nothing_that_trains_them() -> None:
     heads = [name for name in PIPELINE if name.startswith("pipeline.models.heads.") and "__init__" not in name]
     loaded = loaded_with(", ".join(heads))

@@ -1,7 +1,7 @@
 """The actor of one stream: its process can hang or die, and no other stream notices."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
 
@@ -11,10 +11,11 @@ from pipeline.cameras.news import News
 from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.status import StreamStatus
-from pipeline.cameras.stream_host import StreamHost
 from pipeline.errors import PipelineError
-from pipeline.models.preprocess import use_one_thread
 from pipeline.records.streams import StreamSpec
+
+if TYPE_CHECKING:
+    from pipeline.cameras.stream_host import StreamHost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +34,15 @@ class StreamActor:
 
     def __init__(self) -> None:
         """Nothing runs yet: what a stream needs to know comes with ``start``."""
+        from pipeline.models.preprocess import use_one_thread
+
         use_one_thread()
         self._host: StreamHost | None = None
 
     async def start(self, order: StreamOrder, died_before: bool) -> PipelineError | None:
         """Begin, perhaps in the place of an actor that died; returns what is in the way, if anything is."""
+        from pipeline.cameras.stream_host import StreamHost  # with torch, which whoever holds the streams does without
+
         try:
             self._host = await StreamHost.prepared(order.spec, order.source, order.settings, network=order.network)
             await self._host.start(died_before=died_before)
@@ -66,7 +71,7 @@ class StreamActor:
         return ProcessPlace.of_this()
 
     @property
-    def _started(self) -> StreamHost:
+    def _started(self) -> "StreamHost":
         if self._host is None:
             raise RuntimeError("the stream was not started")
         return self._host

@@ -6,7 +6,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.lake.appended_file import Footer, file_of, read_description, read_footer, read_rows, settled_of_all
+from pipeline.lake.appended_file import Footer, file_of, read_description, read_footer, read_rows, settled_together
 from pipeline.lake.files import DatasetFiles, digest_of
 from pipeline.records.documents import Document
 from pipeline.records.rows import concat
@@ -53,7 +53,7 @@ class Appended:
 
     def settled_parts(self) -> Iterator[pa.Table]:
         """What is settled, file by file. Raises as ``footers``."""
-        return settled_of_all(footer for _, footer in self.footers())
+        return (part.entries for part in settled_together(footer for _, footer in self.footers()))
 
     def footers(self) -> Iterator[tuple[str, Footer]]:
         """The files and what each says of itself.

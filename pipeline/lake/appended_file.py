@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -41,25 +41,13 @@ class Footer:
     live_json: bytes | None
     """What a file of streams says of itself, not parsed; ``None``: it is no such file."""
 
-    @property
-    def has_entries(self) -> bool:
-        """Whether the list says anything, be it sound or not."""
-        return self.settled_json.strip() != b"[]"
-
     def settled(self) -> pa.Table:
         """``SETTLED`` rows; the file's own rows are in this order, ``num_samples`` of each.
 
         Raises:
             ForeignFile: the list is damaged.
         """
-        document = _parsed(self.settled_json, uri=self.uri)
-        try:
-            settled = table_of(earlier_versions.settled_entries(document), SETTLED)
-        except (pa.ArrowException, TypeError, AttributeError, ValueError, KeyError, OverflowError):
-            raise foreign_file(self.uri, "its list of segments is damaged") from None
-        if len(settled) and not _is_sound(settled):
-            raise foreign_file(self.uri, "its list of segments is damaged")
-        return settled
+        return _settled(_parsed(self.settled_json, uri=self.uri), uri=self.uri)
 
 
 def file_of(
@@ -108,8 +96,19 @@ def read_footer(file: pa.NativeFile, *, uri: str) -> Footer:
     )
 
 
-def settled_of_all(footers: Iterable[Footer]) -> Iterator[pa.Table]:
-    """What footers list, as ``Footer.settled`` gives it, many small ones together: that takes a tenth of the time.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledTogether:
+    """What several footers list."""
+
+    footers: tuple[Footer, ...]
+    counts: tuple[int, ...]
+    """How many entries each of them lists."""
+    entries: pa.Table
+    """As ``Footer.settled`` gives them, one footer's behind the other's."""
+
+
+def settled_together(footers: Iterable[Footer]) -> Iterator[SettledTogether]:
+    """What footers list, many small ones at a time: that takes a tenth of the time that each by itself takes.
 
     Raises:
         ForeignFile: a list is damaged.
@@ -120,19 +119,34 @@ def settled_of_all(footers: Iterable[Footer]) -> Iterator[pa.Table]:
         some.append(footer)
         num_bytes += len(footer.settled_json)
         if num_bytes > _SETTLED_BYTES:
-            yield _settled_together(some)
+            yield _together(some)
             some, num_bytes = [], 0
     if some:
-        yield _settled_together(some)
+        yield _together(some)
 
 
-def _settled_together(footers: Sequence[Footer]) -> pa.Table:
-    joined = b"[" + b", ".join(footer.settled_json.strip()[1:-1] for footer in footers if footer.has_entries) + b"]"
-    together = replace(footers[0], settled_json=joined)
+def _together(footers: Sequence[Footer]) -> SettledTogether:
+    lists = [_parsed(footer.settled_json, uri=footer.uri) for footer in footers]
+    joined = [entry for each in lists if isinstance(each, list) for entry in each]
     try:
-        return together.settled()
-    except ForeignFile:
-        return pa.concat_tables([footer.settled() for footer in footers])  # tells which one is damaged
+        if not all(isinstance(each, list) for each in lists):
+            raise foreign_file(footers[0].uri, "its list of segments is damaged")
+        counts = tuple(len(each) for each in lists if isinstance(each, list))
+        entries = _settled(joined, uri=footers[0].uri)
+    except ForeignFile:  # by itself each of them tells whether it is the damaged one
+        parts = [footer.settled() for footer in footers]
+        counts, entries = tuple(map(len, parts)), pa.concat_tables(parts)
+    return SettledTogether(footers=tuple(footers), counts=counts, entries=entries)
+
+
+def _settled(document: object, *, uri: str) -> pa.Table:
+    try:
+        settled = table_of(earlier_versions.settled_entries(document), SETTLED)
+    except (pa.ArrowException, TypeError, AttributeError, ValueError, KeyError, OverflowError):
+        raise foreign_file(uri, "its list of segments is damaged") from None
+    if len(settled) and not _is_sound(settled):
+        raise foreign_file(uri, "its list of segments is damaged")
+    return settled
 
 
 def read_description(file: pa.NativeFile, *, uri: str) -> Document:

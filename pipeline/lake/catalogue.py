@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.lake.appended import Appended
-from pipeline.lake.appended_file import ROW_GROUP_ROWS
+from pipeline.lake.appended_file import ROW_GROUP_ROWS, Footer, settled_together
 from pipeline.lake.files import ForeignFile
 from pipeline.lake.ledger import Ledger
 
@@ -45,16 +45,15 @@ class Catalogue:
         files, firsts, sizes = [np.empty(0, np.int32)], [np.empty(0, np.int64)], [np.empty(0)]
 
         def settled() -> Iterator[pa.Table]:
-            for name, footer in table.footers():
-                entries = footer.settled()
-                counts = entries["num_samples"].to_numpy().astype(np.int64)
-                if counts.sum() != footer.num_rows:
-                    raise ForeignFile(f"{footer.uri} is damaged: its footer lists other rows than it has")
-                files.append(np.full(len(counts), len(names), np.int32))
-                firsts.append(np.cumsum(counts) - counts)
-                sizes.append(counts * (footer.data_bytes / max(1, footer.num_rows)) + _ENTRY_BYTES)
-                names.append(name)
-                yield entries
+            for part in settled_together(_named(table, names)):
+                num_rows = part.entries["num_samples"].to_numpy().astype(np.int64)
+                for footer, counts in zip(part.footers, np.split(num_rows, np.cumsum(part.counts)[:-1]), strict=True):
+                    if counts.sum() != footer.num_rows:
+                        raise ForeignFile(f"{footer.uri} is damaged: its footer lists other rows than it has")
+                    files.append(np.full(len(counts), len(files) - 1, np.int32))
+                    firsts.append(np.cumsum(counts) - counts)
+                    sizes.append(counts * (footer.data_bytes / max(1, footer.num_rows)) + _ENTRY_BYTES)
+                yield part.entries
 
         ledger = Ledger.of(settled())
         place = ledger.place
@@ -80,3 +79,10 @@ class Catalogue:
     def num_rows(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of each segment."""
         return self.ledger.num_samples[places].astype(np.int64)
+
+
+def _named(table: Appended, names: list[str]) -> Iterator[Footer]:
+    """The footers of a table's files, whose names are noted."""
+    for name, footer in table.footers():
+        names.append(name)
+        yield footer

@@ -5,6 +5,7 @@ import json
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 
 import pyarrow as pa
@@ -45,11 +46,7 @@ class DatasetInfo:
             "weights": self.weights,
             **({CAPTURED_AT: True} if self.has_captured_at else {}),
             "fingerprint": self.config.fingerprint,
-            "versions": {
-                "vidlake": __version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in _LIBRARIES},
-            },
+            "versions": dict(_versions()),
         }
 
     @classmethod
@@ -76,6 +73,13 @@ class DatasetInfo:
             has_windows=windows is not None and not windows.keeps_samples,
             has_captured_at=is_dated,
         )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of what makes rows. Looking them up takes longer than a stream's commit."""
+    versions = {name: version(name) for name in _LIBRARIES}
+    return {"vidlake": __version__, "python": platform.python_version(), **versions}
 
 
 class Dataset:

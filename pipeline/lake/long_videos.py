@@ -10,6 +10,9 @@ from pipeline.lake.placed_rows import PlacedRows, read_placed
 from pipeline.lake.video_groups import VideoGroup, common_rows, order_of
 from pipeline.records.units import VideoSamples
 
+_MOST_AROUND = 2
+"""How many times as many rows as are wanted are read, where they do not lie in the order in which they are shown."""
+
 
 class LongVideo:
     """One video of a lake.
@@ -52,7 +55,10 @@ class LongVideo:
         for files, placed, at, dim in zip(self._files, self._placed, self._at, self._dims, strict=True):
             rows = at[begin:end]
             low, high = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
-            stretch = read_placed(files, placed.stretch(low, high), dim=dim)
-            features[:, column : column + dim] = stretch.features[rows - low]
+            if high - low > _MOST_AROUND * len(rows):  # such as of slots that were filled later
+                features[:, column : column + dim] = read_placed(files, placed.rows(rows), dim=dim).features
+            else:
+                stretch = read_placed(files, placed.stretch(low, high), dim=dim)
+                features[:, column : column + dim] = stretch.features[rows - low]
             column += dim
         return features

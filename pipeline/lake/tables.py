@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.lake.appended_file import settled_of_all
+from pipeline.lake.appended_file import settled_together
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.declarations import Declaration, declared
 from pipeline.lake.derived import Derived, num_rows_of
@@ -280,7 +280,8 @@ def read_statuses(uri: str) -> Status | FolderStatus:
 def _status(dataset: Dataset, info: DatasetInfo) -> Status:
     lake, tally = LiveLake(dataset, info), StreamTally()
     unpublished = lake.headers  # before files are listed: what is published meanwhile is seen twice, and not missed
-    ledger = Ledger.of(settled_of_all(tally.counting(dataset.features.footers())))
+    counted = tally.counting(dataset.features.footers())
+    ledger = Ledger.of(part.entries for part in settled_together(counted))
     has_streams = bool(tally.num_files or unpublished or lake.sessions)
     return Status(
         info=info,

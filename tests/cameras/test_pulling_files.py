@@ -150,6 +150,14 @@ def test_a_slow_reader_finds_the_newest_pictures_and_every_slot(tmp_path: Path) 
     assert [frame.is_dropped for frame in frames] == [True] * 72 + [False] * 3
 
 
+def test_whenever_it_is_closed_what_was_shown_is_recorded() -> None:
+    clip = video_bytes(num_frames=100)
+    with ScriptedCamera(lambda: script_of(clip, pace_s=0.02), at_end="stay") as camera:
+        pull = pulled(camera.url, rate="25", is_recording=True, until=lambda pull: len(pull.frames) == 61)
+
+    assert assert_replays(pull) == 61
+
+
 class TestClosing:
     """In any state the processes are gone, and the sockets closed, at once."""
 
@@ -213,7 +221,8 @@ class TestClosing:
         before = (process.num_fds(), threading.active_count())
         for _ in range(3):
             pulled(source)
-        assert (process.num_fds(), threading.active_count()) == before
+        assert process.num_fds() <= before[0]
+        assert threading.active_count() <= before[1]
 
 
 @pytest.mark.parametrize("victim", ["connector", "live_child"])

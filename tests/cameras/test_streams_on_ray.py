@@ -28,7 +28,7 @@ from pipeline.lake.live import readers
 from pipeline.records.events import Event, EventType
 from pipeline.records.streams import StreamSpec, StreamState
 
-WITHIN_S = 60
+WITHIN_S = 90
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def on_ray() -> Iterator[None]:
 
 @pytest.fixture
 def clip(clips: ClipFactory) -> str:
-    return f"file:{clips(num_frames=1500, width=320, height=180)}"
+    return f"file:{clips(num_frames=1500, fps=5, width=320, height=180)}"  # of five minutes
 
 
 class Watching:
@@ -90,7 +90,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 3 * WITHIN_S))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(test(), 2.5 * WITHIN_S))
 
 
 def named(word: str) -> list[psutil.Process]:

@@ -82,7 +82,7 @@ def test_a_file_is_watched_to_its_end(tmp_path: Path, clips: ClipFactory) -> Non
 def test_a_signal_ends_it_in_order(
     tmp_path: Path, clips: ClipFactory, number: signal.Signals, status: int, says: str
 ) -> None:
-    clip, lake = clips(num_frames=1500), tmp_path / "lake"
+    clip, lake = clips(num_frames=1500, fps=5), tmp_path / "lake"
     with command(tmp_path, f"file:{clip}", "--name", "gate", "--out", lake, *MODEL) as watch:
         watch.until(lambda: "playing" in watch.labels())
         time.sleep(2)
@@ -99,7 +99,7 @@ def test_a_signal_ends_it_in_order(
 
 
 def test_a_second_writer_of_the_stream_or_another_model_is_refused(tmp_path: Path, clips: ClipFactory) -> None:
-    clip, lake = f"file:{clips(num_frames=3000)}", tmp_path / "lake"
+    clip, lake = f"file:{clips(num_frames=1500, fps=5)}", tmp_path / "lake"
     with command(tmp_path, clip, "--name", "gate", "--out", lake, *MODEL) as watch:
         watch.until(lambda: "playing" in watch.labels())
         same = vidlake("watch", clip, "--name", "gate", "--out", lake, *MODEL)
@@ -115,7 +115,7 @@ def test_a_second_writer_of_the_stream_or_another_model_is_refused(tmp_path: Pat
 
 
 def test_after_so_many_seconds_it_ends_by_itself(tmp_path: Path, clips: ClipFactory) -> None:
-    clip, lake = clips(num_frames=1500), tmp_path / "lake"
+    clip, lake = clips(num_frames=1500, fps=5), tmp_path / "lake"
     done = vidlake("watch", f"file:{clip}", "--name", "gate", "--out", lake, *MODEL, "--seconds", "2")
     lines = done.stdout.splitlines()
 

@@ -25,6 +25,7 @@ from live_lakes import (
 )
 
 from pipeline.errors import UsageError
+from pipeline.lake.comparison.diff import Diff
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.live import readers
 from pipeline.lake.live.fill import LiveFill
@@ -150,3 +151,20 @@ def test_killed_at_any_moment_a_slot_is_filled_once(tmp_path: Path) -> None:
     assert set(slots.values()) == {"row"}
     assert len(table(tmp_path, "features")) == 12
     assert status_of(tmp_path, first) == "ok"
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 150, 1 << 20], ids=["a row", "some", "all"])
+def test_filled_rows_are_compared_where_they_belong(tmp_path: Path, piece_bytes: int) -> None:
+    """They lie behind all others, in files of their own, and are shown in their midst."""
+    first = watched(tmp_path / "filled")
+    fill(tmp_path / "filled", first, range(2, 7))
+    with writer(tmp_path / "whole") as stream:
+        stream.begin(first)
+        for begin in range(0, 12, 3):
+            stream.commit(batch(first, begin, begin + 3))
+            stream._publish()
+        stream.end(ended_at=first.started_at + timedelta(seconds=12))
+    found = Diff(str(tmp_path / "filled"), str(tmp_path / "whole"), piece_bytes=piece_bytes)
+    [video] = found.videos()
+    assert (video.compared.num_rows, video.compared.only_a, video.compared.only_b) == (11, 0, 1)
+    assert video.compared.largest_difference == 0

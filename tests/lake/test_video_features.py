@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from rows import DIM, config, dataset_info, features_of, finished, id_of, new_dataset, plan_table, planned
+from rows import DIM, FACTS, config, dataset_info, features_of, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.errors import UsageError
 from pipeline.lake.compaction.compact import compact
@@ -19,6 +19,7 @@ from pipeline.lake.planned import publish_listed, publish_plan
 from pipeline.lake.tables import derive
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.lake.video_groups import VideoFeatures
+from pipeline.records.periods import moment_of
 from pipeline.records.shards import WHOLE
 
 NAMES = ("a", "b", "c")
@@ -108,7 +109,10 @@ def test_float16_comes_out_as_it_is_stored(tmp_path: Path) -> None:
 
 
 def test_features_alone_are_a_lake(tmp_path: Path) -> None:
-    """Without configuration, plan and ``videos``: every video is current, and its end is not known."""
+    """Without configuration, plan and ``videos``: every video is current, and its end is not known.
+
+    When a sample was captured its row says by itself.
+    """
     lake(tmp_path / "whole")
     shutil.copytree(tmp_path / "whole" / "features", tmp_path / "bare" / "features")
     bare = LakeFeatures.at(str(tmp_path / "bare"))
@@ -116,7 +120,9 @@ def test_features_alone_are_a_lake(tmp_path: Path) -> None:
     assert bare.are_settled(bare.ids).all()
     videos = list(bare.read())
     assert {video.video_id for video in videos} == {id_of(name) for name in NAMES}
-    assert all(video.samples.end_s is None and np.isnan(video.recorded_s) for video in videos)
+    assert all(video.samples.end_s is None for video in videos)
+    recorded_s = moment_of(str(FACTS.creation_time))
+    assert all(np.allclose(video.captured_s, recorded_s + video.samples.times_s) for video in videos)
 
 
 def test_video_that_is_no_longer_current_is_left_out(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.media.live.fragments import decoding_times
 from pipeline.media.live.frame_clock import FrameClock, Look, Pace, Stamp
 from pipeline.media.live.packet_clock import PacketClock, is_unknown
 from pipeline.media.sampling.rules import parse_rule
@@ -135,19 +134,3 @@ class TestPaces:
         pace.due_s(0.0, now_s=100.0, is_first=True)
         pace.due_s(3.0, now_s=103.0, is_first=False)
         assert pace.due_s(0.0, now_s=103.01, is_first=True) == pytest.approx(103.01)
-
-
-@pytest.mark.parametrize(
-    ("pts", "expected"),
-    [
-        pytest.param([0, 10, 20], [0, 10, 20], id="in-order"),
-        pytest.param([0, 30, 10, 20, 60], [0, 9, 10, 20, 60], id="b-frames"),
-        pytest.param([80, 60, 70, 110], [59, 60, 70, 110], id="open-gop"),
-        pytest.param([5, 5, 5], [3, 4, 5], id="repeated"),
-    ],
-)
-def test_decoding_times_rise_and_pass_no_pts(pts: list[int], expected: list[int]) -> None:
-    times = decoding_times(pts)
-    assert times == expected
-    assert all(earlier < later for earlier, later in pairwise(times))
-    assert all(time <= each for time, each in zip(times, pts, strict=True))

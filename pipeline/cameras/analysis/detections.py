@@ -9,8 +9,12 @@ from pipeline.cameras.analysis.detector import DetectionFailed, Detector, Pixels
 from pipeline.cameras.rules.happenings import Moment
 from pipeline.records.geometry import Detection
 
-_MOST_WAITING = 4
-"""Full pictures are large: further ones push out the one that has waited longest."""
+_AT_ONCE = 3
+"""Pictures that a detector is asked about at the same time: a server is some way off, and a network takes batches."""
+
+_MOST_WAITING = 16
+_MOST_WAITING_BYTES = 64 << 20
+"""Of pictures that wait: a hiccup of a second costs none, and of large ones there are few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,47 +30,74 @@ class DetectionQueue:
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self._waiting: deque[tuple[Moment, Pixels]] = deque(maxlen=_MOST_WAITING)
-        self._found: list[Detected] = []
-        self._task: asyncio.Task[None] | None = None
+        self._waiting: deque[tuple[Moment, Pixels]] = deque()
+        self._asked: deque[asyncio.Task[Detected | None]] = deque()
+        """In the order of the pictures; ``None``: there is no answer."""
+        self._is_closed = False
         self.problem: str | None = None
         """Why the latest picture that was looked at has no answer; ``None`` when it has."""
 
     def offer(self, at: Moment, picture: Pixels) -> None:
         """Have the detector look at a picture when it comes to it."""
+        most = max(1, min(_MOST_WAITING, _MOST_WAITING_BYTES // max(1, picture.nbytes)))
+        while len(self._waiting) >= most:
+            self._waiting.popleft()
         self._waiting.append((at, picture))
-        if self._task is None or self._is_done(self._task):
-            self._task = asyncio.get_running_loop().create_task(self._work())
+        self._ask()
 
     def take(self) -> list[Detected]:
-        """What has been found since the last call, in the order of the pictures."""
-        found, self._found = self._found, []
+        """What has been found since the last call, in the order of the pictures.
+
+        What went wrong in the detector, other than a picture without an answer, is raised.
+        """
+        found = []
+        while self._asked and self._asked[0].done():
+            answer = self._asked.popleft().result()
+            if answer is not None:
+                found.append(answer)
         return found
 
     async def close(self, *, within_s: float) -> list[Detected]:
         """Let the detector finish what waits, for a while, and take what it has found."""
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=within_s)
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=within_s)
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + within_s
+        while (running := self._running()) and (left_s := end_s - loop.time()) > 0:
+            await asyncio.wait(running, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        self._is_closed = True
         self._waiting.clear()
-        return self.take()
+        found, running = self.take(), self._running()
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=within_s)
+        return found
 
-    @staticmethod
-    def _is_done(task: asyncio.Task[None]) -> bool:
-        """Whether it has come to its end. What went wrong in it, other than a picture without an answer, is raised."""
-        if not task.done():
-            return False
-        task.result()
-        return True
+    def _running(self) -> list[asyncio.Task[Detected | None]]:
+        return [task for task in self._asked if not task.done()]
 
-    async def _work(self) -> None:
-        while self._waiting:
-            at, picture = self._waiting.popleft()
-            try:
-                detections = await self._detector.detect(picture)
-            except DetectionFailed as error:
-                self.problem = str(error)
-                continue
+    def _ask(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting and len(self._running()) < _AT_ONCE:
+            task = loop.create_task(self._look(*self._waiting.popleft()))
+            task.add_done_callback(_note)
+            self._asked.append(task)
+
+    async def _look(self, at: Moment, picture: Pixels) -> Detected | None:
+        try:
+            detections = await self._detector.detect(picture)
+        except DetectionFailed as error:
+            self.problem = str(error)
+            return None
+        else:
             self.problem = None
-            self._found.append(Detected(at=at, detections=detections))
+            return Detected(at=at, detections=detections)
+        finally:
+            if not self._is_closed:
+                # This task still counts as running: the next picture is asked about once it has ended.
+                asyncio.get_running_loop().call_soon(self._ask)
+
+
+def _note(task: asyncio.Task[Detected | None]) -> None:
+    """Take note of an exception: ``take`` raises the first one, and asyncio would log the others."""
+    if not task.cancelled():
+        task.exception()

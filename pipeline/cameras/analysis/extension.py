@@ -27,7 +27,7 @@ _MOST_BYTES = 1 << 20
 
 _MOST_OBJECTS = 1000
 
-_LIMITS = httpx.Limits(max_connections=2, max_keepalive_connections=1)
+_LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=4)
 
 
 class _Tag(msgspec.Struct):
@@ -59,7 +59,7 @@ class _Answer(msgspec.Struct):
 
 
 class ExtensionDetector(Detector):
-    """One extension server, asked about one picture after another over one connection.
+    """One extension server, asked about pictures over connections that stay open.
 
     Redirects are not followed: the operator has named this address and no other.
     """

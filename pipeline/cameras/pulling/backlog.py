@@ -24,13 +24,14 @@ class Backlog:
         self._picture_bytes = 0
         self._num_frames = 0
         self._recorded_bytes = 0
+        self._is_skipping_recorded = False
         self._end: Ended | None = None
         self._changed = threading.Condition()
 
     def put(self, item: Pulled) -> None:
-        """Take what comes next; older pictures and parts of the recording may be given up for it."""
+        """Take what comes next; older pictures may be given up for it, and of a recording what is too much is lost."""
         with self._changed:
-            if self._end is not None:
+            if self._end is not None or (isinstance(item, Recorded) and not self._has_room(item)):
                 return
             self._items.append(item)
             self._count(item, 1)
@@ -40,8 +41,6 @@ class Backlog:
                 self._give_up_picture()
             if self._num_frames > _MOST_FRAMES:
                 self._thin_out()
-            while self._recorded_bytes > self._limits.max_recorded_bytes and self._give_up_recorded():
-                pass
             self._changed.notify()
 
     def get(self, timeout_s: float) -> Pulled | None:
@@ -92,10 +91,8 @@ class Backlog:
         self._items = kept
         self._num_frames = min(self._num_frames, _MOST_FRAMES)  # those that are counted may be more
 
-    def _give_up_recorded(self) -> bool:
-        for place, item in enumerate(self._items):
-            if isinstance(item, Recorded) and not item.is_first:
-                del self._items[place]
-                self._recorded_bytes -= len(item.data)
-                return True
-        return False
+    def _has_room(self, item: Recorded) -> bool:
+        """Whether a part of the recording is kept; once one is lost, so is the rest of its file."""
+        is_full = self._recorded_bytes + len(item.data) > self._limits.max_recorded_bytes
+        self._is_skipping_recorded = is_full or (self._is_skipping_recorded and not item.is_first)
+        return not self._is_skipping_recorded

@@ -40,10 +40,9 @@ def why_over(over: StreamOver | None, decoder: Child, connector: Child | None) -
     if not over.is_readable:
         return Ended(reason=EndReason.UNREADABLE, detail=over.detail)
     status = None if connector is None else connector.exit_status(timeout_s=0)
-    if connector is not None and status is not None and status < 0:
-        return Ended(reason=EndReason.KILLED, detail=f"the connector: {connector.said(status)}")
-    if connector is not None and status:
-        return Ended(reason=EndReason.CRASHED, detail=f"the connector: {connector.said(status)}")
+    if status:  # its last line is not shown: it knows secrets
+        reason = EndReason.KILLED if status < 0 else EndReason.CRASHED
+        return Ended(reason=reason, detail=f"the connector ended with status {status}")
     return Ended(reason=EndReason.CLOSED, detail=over.detail or "the other side hung up")
 
 

@@ -69,7 +69,7 @@ class Child:
 
     def said(self, status: int | None) -> str:
         """In words how it ended, with its last line."""
-        if status is None:
+        if status is None or self._is_gone:
             return "it hung up"
         if status < 0:
             return f"killed by {_SIGNALS.get(-status, f'signal {-status}')}"

@@ -34,7 +34,7 @@ class PullLimits:
     max_picture_bytes: int = 96 << 20
     """Of pictures that nobody has read yet; the newest are kept (two at least), older ones are dropped and say so."""
     max_recorded_bytes: int = 64 << 20
-    """Of the recording that nobody has read yet; what is older is lost."""
+    """Of the recording that nobody has read yet; what comes beyond that is lost, up to the next file."""
     recording_file_s: float = 300.0
     """After so much, ``Recorded.is_first`` begins another file at the next keyframe that nothing before it needs."""
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.dataset_videos import VideosOfDataset
 from pipeline.lake.placed_rows import ROW_BYTES, ROW_KEY, PlacedRows, ReadRows, read_placed
-from pipeline.lake.video_groups import PlacedVideos
+from pipeline.lake.video_groups import PlacedVideos, order_of
 
 PIECE_BYTES = 32 << 20
 
@@ -39,13 +39,19 @@ class Side:
 
     def pieces(self, video_id: NDArray[np.bytes_], *, piece_bytes: int) -> Iterator[ReadRows]:
         """The rows of one video, segments of about so many bytes at a time, in that order throughout."""
-        rows = self.videos.placed(video_id).rows
+        rows = self._in_order(self.videos.placed(video_id).rows)
         numbers = (np.cumsum(rows.count) - rows.count) * (4 * self.dim + ROW_BYTES) // piece_bytes
         edges = np.flatnonzero(np.diff(numbers)) + 1
         for spans in np.split(np.arange(len(rows.count)), edges):
             some = PlacedRows(names=rows.names, file=rows.file[spans], first=rows.first[spans], count=rows.count[spans])
             placed = PlacedVideos(rows=some, span_ends=np.array([len(spans)]))
             yield from placed.videos(read_placed(self.dataset.files, some, dim=self.dim))
+
+    def _in_order(self, rows: PlacedRows) -> PlacedRows:
+        """Rows as they are shown, which those of segments nearly always are: not where slots were filled later."""
+        keys = read_placed(self.dataset.files, rows, dim=0)
+        order = order_of(keys.epochs, keys.pts)
+        return rows if order is None else rows.rows(order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,7 @@ def _m3u8_of(text: str) -> Any:
     try:
         return m3u8.loads(text)
     except (ValueError, KeyError, TypeError, AttributeError, m3u8.ParseError) as error:
-        raise SourceFailed(EndReason.UNREADABLE, f"no playlist: {str(error)[:100]}") from None
+        raise SourceFailed(EndReason.UNREADABLE, f"no playlist ({type(error).__name__})") from None
 
 
 def _segment(each: Any, url: str, ends: dict[str, int]) -> Segment:
