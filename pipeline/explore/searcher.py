@@ -29,6 +29,7 @@ from pipeline.explore.videos import Videos, is_in_scope
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.known_videos import KnownVideos
 from pipeline.lake.model_folders import existing_dataset
+from pipeline.records.units import VideoSamples
 
 Say = Callable[[str], None]
 
@@ -219,9 +220,20 @@ class Searcher:
             raise UsageError(f"{self.uri} has no sample of a video {video_id[:100]!r}")
         epochs = np.concatenate([np.full(len(part), part.runs["epoch"][0]) for part in parts])
         pts, times_s = np.concatenate([part.pts for part in parts]), np.concatenate([part.times_s for part in parts])
-        scores = np.concatenate([scorer.scores(part.vectors, part.scales) for part in parts])
         order = np.lexsort((pts, epochs))
-        return Curve(epochs=epochs[order], pts=pts[order], times_s=times_s[order], scores=scores[order])
+        if isinstance(query, LabelQuery) and isinstance(query.scorer, UnitScorer):
+            [end_s] = self._videos.known().ends_of(parts[0].runs["video_id"][:1]).tolist()
+            features = np.concatenate([part.floats(0, len(part)) for part in parts])[order]
+            samples = VideoSamples(
+                epochs=epochs[order],
+                pts=pts[order],
+                times_s=times_s[order],
+                end_s=None if np.isnan(end_s) else end_s,
+            )
+            scores = query.scorer.of_video(features, samples)[:, list(query.columns)].sum(axis=1)
+        else:
+            scores = np.concatenate([scorer.scores(part.vectors, part.scales) for part in parts])[order]
+        return Curve(epochs=epochs[order], pts=pts[order], times_s=times_s[order], scores=scores)
 
     def _scorer(self, query: Query, sources: list[Source]) -> Scorer:
         if isinstance(query, LabelQuery):

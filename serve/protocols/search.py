@@ -156,7 +156,7 @@ async def query_of(request: Request, service: FeatureService, engine: LakeSearch
         Problem: it does not say, or the body does not decode.
     """
     if content_type(request) == JSON:
-        return _asked(_parsed(await request.body()), service)
+        return await service.computed(partial(_asked, _parsed(await request.body()), service))
     return await _shown(request, service, engine)
 
 

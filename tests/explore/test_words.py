@@ -98,6 +98,8 @@ def test_a_head_of_units_gives_each_row_that_of_its_unit(tmp_path: Path, unit: s
         for begin, end, row in zip(answers.units.begin, answers.units.end, answers.probabilities, strict=True):
             own = [found[(video.uri, float(at))] for at in range(begin, end)]
             assert own == pytest.approx([row[1]] * len(own), abs=1e-5)
+        curve = Searcher.at(lake).curve(LabelQuery(scorer=labels, columns=(1,)), video.video_id)
+        assert curve.scores.tolist() == pytest.approx([found[(video.uri, at)] for at in curve.times_s], abs=1e-5)
     with pytest.raises(UsageError, match="leave out --no-cache"):
         scores(lake, labels, (1,), has_cache=False)
 
