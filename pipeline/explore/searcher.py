@@ -21,7 +21,7 @@ from pipeline.explore.moments import best_moments, best_rows
 from pipeline.explore.queries import MOST_TOP, LabelQuery, Query, Scope, SequenceQuery, VectorQuery
 from pipeline.explore.samples import rows_of_video, sample_vector, written_ids
 from pipeline.explore.scanning import Cosine, Probability, Scanned, Scored, Scorer, scan
-from pipeline.explore.sequences import Likest, occurrences
+from pipeline.explore.sequences import BestSample, occurrences
 from pipeline.explore.showing import Shown
 from pipeline.explore.sources import Source, Sources, Unpacked
 from pipeline.explore.unit_scan import scan_units
@@ -121,7 +121,7 @@ class Searcher:
                 return answer
         scored = self._scored(query, scorer, sources, scope, ids)
         shown = Shown(scored, scorer, self._videos.known(), is_cosine=not isinstance(query, LabelQuery))
-        if isinstance(query, SequenceQuery) and isinstance(scorer, Likest):
+        if isinstance(query, SequenceQuery) and isinstance(scorer, BestSample):
             found = occurrences(query, scored, scorer, sources, copies=self._sources.copies)[:top]
             answer = self._answer(tuple(shown.stretch(each) for each in found))
         else:
@@ -239,7 +239,7 @@ class Searcher:
         if isinstance(query, LabelQuery):
             return Probability(query.scorer, query.columns)
         if isinstance(query, SequenceQuery):
-            return Likest(query)
+            return BestSample(query)
         if isinstance(query, VectorQuery):
             vector = query.vector
         else:
