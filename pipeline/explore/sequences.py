@@ -100,7 +100,7 @@ def occurrences(
 
 
 def _most_similar(scored: Sequence[Scanned], floor: float, query: SequenceQuery) -> list[str]:
-    """The videos with a segment whose best rows, as many as the query could take, are together the most similar to it."""
+    """The videos with a segment whose best rows, as many as the query could take, are the most similar to it."""
     evidence: dict[bytes, float] = {}
     for each in scored:
         gains = np.maximum(0, np.nan_to_num(each.scores, neginf=0) - np.float32(floor))
