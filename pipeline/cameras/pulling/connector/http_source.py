@@ -20,6 +20,7 @@ def pipe_http(task: Task, body: Channel) -> None:
         SourceFailed: it cannot be fetched, or leads to where it may not.
         HungUp: the decoder is gone.
     """
+    body.receive()  # the decoder is ready: what came before would seem to come all at once
     client = HttpClient(task)
     answer = client.get(f"{task.origin}{task.target}")
     if answer.content_type.startswith("image/"):
