@@ -2,8 +2,8 @@
 
 from pipeline.cameras.pulling.connector.hls import HlsSource
 from pipeline.cameras.pulling.connector.http_client import Answer, HttpClient
-from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.connector.task import Task
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 from pipeline.media.live.parts import DATA, END, PART
 from pipeline.media.process.wire import Channel
 
