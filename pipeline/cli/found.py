@@ -14,7 +14,7 @@ def describe_answer(answer: Answer) -> str:
     if answer.num_absent:
         counts.append(f"{answer.num_absent} absent by quarantine or gaps")
     if answer.labels:
-        lines.insert(0, f"by the labels {', '.join(answer.labels)}" if len(answer.labels) > 1 else answer.labels[0])
+        lines.insert(0, f"{'label' if len(answer.labels) == 1 else 'labels'}: {'; '.join(answer.labels)}")
     return "\n".join([*lines, ", ".join(counts)])
 
 

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, UsageError
+from pipeline.explore.class_layer import ClassLayer
+from pipeline.explore.labels import LabelScorer
 from pipeline.explore.queries import SequenceQuery, VectorQuery, query_rule
 from pipeline.lake.dataset import DatasetInfo
 from pipeline.media.process.sandbox import Job, Sandbox
@@ -104,6 +106,12 @@ class QueryModel:
             raise UsageError(f"--video {locator}: {'has no picture' if failure is None else failure.detail}")
         ends = max(plan.facts.duration_s, times[-1])
         return SequenceQuery(times_s=np.array(times), vectors=np.concatenate(vectors), end_s=ends)
+
+    @property
+    def class_layer(self) -> LabelScorer:
+        """Its classification layer, by whose classes words are understood."""
+        layer = self._embedder.class_layer
+        return self if layer is None else ClassLayer(*layer, self.labels)
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """By its classification layer: ``float32[N, labels]``.

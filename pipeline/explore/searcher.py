@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import StorageError, UsageError
 from pipeline.explore.absent import Absent
 from pipeline.explore.answers import Answer, Curve, Moment, Row
+from pipeline.explore.class_layer import ClassLayer, scan_classes
 from pipeline.explore.index.building import require_faiss
 from pipeline.explore.index.lake_index import Built, Indexed, LakeIndex
 from pipeline.explore.index.lookup import MOST_EXACT, Looked
@@ -174,6 +175,9 @@ class Searcher:
         if isinstance(query, LabelQuery) and isinstance(query.scorer, UnitScorer):
             scanned = scan_units(sources, query.scorer, query.columns, known=self._videos.known())
             return [self._in_scope(each, scope, ids) for each in scanned]
+        if isinstance(query, LabelQuery) and isinstance(query.scorer, ClassLayer):
+            classes = scan_classes(sources, query.scorer, query.columns, copies=self._sources.copies)
+            return [self._in_scope(each, scope, ids) for each in classes]
         return self._scanned(scorer, sources, scope, ids)
 
     def _scanned(

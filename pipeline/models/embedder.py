@@ -199,6 +199,16 @@ class Embedder:
         self._feeder.release()
         return features
 
+    @property
+    def class_layer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Weights ``float32[classes, D]`` and biases of the classification layer; ``None``: there is no linear one."""
+        if not isinstance(self._head, nn.Linear):
+            return None
+        with torch.inference_mode():
+            weights: NDArray[np.float32] = self._head.weight.cpu().numpy()
+            biases = np.zeros(len(weights), np.float32) if self._head.bias is None else self._head.bias.cpu().numpy()
+        return weights, biases
+
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply the model's own classification layer.
 

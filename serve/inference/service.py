@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, UsageError
+from pipeline.explore.class_layer import ClassLayer
 from pipeline.explore.labels import LabelScorer
 from pipeline.media.sampling.rule import SamplingRule
 from pipeline.models.batching import Batcher, Features, Pictures
@@ -107,7 +108,10 @@ class FeatureService:
     @property
     def class_layer(self) -> LabelScorer:
         """The model's own classification layer, for searches by words."""
-        return _ClassLayer(labels=self.classes, embedder=self._embedder)
+        layer = self._embedder.class_layer
+        if layer is not None:
+            return ClassLayer(*layer, self.classes)
+        return _Classes(labels=self.classes, embedder=self._embedder)
 
     def require_pictures(self) -> None:
         """Make sure that the model takes pictures by themselves.
@@ -250,7 +254,7 @@ class FeatureService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ClassLayer:
+class _Classes:
     labels: tuple[str, ...]
     embedder: Embedder
 

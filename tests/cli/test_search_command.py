@@ -92,7 +92,7 @@ def test_each_moment_gets_a_thumbnail(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_words_are_classes_and_unknown_ones_get_the_nearest(lake: Lake) -> None:
-    assert vidlake("search", lake.folder, "--words", "17").stdout.splitlines()[0] == "17"
+    assert vidlake("search", lake.folder, "--words", "17").stdout.splitlines()[0] == "label: 17"
     assert "near it are" in vidlake("search", lake.folder, "--words", "1777", status=2).stderr
 
 

@@ -62,14 +62,14 @@ def test_a_stream_means_all_of_its_sessions(lake: Path) -> None:
 def test_what_was_captured_between_two_moments(lake: Path, suffix: str) -> None:
     """From the first on and before the second, wherever sessions begin and end."""
     bounds = [BEGAN + timedelta(seconds=at) for at in (4, 103)]
-    values = bounds if suffix == "parquet" else [each.isoformat() for each in bounds]
-    row = {"stream": "gate", "captured_from": values[0], "captured_to": values[1], "label": "a"}
+    values: list[object] = list(bounds) if suffix == "parquet" else [each.isoformat() for each in bounds]
+    row: dict[str, object] = {"stream": "gate", "captured_from": values[0], "captured_to": values[1], "label": "a"}
     found = labelled(lake, row, suffix=suffix)
     assert found == {("gate0", "a"): [4, 5, 6, 7, 8, 9], ("gate1", "a"): [0, 1, 2]}
 
 
 def test_a_unit_is_held_where_all_of_its_samples_were_captured_then(lake: Path) -> None:
-    row = {"stream": "gate", "captured_from": moment(session(), 1).isoformat(), "label": "a"}
+    row: dict[str, object] = {"stream": "gate", "captured_from": moment(session(), 1).isoformat(), "label": "a"}
     found = labelled(lake, {**row, "captured_to": moment(session(), 9).isoformat()}, unit="window:4")
     assert found == {("gate0", "a"): [4]}
 

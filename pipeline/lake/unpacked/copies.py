@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.lake.appended_file import read_footer
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.publishing import temporaries
 from pipeline.lake.publishing.store import MissingFile
-from pipeline.lake.unpacked.array_file import BadArrayFile, DiskRefused
+from pipeline.lake.unpacked.array_file import BadArrayFile, DiskRefused, open_arrays, written_arrays
 from pipeline.lake.unpacked.feature_rows import FeatureRows
 from pipeline.lake.unpacked.parquet_parts import FileParts
 from pipeline.lake.unpacked.row_file import open_rows, row_bytes, write_rows
@@ -105,6 +108,25 @@ class Copies:
                 rows = self._opened.setdefault(file.key, rows)
         return rows
 
+    def beside(self, file: FeaturesFile, name: str, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """A number for each row of a file, kept beside its copy; computed where it is not there.
+
+        ``name`` tells it from all others; what cannot be kept is computed each time.
+        """
+        assert self.folder is not None
+        path = self.folder / f"{file.key}.{name}{_ENDING}"
+        rows = self.opened(file)
+        with contextlib.suppress(BadArrayFile, OSError, KeyError):
+            numbers = open_arrays(path)[1]["numbers"]
+            if rows is not None and numbers.shape == (len(rows),) and numbers.dtype == np.float32:
+                return numbers
+        numbers = compute()
+        temporary = self.folder / "tmp" / f"{path.name}.{uuid.uuid4().hex}"
+        with contextlib.suppress(DiskRefused), written_arrays(path, temporary=temporary) as writer:
+            writer.add("numbers", numbers)
+            writer.close({})
+        return numbers
+
     def forget(self, files: Sequence[FeaturesFile]) -> None:
         """Let go of all copies but those of ``files``, and remove what is left of features files that are gone."""
         keys = {file.key for file in files}
@@ -114,7 +136,7 @@ class Copies:
         if self.folder is not None:
             with contextlib.suppress(OSError):
                 for path in self.folder.glob(f"*{_ENDING}"):
-                    if path.name.removesuffix(_ENDING) not in keys:
+                    if path.name.partition(".")[0] not in keys:
                         path.unlink(missing_ok=True)
 
     def make(self, files: Sequence[FeaturesFile], *, say: Say) -> bool:
