@@ -47,7 +47,6 @@ _STARTING_RAY = frozenset(
         "test_plan.py",
         "test_predict.py",
         "test_several_models.py",
-        "test_served_streams.py",
         "test_shards.py",
         "test_shots_command.py",
         "test_start.py",
