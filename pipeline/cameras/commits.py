@@ -72,11 +72,14 @@ class Commits:
         Raises:
             RunError: the lake takes nothing from here any more, as when another program has taken the stream over.
         """
+        clock = asyncio.get_running_loop().time
+        began = clock()
         while not self._is_stopping:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._commit_s):
+            with contextlib.suppress(TimeoutError):  # from one beginning to the next: a slow store takes nothing longer
+                async with asyncio.timeout(max(0.0, began + self._commit_s - clock())):
                     await self._wanted.wait()
             self._wanted.clear()
+            began = clock()
             try:
                 await self.commit()
             except StorageError as error:

@@ -32,7 +32,11 @@ _ABSORBED_S = 60.0
 """What has come and then stands still for this long is background: a parked car."""
 
 _NEVER_MOVED_S = 2.0
-"""What differs from the background, stands still and never came is background much sooner: a lamp, a door."""
+"""What differs from the background, stands still and never came is background much sooner: light that wandered."""
+
+
+_OTHER_SCENE_SHARE, _OTHER_SCENE_S = 0.5, 1.0
+"""Where so much of the picture is other than the background for so long, the camera was turned, or a film was cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,9 @@ class _State:
     """What is remembered from picture to picture."""
 
     def __init__(self, light: Light, time_s: float) -> None:
+        self._begin(light, time_s)
+
+    def _begin(self, light: Light, time_s: float) -> None:
         self.shape = light.shape
         self._background = Background(light)
         self._time_s = time_s
@@ -82,11 +89,17 @@ class _State:
         """For how long each pixel has been other than the background, and the same."""
         self._known: Mask = np.zeros(light.shape, np.bool_)
         """Where objects were in the picture before."""
+        self._other_s = 0.0
+        """For how long nearly all has been other than the background."""
 
     def objects(self, light: Light, time_s: float) -> list[Region]:
         since_s, self._time_s = max(0.0, time_s - self._time_s), time_s
         compared = self._background.compare(light)
         other, moving = compared.is_other, self._moving(compared, time_s)
+        self._other_s = self._other_s + since_s if other.mean() > _OTHER_SCENE_SHARE else 0.0
+        if self._other_s > _OTHER_SCENE_S:
+            self._begin(light, time_s)
+            return []
         self._still_s = np.where(other & ~moving, self._still_s + np.float32(since_s), np.float32(0))
         objects, known, ghosts = [], np.zeros(self.shape, np.bool_), np.zeros(self.shape, np.bool_)
         for region in regions_of(compared):

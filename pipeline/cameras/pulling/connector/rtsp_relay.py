@@ -42,8 +42,12 @@ class Relay:
         Raises:
             SourceFailed: the camera cannot be reached, refuses, or sends elsewhere.
         """
-        camera = Connections(self._task.allowed).connect(self._task.origin)
-        decoder, first = self._accepted()
+        with Connections(self._task.allowed).connect(self._task.origin) as camera:
+            decoder, first = self._accepted()
+            with decoder:
+                self._pass_on(camera, decoder, first)
+
+    def _pass_on(self, camera: socket.socket, decoder: socket.socket, first: bytes) -> None:
         camera.settimeout(None)
         decoder.settimeout(None)
         from_decoder, from_camera = Splitter(), Splitter()
