@@ -36,9 +36,12 @@ def killing(real):
     return call
 for name in ("fsync", "link", "replace", "unlink"):
     setattr(os, name, killing(getattr(os, name)))
+from pipeline.lake.publishing.bucket_store import BucketStore
+for name in ("publish", "replace", "remove"):
+    setattr(BucketStore, name, killing(getattr(BucketStore, name)))
 sys.path[:0] = [sys.argv[3]]
 """
-"""How a program begins that is killed before the so many-th change of the file system, its second argument."""
+"""How a program begins that is killed before the so many-th change of the place, its second argument."""
 
 
 def session(number: int = 0, *, stream: str = "gate") -> Session:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -89,6 +90,7 @@ class ScriptedCamera:
     """Answers a request in another way than a camera does."""
     named_authority: str | None = None
     """By which it speaks of itself; otherwise by its address."""
+    tls: ssl.SSLContext | None = None
     requests: list[str] = field(default_factory=list)
     connections: int = 0
 
@@ -113,7 +115,7 @@ class ScriptedCamera:
 
     @property
     def url(self) -> str:
-        return f"rtsp://127.0.0.1:{self.port}/cam"
+        return f"{'rtsps' if self.tls else 'rtsp'}://127.0.0.1:{self.port}/cam"
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -126,7 +128,8 @@ class ScriptedCamera:
                 thread.start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as ours, contextlib.suppress(OSError):
+            client = ours.enter_context(client if self.tls is None else self.tls.wrap_socket(client, server_side=True))
             received = b""
             while data := client.recv(65536):
                 received += data

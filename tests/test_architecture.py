@@ -367,3 +367,10 @@ def test_a_backward_arrow_is_found(tmp_path: Path) -> None:
         "pipeline.media.probe",
     ]
     assert backward_imports("pipeline.extract.run", upward, WINGS) == []
+
+
+def test_the_host_of_streams_waits_for_no_network() -> None:
+    loaded = loaded_with("pipeline.cli.watching")
+
+    assert {"ray", "pipeline.cameras.streams"} <= loaded
+    assert loaded.isdisjoint({"torch", "av", "scipy", "ray.data"})

@@ -72,11 +72,14 @@ class Commits:
         Raises:
             RunError: the lake takes nothing from here any more, as when another program has taken the stream over.
         """
+        clock = asyncio.get_running_loop().time
+        began = clock()
         while not self._is_stopping:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._commit_s):
+            with contextlib.suppress(TimeoutError):  # from one beginning to the next: a slow store takes nothing longer
+                async with asyncio.timeout(max(0.0, began + self._commit_s - clock())):
                     await self._wanted.wait()
             self._wanted.clear()
+            began = clock()
             try:
                 await self.commit()
             except StorageError as error:
@@ -102,7 +105,8 @@ class Commits:
                 await loop.run_in_executor(self._thread, self._steps[0])
                 self._steps.popleft()
             self._num_unwritten_bytes = 0
-            await loop.run_in_executor(self._thread, self._writer.publish_due)
+            publish_due = partial(self._writer.publish_due, again_in_s=self._commit_s)
+            await loop.run_in_executor(self._thread, publish_due)
 
     async def close(self) -> None:
         """Write what is left, publish it, and give the lease back.

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import ray
@@ -14,9 +14,10 @@ from ray.exceptions import RayError
 from pipeline.cameras.actor_ends import ProcessPlace, end_actor
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.models.batching import Batcher
-from pipeline.models.embedder import Embedder
-from pipeline.models.registry import load_model
 from pipeline.records.model_info import ModelInfo, Precision
+
+if TYPE_CHECKING:
+    from pipeline.models.embedder import Embedder
 
 _CPU_BATCH = 16
 _GPU_BATCH = 64
@@ -71,7 +72,10 @@ class ModelActor:
         """Where this process runs."""
         return ProcessPlace.of_this()
 
-    def _loaded(self) -> Embedder:
+    def _loaded(self) -> "Embedder":
+        from pipeline.models.embedder import Embedder
+        from pipeline.models.registry import load_model
+
         model = self._model
         loaded = load_model(model.name, weights=model.weights)
         if loaded.info.preprocessing.window is not None:

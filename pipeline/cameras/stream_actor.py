@@ -33,7 +33,10 @@ class StreamActor:
     """A stream in a process of its own. What goes wrong is returned: Ray would log what is raised, with a traceback."""
 
     def __init__(self) -> None:
-        """Nothing runs yet: what a stream needs to know comes with ``start``."""
+        """Nothing runs yet: what a stream needs to know comes with ``start``.
+
+        Torch is loaded here, and not with this module: the host of the streams has no use for it.
+        """
         from pipeline.models.preprocess import use_one_thread
 
         use_one_thread()
@@ -41,7 +44,7 @@ class StreamActor:
 
     async def start(self, order: StreamOrder, died_before: bool) -> PipelineError | None:
         """Begin, perhaps in the place of an actor that died; returns what is in the way, if anything is."""
-        from pipeline.cameras.stream_host import StreamHost  # with torch, which whoever holds the streams does without
+        from pipeline.cameras.stream_host import StreamHost
 
         try:
             self._host = await StreamHost.prepared(order.spec, order.source, order.settings, network=order.network)

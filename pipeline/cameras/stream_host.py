@@ -16,6 +16,7 @@ from pipeline.cameras.news import News, NewsDesk
 from pipeline.cameras.pulling.pulled import Wishes
 from pipeline.cameras.pulling.puller import Puller
 from pipeline.cameras.pulling.source import Source
+from pipeline.cameras.recordings.files import RecordingFiles
 from pipeline.cameras.session_run import LiveHead, SessionRun, detect_rate_of
 from pipeline.cameras.sessions import Sessions
 from pipeline.cameras.settings import StreamSettings
@@ -90,10 +91,13 @@ class StreamHost:
         """Take the stream's lease in the lake, and begin to connect, perhaps in the place of a process that died.
 
         Raises:
-            UsageError: another program writes this stream, or the lake was made with other settings.
+            UsageError: another program writes this stream, or the lake was made with other settings, or recordings
+                cannot be written where they are to go.
             StorageError: the store failed.
         """
         spec, settings, is_file = self._spec, self._settings, self._source.origin is None
+        if spec.record is not None:
+            await asyncio.to_thread(RecordingFiles(spec.record).ensure_writable)
         writer = await asyncio.to_thread(
             LiveWriter,
             settings.lake,

@@ -28,10 +28,10 @@ class StreamTaken(UsageError):
 class Watched:
     """A stream that runs, or is being started or stopped. All methods belong to one event loop."""
 
-    def __init__(self, order: StreamOrder, *, log: EventLog) -> None:
-        """Start its process; ``log`` gets its events."""
+    def __init__(self, order: StreamOrder, actor: RemoteStream, *, log: EventLog) -> None:
+        """Nothing runs yet but its process, the ``actor``; ``log`` gets its events."""
         self.spec = spec = order.spec
-        self.actor = RemoteStream()
+        self.actor = actor
         self.status = StreamStatus(
             spec=spec,
             state=StreamState.CONNECTING,
@@ -48,6 +48,8 @@ class Watched:
         self._log = log
         self._following: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._failure: PipelineError | None = None
+        """Why it cannot go on."""
 
     async def start(self) -> None:
         """Begin to watch; raises as ``Streams.start`` does."""
@@ -75,6 +77,8 @@ class Watched:
         if self._following is not None:
             self._following.cancel()
         await self.actor.end()
+        if self._failure is not None:
+            return self._failure
         if ended is None:
             self._become(StreamState.STOPPED, "its process was killed")
             return self.status
@@ -113,6 +117,7 @@ class Watched:
         self.status = replace(self.status, last_error=str(failure))
         if isinstance(failure, UsageError):  # another program has taken the stream over meanwhile
             self._become(StreamState.STOPPED, str(failure))
+            self._failure = failure
             self.is_over = True
             return
         await self.actor.end()  # and the next attempt to listen starts another

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pipeline.cameras.model_actor import RemoteModel, WatchedModel
 from pipeline.cameras.settings import StreamSettings
+from pipeline.cameras.stream_actor import RemoteStream
 from pipeline.cameras.streams import Streams
 from pipeline.cli.event_sinks import event_sink
 from pipeline.cli.watch_display import WatchDisplay, closing_line
@@ -84,16 +85,15 @@ class _Watching:
         return self._signal
 
     async def _watch(self) -> None:
-        model = self._model()
+        model, processes = self._model(), [RemoteStream() for _ in self._request.streams]
         try:
             settings = await self._unless_stopped(self._settings(model))
             if settings is not None:
-                await self._watch_with(settings)
+                await self._watch_with(Streams(settings, processes=processes), settings)
         finally:
-            await model.end()
+            await asyncio.gather(model.end(), *(process.end() for process in processes))
 
-    async def _watch_with(self, settings: StreamSettings) -> None:
-        streams = Streams(settings)
+    async def _watch_with(self, streams: Streams, settings: StreamSettings) -> None:
         async with self._telling(streams, settings.info):
             try:
                 await self._unless_stopped(self._start(streams))

@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.files import ForeignFile
-from pipeline.lake.live.readers import unpublished_rows
+from pipeline.lake.live.view import LiveLake
 from pipeline.lake.unpacked.copies import Copies, FeaturesFile, Say
 from pipeline.lake.unpacked.feature_rows import FeatureRows, no_rows, some_runs
 from pipeline.lake.unpacked.parquet_parts import part_of
+from pipeline.records.tables import FEATURES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Sources:
 
     def __init__(self, dataset: Dataset, info: DatasetInfo, *, has_cache: bool) -> None:
         self._dataset = dataset
+        self._info = info
         self.copies = Copies(dataset, info)
         self._has_cache = has_cache and self.copies.folder is not None
 
@@ -61,9 +63,11 @@ class Sources:
         return [*sources, Unpacked(rows=left, file=None)] if len(left) else sources
 
     def _unpublished(self) -> FeatureRows:
-        rows = unpublished_rows(self._dataset.store.uri)
+        entries = LiveLake(self._dataset, self._info, stream=None).unpublished(FEATURES)
+        if not entries:
+            return no_rows()
         try:
-            return part_of(rows, 0, {}) if len(rows) else no_rows()
+            return part_of(pa.concat_tables([entry.rows[FEATURES] for entry in entries]), 0, {})
         except (pa.ArrowException, ValueError, KeyError, AttributeError):
             raise ForeignFile(f"{self._dataset.store.uri}: what its streams wrote last is damaged") from None
 

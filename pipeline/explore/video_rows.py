@@ -69,10 +69,11 @@ class VideoRows:
 
     def _compute(self, at: int) -> None:
         begin = at // _AT_ONCE * _AT_ONCE
-        for here in range(begin, min(begin + _AT_ONCE, len(self))):
-            if np.isnan(self._scores[here]):
-                rows, row = self._scored[self.sources[here]].rows, int(self.rows[here])
-                self._scores[here] = self._scorer.scores(rows.vectors[row : row + 1], rows.scales[row : row + 1])[0]
+        unknown = begin + np.flatnonzero(np.isnan(self._scores[begin : begin + _AT_ONCE]))
+        for number in np.unique(self.sources[unknown]).tolist():
+            here = unknown[self.sources[unknown] == number]
+            rows, own = self._scored[number].rows, self.rows[here]
+            self._scores[here] = self._scorer.scores(rows.vectors[own], rows.scales[own])
 
     def _taken(self, of: Callable[[Scored, NDArray[np.int64]], NDArray[Any]], kind: type[Any]) -> NDArray[Any]:
         taken = np.empty(len(self.rows), kind)

@@ -12,6 +12,7 @@ from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.progress import Display
 from pipeline.extract.request import RunOptions
 from pipeline.extract.results import Clockwork
+from pipeline.extract.short_reports import report_failure
 from pipeline.lake.dataset import Dataset, DatasetInfo, leased
 from pipeline.records.resources import Hardware
 
@@ -117,8 +118,6 @@ def opening(
             yield opened
         except RunError as error:
             if not opened.has_begun and not isinstance(error, UsageError):
-                from pipeline.extract.report import report_failure
-
                 report_failure(datasets, clockwork, error)
             raise
 

@@ -15,6 +15,7 @@ from pipeline.extract.predict_operators import HeadBytes, Predicting, Work
 from pipeline.extract.progress import Display
 from pipeline.extract.request import PredictRequest
 from pipeline.extract.results import Clockwork, Predicted, PredictedPart
+from pipeline.extract.short_reports import reported
 from pipeline.lake.dataset import Dataset, leased
 from pipeline.lake.declarations import declare
 from pipeline.lake.ledger import Ledger
@@ -42,7 +43,7 @@ def run_predict(request: PredictRequest, display: Display) -> Predicted:
         UsageError: the request, the head, the lake or the place for the predictions does not fit; nothing was touched.
         RunError: the run failed and can be resumed.
     """
-    clockwork = Clockwork()
+    clockwork = Clockwork("predict")
     give_back_what_is_freed()
     lake = LakeFeatures.at(request.lake)
     predictor, head = _head(request.head, lake, display)
@@ -52,7 +53,7 @@ def run_predict(request: PredictRequest, display: Display) -> Predicted:
     check_predictions(target.files, table)
     target.backend.check(slot=WHOLE)
     clockwork.mark("checked")
-    with leased(target, slot=WHOLE) as token:
+    with leased(target, slot=WHOLE) as token, reported(target, clockwork):
         declare(target.files, table, token=token)
         job = _Job(
             request=request,
@@ -65,7 +66,7 @@ def run_predict(request: PredictRequest, display: Display) -> Predicted:
             clockwork=clockwork,
         )
         done = _by_file(job) if is_by_file else _by_video(job)
-    clockwork.mark("end")
+        clockwork.mark("end")
     parts = done.parts
     counts = np.array([part.label_counts for part in parts], np.int64).reshape(-1, len(predictor.info.labels))
     return Predicted(

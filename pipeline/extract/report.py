@@ -1,9 +1,7 @@
 """The report of a run, in its dataset: written anew as the run goes, so that one that is killed leaves its last."""
 
-import secrets
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,7 +13,6 @@ from pipeline.errors import RunError
 from pipeline.extract.context import RunContext
 from pipeline.extract.results import Clockwork
 from pipeline.extract.tally import StageReports, counts_of
-from pipeline.lake.dataset import Dataset
 from pipeline.lake.run_reports import report_name, write_report
 from pipeline.records.resources import Hardware
 
@@ -190,25 +187,3 @@ class Reporting:
         )
         for place in self._context.places:  # each of them may be copied away alone
             write_report(place.dataset, self._name, report.to_json())
-
-
-def report_failure(datasets: Sequence[Dataset], clockwork: Clockwork, error: RunError) -> None:
-    """Leave the report of a run that failed before it had anything to count, in those of its datasets that exist."""
-    began = datetime.fromtimestamp(clockwork.began, UTC)
-    report = Report(
-        command=clockwork.command,
-        state="failed",
-        error=str(error),
-        began=began,
-        written=datetime.now(UTC),
-        marks_s=dict(clockwork.marks),
-        hardware=None,
-        num_actors=0,
-        stages={},
-        timeline=(),
-    )
-    name = report_name(began, run=secrets.token_hex(4))
-    for dataset in datasets:
-        with suppress(RunError):  # the store may be what failed; the command says so itself
-            if dataset.info() is not None:
-                write_report(dataset, name, report.to_json())

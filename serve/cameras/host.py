@@ -13,7 +13,7 @@ from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.sinks.webhook import SECRET_VARIABLE, Webhook
 from pipeline.cameras.status import StreamStatus
 from pipeline.cameras.streams import NoPicture, NoSuchStream, Streams, StreamTaken
-from pipeline.errors import StorageError, UsageError
+from pipeline.errors import RunError, StorageError, UsageError
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.live.writer import LiveWriter
@@ -23,8 +23,9 @@ from serve.cameras.embedding import ReplicaEmbed
 from serve.cameras.posted import PostedStreams
 from serve.cameras.requests import StreamRequest, read_streams_file
 from serve.cameras.sources import Sources
+from serve.cameras.starting import Starting
 from serve.metrics import StreamMetrics
-from serve.problems import Conflict, NotFound, Problem, StoreFailed
+from serve.problems import Busy, Conflict, NotFound, Problem, StoreFailed
 from serve.settings import CameraSettings, Settings
 
 NAME = "cameras"
@@ -63,7 +64,9 @@ class CameraHost:
         embed = ReplicaEmbed(deployment=replica, application=application)
         self._sources = Sources(cameras)
         self._posted = await asyncio.to_thread(PostedStreams.of, application)
-        self._streams = Streams(await asyncio.to_thread(_stream_settings, settings, facts, embed=embed))
+        stream_settings = await asyncio.to_thread(_stream_settings, settings, facts, embed=embed)
+        self._streams = Streams(stream_settings, keeps_one_ready=True)
+        self._starting = Starting(self._streams, stream_settings)
         self._webhook = await asyncio.to_thread(_webhook, cameras.lake, cameras.events)
         self._telling = asyncio.create_task(self._tell())
         await asyncio.sleep(0)  # nothing escapes it from here on
@@ -84,22 +87,25 @@ class CameraHost:
         """Start a stream that a client asks for; the problem says why it cannot be."""
         try:
             spec, source = self._sources.of_a_post(request)
-            await self._streams.start(spec, source)
+            self._require_free(spec.name)
+            status = await self._starting.start(spec, source)
             await self._posted.add(request)
-            return self._streams.status(spec.name)
+            return status
         except Problem as problem:
             return problem
-        except StreamTaken:
-            return Conflict(f"a stream {request.name!r} is there already")
-        except UsageError as error:
-            return Conflict(str(error))
         except StorageError as error:
             return StoreFailed(str(error))
+        except UsageError as error:
+            return Conflict(str(error))
+        except RunError as error:
+            return Busy(str(error))
 
     async def stop(self, name: str) -> StreamStatus | Problem:
         """Stop a stream; its rows are committed when this returns."""
         try:
             await self._posted.remove(name)
+            if name in self._starting:
+                return await self._starting.abandon(name)
             return await self._streams.stop(name)
         except NoSuchStream:
             return _no_such_stream(name)
@@ -119,12 +125,14 @@ class CameraHost:
 
     async def picture(self, name: str, *, boxes: bool) -> bytes | Problem:
         """The newest picture of a stream, as a JPEG."""
+        if name in self._starting:
+            return _no_picture(name)
         try:
             return await self._streams.picture(name, boxes=boxes)
         except NoSuchStream:
             return _no_such_stream(name)
         except NoPicture:
-            return NotFound(f"no picture of {name!r} has come in yet")
+            return _no_picture(name)
 
     async def events(
         self, *, stream: str | None, type: EventType | None, after: str | None
@@ -151,6 +159,7 @@ class CameraHost:
 
     async def _close(self) -> None:
         try:
+            await self._starting.abandon_all()
             await self._streams.close()
         finally:
             if self._webhook is not None:
@@ -179,6 +188,10 @@ class CameraHost:
         async for event in self._streams.events():
             if self._webhook is not None:
                 self._webhook.send(event)
+
+    def _require_free(self, name: str) -> None:
+        if any(status.spec.name == name for status in self._streams.list()):
+            raise StreamTaken(f"a stream {name!r} is there already")
 
     async def _show_metrics(self) -> None:
         metrics = StreamMetrics()
@@ -231,6 +244,10 @@ def _stream_settings(settings: Settings, facts: ModelFacts, *, embed: ReplicaEmb
 
 def _webhook(lake: str, url: str | None) -> Webhook | None:
     return None if url is None else Webhook(url, lake=lake, secret=os.environ.get(SECRET_VARIABLE))
+
+
+def _no_picture(name: str) -> NotFound:
+    return NotFound(f"no picture of {name!r} has come in yet")
 
 
 def _no_such_stream(name: str) -> NotFound:

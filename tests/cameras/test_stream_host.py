@@ -378,6 +378,16 @@ def test_a_second_writer_of_the_same_stream_is_refused(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_recordings_that_cannot_be_written_are_said_before_the_stream_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    lake, where = tmp_path / "lake", str(tmp_path / "file" / "rec")
+    host = StreamHost(spec(record=where), ADDRESS, settings(lake, Model()), connect=Source([[]]).connect)
+
+    with pytest.raises(UsageError, match="cannot record to"):
+        asyncio.run(host.start())
+    assert not lake.exists()
+
+
 def test_after_a_stop_the_name_is_free(tmp_path: Path) -> None:
     for _ in range(2):
         Watching(lake=tmp_path, scripts=[playing(Camera().frames(range(25)))]).until(5)

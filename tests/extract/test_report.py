@@ -12,9 +12,10 @@ from rows import dataset_info, new_dataset
 from pipeline.errors import StorageError, WeightsError
 from pipeline.extract import report
 from pipeline.extract.context import RunContext, Target
-from pipeline.extract.report import Point, Reporting, Timeline, report_failure
+from pipeline.extract.report import Point, Reporting, Timeline
 from pipeline.extract.request import RunOptions
 from pipeline.extract.results import Clockwork
+from pipeline.extract.short_reports import report_failure, reported
 from pipeline.extract.tally import Counts, LocalTally, Worked
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.run_reports import read_reports, report_name, write_report
@@ -150,3 +151,30 @@ def test_what_is_no_report_is_passed_over_and_the_newest_come_first(tmp_path: Pa
     (tmp_path / "_vidlake/runs/20260101T000009-b.json").write_text("{")
     (tmp_path / "_vidlake/runs/20260101T000009-c.json").write_text('{"state": "running"}')
     assert [report["name"] for report in read_reports(dataset, most=2)] == ["20260101T000002-a", "20260101T000001-a"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        pytest.param(None, "finished", id="finished"),
+        pytest.param(StorageError("the store is away"), "failed", id="failed"),
+        pytest.param(KeyboardInterrupt(), "interrupted", id="interrupted"),
+    ],
+)
+def test_a_run_that_counts_nothing_tells_how_it_ended(tmp_path: Path, error: BaseException | None, state: str) -> None:
+    dataset, _ = new_dataset(tmp_path)
+    clockwork = Clockwork("predict")
+
+    def run() -> None:
+        with reported(dataset, clockwork):
+            clockwork.mark("plan")
+            if error is not None:
+                raise error
+
+    if error is None:
+        run()
+    else:
+        with pytest.raises(type(error)):
+            run()
+    [found] = read_reports(dataset, most=5)
+    assert (found["command"], found["state"], list(found["marks_s"])) == ("predict", state, ["plan"])  # type: ignore[call-overload]

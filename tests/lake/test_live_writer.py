@@ -4,10 +4,14 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from live_lakes import (
@@ -29,14 +33,19 @@ from live_lakes import (
 from rows import config, dataset_info, finished, new_dataset, plan_table, planned
 
 from pipeline.cli.summary import describe_status
-from pipeline.errors import UsageError
+from pipeline.errors import StorageError, UsageError
 from pipeline.lake.dataset import CONFIG, Dataset, DatasetInfo
+from pipeline.lake.dataset_videos import VideosOfDataset
+from pipeline.lake.ledger import Ledger
 from pipeline.lake.live import readers
 from pipeline.lake.live.batches import LiveBatch
 from pipeline.lake.live.writer import LiveWriter
+from pipeline.lake.pending_frames import PendingFrames
 from pipeline.lake.planned import publish_plan
+from pipeline.lake.publishing.folder_lease import FolderFence
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive, read_status
+from pipeline.records.periods import Period
 from pipeline.records.shards import WHOLE
 from pipeline.records.streams import GapReason, Session
 
@@ -91,6 +100,17 @@ def test_a_footer_names_the_entries_that_its_file_publishes(tmp_path: Path) -> N
         assert (footer["stream"], footer["last"]) == ("gate", 2)
 
 
+def test_due_is_also_what_will_be_older_before_anybody_asks_again(tmp_path: Path) -> None:
+    """Else a kill between two commits would leave what is long due in the journal."""
+    with writer(tmp_path, publish_s=2.0) as stream:
+        stream.begin(session())
+        stream.commit(batch(session(), 0, 2))
+        stream.publish_due(again_in_s=1.0)
+        assert not (tmp_path / "features").exists()
+        stream.publish_due(again_in_s=3.0)
+        assert len(table(tmp_path, "features")) == 2
+
+
 def test_due_is_what_is_older_than_publish_seconds(tmp_path: Path) -> None:
     first = session()
     with writer(tmp_path, publish_s=0.0) as eager, writer(tmp_path, stream="door") as patient:
@@ -140,6 +160,8 @@ def test_what_lies_between_sessions_is_of_none(tmp_path: Path) -> None:
 
 SESSIONS = f"""
 {KILLED_AT}
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from live_lakes import batch, session, writer
 number = int(sys.argv[4])
@@ -157,7 +179,7 @@ stream.close()
 """
 
 
-def killed_sessions(folder: Path, *, step: int) -> dict[int, int]:
+def killed_sessions(folder: Path | str, *, step: int) -> dict[int, int]:
     """Sessions that are killed, each at a later moment, and one that is not: how many slots of each were committed."""
     committed = {}
     for number, at in enumerate(itertools.count(1, step)):
@@ -172,14 +194,28 @@ def killed_sessions(folder: Path, *, step: int) -> dict[int, int]:
     raise AssertionError
 
 
-def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -> None:
-    committed = killed_sessions(tmp_path, step=4)
-    assert len(committed) > 8
+def told_once(place: Path | str, committed: dict[int, int]) -> None:
+    """What was committed is there once, and every moment from the first session on is told of once."""
     for number, count in committed.items():
-        slots = slots_of(tmp_path, session(number))
+        slots = slots_of(place, session(number))
         assert list(slots) == list(range(len(slots)))
         assert len(slots) in (count, count + 3)  # one may be on its way when it is killed
-    assert "live" not in table(tmp_path, "videos")["status"].to_pylist()
+    sessions = readers.sessions(str(place))
+    assert "live" not in [stored.status for stored in sessions]
+    away = [each.gap for each in readers.gaps(str(place)) if each.gap.start_s is None]
+    spans = [(each.captured_from, each.captured_to) for each in away]
+    spans += [(each.captured_from, each.captured_to) for each in sessions]
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(sorted(spans)))
+
+
+def test_killed_in_a_bucket_what_was_committed_is_there_once(bucket_place: str) -> None:
+    told_once(bucket_place, killed_sessions(bucket_place, step=17))
+
+
+def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -> None:
+    committed = killed_sessions(tmp_path, step=5)
+    assert len(committed) > 6
+    told_once(tmp_path, committed)
     keys = [(row["video_id"], row["epoch"], row["pts"]) for row in table(tmp_path, "features").to_pylist()]
     assert len(set(keys)) == len(keys)
     for name in ("events", "tracks"):
@@ -214,6 +250,42 @@ def killed(folder: Path, of: Session) -> None:
     code += f"of = session(stream={of.stream!r}); stream = writer(sys.argv[1], stream=of.stream); stream.begin(of)\n"
     code += "stream.commit(batch(of, 0, 3)); os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == -9
+
+
+@pytest.mark.parametrize("failing", ["tracks/", "events/", "gaps/", "features/", "videos/", "_vidlake/live/gate/"])
+def test_a_store_that_fails_half_way_through_publishing_costs_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """What came meanwhile is published with what may be there already."""
+    first = session()
+    with writer(tmp_path, publish_s=0.0) as stream:
+        stream.begin(first)
+        stream.commit(batch(first, 0, 4, missing=(1, 2)))
+        with monkeypatch.context() as patch:
+            patch.setattr(FolderFence, "publish", spoilt(FolderFence.publish, failing))
+            patch.setattr(FolderFence, "replace", spoilt(FolderFence.replace, failing))
+            patch.setattr(FolderFence, "remove", spoilt(FolderFence.remove, failing))
+            with pytest.raises(StorageError, match="busy"):
+                stream.publish_due()
+        stream.commit(batch(first, 4, 8, missing=(5, 6)))
+        stream.publish_due()
+        assert [stored.num_samples for stored in readers.sessions(str(tmp_path))] == [6]
+        stream.end(ended_at=first.started_at + timedelta(seconds=8))
+    assert Dataset.at(str(tmp_path)).store.list("_vidlake/live/gate") == []
+    assert list(slots_of(tmp_path, first)) == list(range(8))
+    assert [len(table(tmp_path, name)) for name in ("features", "gaps", "events", "tracks")] == [6, 2, 2, 2]
+    [stored] = readers.sessions(str(tmp_path))
+    assert (stored.num_samples, stored.status) == (6, "partial")
+
+
+def spoilt(real: Callable[..., object], failing: str) -> Callable[..., object]:
+    def call(fence: object, name: str, *arguments: object, **options: object) -> object:
+        done = real(fence, name, *arguments, **options)  # and its answer is lost
+        if name.startswith(failing):
+            raise StorageError("busy")
+        return done
+
+    return call
 
 
 # -- beside others
@@ -251,6 +323,40 @@ def test_a_batch_runs_tables_leave_a_session_alone(tmp_path: Path) -> None:
     assert status_of(tmp_path, session()) == "ok"
     assert [row["is_current"] for row in table(tmp_path, "videos").to_pylist()] == [True, True]
     assert len(table(tmp_path, "features")) == 5
+
+
+def test_readers_without_our_code_see_sessions_beside_videos_of_a_manifest(tmp_path: Path) -> None:
+    dataset, token = new_dataset(tmp_path)
+    publish_plan(dataset, plan_table(planned("a", camera="north")), token=token)
+    dataset.publish_features(finished("a"), dataset_info(), token=token)
+    derive(dataset, shard=WHOLE, token=token)
+    with writer(tmp_path) as stream:
+        stream.begin(session())
+        stream.commit(batch(session(), 0, 3, missing=(1, 2)))
+        stream.end(ended_at=session().started_at + timedelta(seconds=3))
+    query = f"select camera, stream, status from '{tmp_path}/videos/*.parquet' order by stream nulls first"
+    assert duckdb.connect().execute(query).fetchall() == [("north", None, "ok"), (None, "gate", "partial")]
+    for name in ("features", "gaps", "events", "tracks"):
+        count = f"select count(*) from '{tmp_path}/{name}/*.parquet'"
+        assert duckdb.connect().execute(count).fetchall()[0][0] == len(pl.read_parquet(f"{tmp_path}/{name}/*.parquet"))
+
+
+def test_a_period_chooses_segments_by_when_they_were_captured(tmp_path: Path) -> None:
+    """By the wall clock of their rows, from which the stream's own time may stray."""
+    first, late = session(), timedelta(seconds=500)
+    with writer(tmp_path) as stream:
+        stream.begin(first)
+        for begin in (0, 3, 6):
+            rows = batch(first, begin, begin + 3)
+            stream.commit(replace(rows, captured_at=tuple(each + late for each in rows.captured_at)))
+            stream._publish()
+        stream.end(ended_at=first.started_at + late + timedelta(seconds=9))
+    dataset = Dataset.at(str(tmp_path))
+    videos, none = VideosOfDataset.of(dataset), Ledger.of(())
+    for since, until, num_frames in ((503, 506, 3), (502, 504, 6), (0, 500, 0), (508, 1000, 3)):
+        bounds = [(BEGAN + timedelta(seconds=at)).timestamp() for at in (since, until)]
+        pending = PendingFrames(dataset, videos, none, period=Period(begin_s=bounds[0], end_s=bounds[1]))
+        assert pending.num_frames == num_frames
 
 
 def test_whoever_derives_tables_closes_what_was_killed(tmp_path: Path) -> None:

@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import ClipFactory
+from labelled_lakes import open_lake
 from real_lakes import real_lake
+from rows import DIM, dataset_info, finished, id_of, plan_table, planned
 from serving import KEY, Live, serving
+
+from pipeline.lake.ids import Ids, id_bytes
+from pipeline.lake.planned import publish_listed, publish_plan
+from pipeline.lake.tables import derive
+from pipeline.records.shards import WHOLE
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = ROOT / "serve" / "console"
@@ -171,6 +180,15 @@ def test_the_picture_of_a_sample_is_a_jpeg_of_the_size_that_was_asked_for(live: 
     assert live.get(f"/v1/videos/none/picture?pts={pts}").status_code == 404
 
 
+def test_words_are_told_with_the_labels_that_they_mean_or_with_near_ones(live: Live) -> None:
+    """The classes of this model have numbers for names."""
+    assert live.get("/v1/labels?words=17").json() == {"labels": ["17"], "near": []}
+    unknown = live.get("/v1/labels?words=1712").json()
+    assert unknown["labels"] == []
+    assert unknown["near"]
+    assert live.get("/v1/labels?words=").status_code == 400
+
+
 def test_quarantine_is_listed_by_reason(live: Live) -> None:
     found = live.get("/v1/quarantine").json()
     assert found["reasons"] == {"not_video": 1, "truncated": 1}
@@ -184,16 +202,17 @@ def test_the_report_is_that_of_the_command(live: Live, lake: Path) -> None:
     assert dataset["status"]["reasons"] == {"not_video": 1, "truncated": 1}
 
 
-def test_a_video_that_comes_while_the_server_runs_is_listed(clips: ClipFactory, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    shutil.copy(clips(num_frames=30), tmp_path / "in/a.mp4")
-    real_lake(tmp_path / "lake", [tmp_path / "in"])
-    with serving(lake=str(tmp_path / "lake")) as live:
+def test_a_video_that_comes_while_the_server_runs_is_listed(tmp_path: Path) -> None:
+    dataset, token = open_lake(tmp_path / "lake", {"a": np.ones((3, DIM), np.float32)})
+    with serving(lake=dataset.store.uri) as live:
         assert live.get("/v1/videos").json()["num_rows"] == 1
-        shutil.copy(clips(num_frames=30, seed=5), tmp_path / "in/b.mp4")
-        real_lake(tmp_path / "again", [tmp_path / "in"])
-        shutil.copytree(tmp_path / "again", tmp_path / "lake", dirs_exist_ok=True)
+        publish_plan(dataset, plan_table(planned("b")), token=token)
+        dataset.publish_features(finished("b"), dataset_info(), token=token)
+        listed = Ids([id_bytes(pa.chunked_array([[id_of("a"), id_of("b")]]))])
+        publish_listed(dataset, listed, shard=WHOLE, token=token)
+        derive(dataset, shard=WHOLE, token=token)
         deadline = time.monotonic() + 20
         while (found := live.get("/v1/videos").json()["num_rows"]) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert found == 2
+        assert len(live.get(f"/v1/videos/{id_of('b')}").json()["samples"]["pts"]) == 2

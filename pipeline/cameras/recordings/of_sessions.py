@@ -11,7 +11,7 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.lake.live import readers
 from pipeline.records.streams import Session
 
-_SLACK_S = 2.0
+_SLACK_S = 10.0
 """Names tell times to the millisecond, and those of a file that a dead writer left only about."""
 
 

@@ -107,6 +107,8 @@ class SamplePictures:
             raise NoPicture(f"{uri} cannot be read from here") from None
         except InputError as error:
             raise NoPicture(str(error)) from None
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):  # somebody else may have written the plan
+            raise NoPicture(f"the plan of {uri} is damaged") from None
 
     def _planned(self, reader: Reader, row: Document, time_range: TimeRange, wanted: "_Wanted") -> bytes:
         plan = VideoPlan(

@@ -9,7 +9,7 @@ from pipeline.lake.appended_file import file_with
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.names import is_of_streams
-from pipeline.lake.live.session_rows import file_of_sessions, rows_of_sessions
+from pipeline.lake.live.session_rows import file_of_sessions, further_columns, rows_of_sessions
 from pipeline.lake.live.view import LiveLake
 from pipeline.records.stream_rows import STREAM_TABLES
 from pipeline.records.tables import VIDEOS, Table
@@ -30,6 +30,7 @@ def compact_streams(source: Dataset, target: DatasetFiles, *, file_bytes: int, t
             for number, rows in enumerate(_parts(lake, table, file_bytes=file_bytes))
         ]
         _remove_others(target, table.name, names, token=token)
+    further = further_columns(source.files)
     for name in source.files.tables(VIDEOS.name):
         if is_of_streams(name):
             rows = rows_of_sessions(source.files, name)
@@ -38,7 +39,8 @@ def compact_streams(source: Dataset, target: DatasetFiles, *, file_bytes: int, t
                 video_id: replace(row, status="partial") if row.status == "live" else row
                 for video_id, row in rows.items()
             }
-            target.fence(token).replace(name, file_of_sessions(closed), version=target.store.version(name))
+            data = file_of_sessions(closed, further=further)
+            target.fence(token).replace(name, data, version=target.store.version(name))
 
 
 def _parts(lake: LiveLake, table: Table, *, file_bytes: int) -> Iterator[pa.Table]:

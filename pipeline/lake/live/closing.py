@@ -56,7 +56,17 @@ def close_stream(dataset: Dataset, info: DatasetInfo, stream: str, *, token: str
     if not journal.is_open or not rows:
         return None
     last = max(rows, key=lambda row: row.session.started_at)
-    return LastSlot(session=last.session, captured_to=last.captured_to)
+    return LastSlot(session=last.session, captured_to=max([last.captured_to, *_ends_behind(files, last)]))
+
+
+def _ends_behind(files: DatasetFiles, row: SessionRow) -> Iterator[datetime]:
+    """Up to when gaps behind a session tell what is missing: their writer was killed before it began another one."""
+    for name in files.tables(GAPS.name):
+        span = Span.of_name(name)
+        if span is not None and span.stream == row.session.stream and span.writer >= row.writer:
+            gaps = files.read_ours(name, _gaps)
+            is_behind = pc.and_(pc.equal(gaps["video_id"], row.session.video_id), pc.is_null(gaps["start_s"]))
+            yield from gaps.filter(pc.fill_null(is_behind, False))["captured_to"].to_pylist()
 
 
 def close_abandoned(dataset: Dataset, info: DatasetInfo) -> None:
@@ -147,7 +157,7 @@ def has_holes(gaps: pa.Table, video_id: str) -> bool:
 
 
 def _gaps(file: pa.NativeFile) -> pa.Table:
-    return pq.ParquetFile(file).read(["video_id", "start_s", "reason", "filled"])
+    return pq.ParquetFile(file).read(["video_id", "start_s", "captured_to", "reason", "filled"])
 
 
 def _may_hold(name: str, row: SessionRow) -> bool:

@@ -1,6 +1,6 @@
 """The sessions of streams in ``videos``: a file a stream and day, replaced whole whenever one of its rows changes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self, get_args
@@ -8,6 +8,7 @@ from typing import Self, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.lake.appended import schema_of
 from pipeline.lake.appended_file import LIVE_KEY, file_with, foreign_file
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.batches import SessionStatus, StoredSession
@@ -138,14 +139,22 @@ def change_session(
         row = change(rows.get(session.video_id, begun))
         if rows.get(session.video_id) == row:
             return row
-        data = file_of_sessions({**rows, session.video_id: row})
+        data = file_of_sessions({**rows, session.video_id: row}, further=further_columns(files))
         if files.fence(token).replace(name, data, version=version):
             return row
 
 
-def file_of_sessions(rows: Rows) -> bytes:
-    """The bytes of a file."""
-    table = pa.Table.from_pylist([row.to_row() for row in rows.values()], schema=VIDEOS.schema)
+def further_columns(files: DatasetFiles) -> list[pa.Field]:
+    """The columns that manifests gave to ``videos``: all its files have the same ones, for readers without our code."""
+    names = [name for name in files.tables(VIDEOS.name) if not is_of_streams(name)]
+    schema = schema_of(files, names[0]) if names else VIDEOS.schema
+    return [field for field in schema if field.name not in VIDEOS.schema.names]
+
+
+def file_of_sessions(rows: Rows, *, further: Sequence[pa.Field]) -> bytes:
+    """The bytes of a file, with ``further`` columns that are null."""
+    schema = pa.schema([*VIDEOS.schema, *further])
+    table = pa.Table.from_pylist([row.to_row() for row in rows.values()], schema=schema)
     return bytes(file_with(table, {LIVE_KEY: {"sessions": [row.to_json() for row in rows.values()]}}))
 
 

@@ -1,5 +1,6 @@
 """The one writer of a stream: journals what comes in, and publishes it as files of the lake."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Self
 
+from pipeline.errors import StorageError, UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.declarations import declare
 from pipeline.lake.live.batches import LiveBatch
@@ -17,6 +19,7 @@ from pipeline.lake.live.journal import Journal
 from pipeline.lake.live.publication import publish_entries
 from pipeline.lake.live.session_rows import SessionRow, change_session
 from pipeline.lake.live.suitable import check_suitable, rate_of
+from pipeline.lake.publishing.lease import Lease
 from pipeline.lake.publishing.slots import StreamSlot
 from pipeline.records.stream_rows import STREAM_TABLES
 from pipeline.records.streams import Gap, GapReason, Session
@@ -24,6 +27,8 @@ from pipeline.records.tables import FEATURES
 
 _MOST_BYTES = 64 << 20
 """Of the journal of one stream: more is published before its time."""
+_TRIES = 4
+_AGAIN_AFTER_S = 0.5
 
 
 class LiveWriter:
@@ -58,7 +63,7 @@ class LiveWriter:
         self._stream, self._source, self._publish_s = stream, uri_of_source, publish_s
         self._rate_hz = rate_of(info)
         self._dataset.store.ensure_writable()
-        self._lease = self._dataset.backend.acquire(slot=StreamSlot(stream=stream))
+        self._lease = _acquired(self._dataset, StreamSlot(stream=stream))
         try:
             self._info = self._dataset.create(info)
             check_suitable(self._dataset, info)
@@ -75,6 +80,10 @@ class LiveWriter:
         self._number = 0
         self._held: list[Entry] = []
         self._num_bytes = 0
+        self._published: set[EntryKey] = set()
+        """What the journal still holds all the same."""
+        self._may_be_published = False
+        """Whether some of what is held may be there already, for publishing it has failed half-way."""
         self._row: SessionRow | None = None
 
     @classmethod
@@ -120,7 +129,8 @@ class LiveWriter:
             return
         self._write(batch)
         if self._num_bytes > _MOST_BYTES:
-            self._publish()
+            with contextlib.suppress(StorageError):  # the batch is safe; it is tried again when publishing is due
+                self._publish()
 
     def end(self, *, ended_at: datetime) -> None:
         """The session is over, and published.
@@ -134,9 +144,12 @@ class LiveWriter:
         end_session(self._dataset.files, self._row, token=self._token, ended_at=ended_at)
         self._row = None
 
-    def publish_due(self) -> None:
-        """Publish what the journal holds, if its oldest batch is older than ``publish_s``."""
-        if self._held and time.time() - self._held[0].header.written_s >= self._publish_s:
+    def publish_due(self, *, again_in_s: float = 0.0) -> None:
+        """Publish what the journal holds, if its oldest batch is older than ``publish_s``, or will be ``again_in_s``.
+
+        So with a ``publish_s`` that is shorter than the time between two commits, each is published at once.
+        """
+        if self._held and time.time() + again_in_s - self._held[0].header.written_s >= self._publish_s:
             self._publish()
 
     def close(self) -> None:
@@ -177,11 +190,14 @@ class LiveWriter:
         if not self._held:
             return
         files = self._dataset.files
-        publish_entries(files, self._info, self._held, is_repeated=False, token=self._token)
+        is_repeated, self._may_be_published = self._may_be_published, True
+        publish_entries(files, self._info, self._held, is_repeated=is_repeated, token=self._token)
         if self._row is not None:
             self._row = change_session(files, self._row, self._counted, token=self._token)
-        self._journal.remove({entry.header.key for entry in self._held}, token=self._token)
-        self._held, self._num_bytes = [], 0
+        self._published |= {entry.header.key for entry in self._held}
+        self._held, self._num_bytes, self._may_be_published = [], 0, False
+        self._journal.remove(self._published, token=self._token)
+        self._published.clear()
 
     def _counted(self, row: SessionRow) -> SessionRow:
         """The row of the session with what is being published; it is counted anew when the session ends."""
@@ -210,3 +226,13 @@ class LiveWriter:
             captured_from=self._last.captured_to,
             captured_to=until,
         )
+
+
+def _acquired(dataset: Dataset, slot: StreamSlot) -> Lease:
+    """The lease of a stream. Whoever derives tables takes it for a moment, to close what a killed writer left."""
+    for _ in range(_TRIES - 1):
+        try:
+            return dataset.backend.acquire(slot=slot)
+        except UsageError:
+            time.sleep(_AGAIN_AFTER_S)
+    return dataset.backend.acquire(slot=slot)

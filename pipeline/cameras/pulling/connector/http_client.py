@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from pipeline.cameras.pulling.connector.connecting import Connections
 from pipeline.cameras.pulling.connector.logins import Challenge
-from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.connector.task import Task
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 from pipeline.cameras.pulling.source import Origin, parsed_address, shown
 from pipeline.errors import UsageError
 
@@ -109,7 +109,7 @@ class HttpClient:
             location = response.headers.get("Location")
             if response.status in (301, 302, 303, 307, 308) and location:
                 self._drop(origin)
-                url = urljoin(f"{origin}{target}", location)
+                url = _joined(f"{origin}{target}", location)
                 continue
             if response.status not in (200, 206):
                 self._drop(origin)
@@ -182,6 +182,13 @@ class HttpClient:
 def _refusal(response: http.client.HTTPResponse, shown_url: str) -> SourceFailed:
     reason = EndReason.UNAUTHORIZED if response.status in (401, 403) else EndReason.UNREACHABLE
     return SourceFailed(reason, f"{shown_url}: {response.status} {response.reason}"[:300])
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise SourceFailed(EndReason.REFUSED, "it leads to what is no address") from None
 
 
 def _reason(error: Exception) -> str:

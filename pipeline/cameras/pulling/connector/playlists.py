@@ -7,8 +7,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from pipeline.cameras.pulling.connector.http_client import ByteRange
-from pipeline.cameras.pulling.connector.task import SourceFailed
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +56,18 @@ def parsed(text: str, *, url: str) -> MediaPlaylist | str:
     Raises:
         SourceFailed: it is neither, or encrypted in a way that is not known.
     """
-    playlist = _m3u8_of(text)
+    try:
+        return _parsed(text, url)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise SourceFailed(EndReason.UNREADABLE, f"no playlist ({type(error).__name__})") from None
+
+
+def _parsed(text: str, url: str) -> MediaPlaylist | str:
+    m3u8 = _m3u8()
+    try:
+        playlist = m3u8.loads(text)
+    except m3u8.ParseError:
+        raise ValueError("no playlist") from None
     if playlist.is_variant:
         best = max(playlist.playlists, key=lambda each: each.stream_info.bandwidth or 0)
         return urljoin(url, str(best.uri))
@@ -71,16 +81,12 @@ def parsed(text: str, *, url: str) -> MediaPlaylist | str:
     )
 
 
-def _m3u8_of(text: str) -> Any:
+def _m3u8() -> Any:
     try:
-        m3u8 = importlib.import_module("m3u8")
+        return importlib.import_module("m3u8")
     except ImportError:
         detail = "HLS needs m3u8, which is not installed: pip install 'vidlake[cameras]'"
         raise SourceFailed(EndReason.UNREADABLE, detail) from None
-    try:
-        return m3u8.loads(text)
-    except (ValueError, KeyError, TypeError, AttributeError, m3u8.ParseError) as error:
-        raise SourceFailed(EndReason.UNREADABLE, f"no playlist ({type(error).__name__})") from None
 
 
 def _segment(each: Any, url: str, ends: dict[str, int]) -> Segment:

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pipeline.cameras.pulling.connector.connecting import Connections
 from pipeline.cameras.pulling.connector.logins import Challenge
 from pipeline.cameras.pulling.connector.rtsp_messages import Message, NotRtsp, Packet, Splitter
-from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.connector.task import Task
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 
 _FIRST_REQUEST_S = 5.0
 _READ_BYTES = 1 << 16
@@ -42,8 +42,12 @@ class Relay:
         Raises:
             SourceFailed: the camera cannot be reached, refuses, or sends elsewhere.
         """
-        camera = Connections(self._task.allowed).connect(self._task.origin)
-        decoder, first = self._accepted()
+        with Connections(self._task.allowed).connect(self._task.origin) as camera:
+            decoder, first = self._accepted()
+            with decoder:
+                self._pass_on(camera, decoder, first)
+
+    def _pass_on(self, camera: socket.socket, decoder: socket.socket, first: bytes) -> None:
         camera.settimeout(None)
         decoder.settimeout(None)
         from_decoder, from_camera = Splitter(), Splitter()

@@ -1,0 +1,66 @@
+"""Hours of a camera that comes and goes: memory, threads, files and sockets stay level."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+from scripted_pullers import Camera, ScriptedPuller, ended
+from test_stream_host import ADDRESS, Model, playing, settings, spec
+
+from pipeline.cameras.connections import Connection
+from pipeline.cameras.pulling.pulled import Pulled
+from pipeline.cameras.reconnecting import BackOff
+from pipeline.cameras.stream_host import StreamHost
+
+
+class Flaky:
+    """A camera that plays for two seconds, at once, and then hangs up; each time a little later."""
+
+    def __init__(self) -> None:
+        self.num_connections = 0
+
+    def connect(self) -> Connection:
+        camera = Camera(starts_at=1_800_000_000 + 5.0 * self.num_connections)
+        self.num_connections += 1
+        script: list[Pulled] = [*playing(camera.frames(range(50))), ended()]
+        return ScriptedPuller(script)
+
+
+def use() -> tuple[float, int, int]:
+    """Memory in MiB, threads and open files of this process."""
+    process = psutil.Process()
+    return process.memory_full_info().uss / 2**20, threading.active_count(), process.num_fds()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BackOff, "pause_s", lambda self: 0.0)
+
+
+@pytest.mark.parametrize(
+    ("warm", "more"),
+    [pytest.param(10, 30), pytest.param(200, 3000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+)
+@pytest.mark.usefixtures("hasty")
+def test_reconnects_leave_nothing_behind(tmp_path: Path, warm: int, more: int) -> None:
+    async def run() -> None:
+        camera = Flaky()
+        host = StreamHost(spec(), ADDRESS, settings(tmp_path, Model()), connect=camera.connect)
+        await host.start()
+        try:
+            while camera.num_connections < warm:
+                await asyncio.sleep(0.05)
+            before = use()
+            while camera.num_connections < warm + more:
+                await asyncio.sleep(0.05)
+            after = use()
+        finally:
+            await host.stop()
+        print(f"{more} reconnects: MiB, threads, files {before} -> {after}")  # noqa: T201  the figures of a soak
+        assert after[0] - before[0] < 30
+        assert after[1] - before[1] <= 2
+        assert after[2] - before[2] <= 4
+
+    asyncio.run(run())
