@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from media import decode, extract, plan
 from recordings import files_of, parts_of
-from videos import X265, remuxed, video_bytes
+from videos import OPEN_GOPS, X265, remuxed, video_bytes
 
 from pipeline.media.live.messages import PartRecorded
 from pipeline.media.live.recorder import Recorder
 
-OPEN_GOPS = {"preset": "ultrafast", "x264-params": "open-gop=1:keyint=24:min-keyint=24:bframes=3:scenecut=0"}
 OPEN_H265 = {**X265, "x265-params": f"{X265['x265-params']}:open-gop=1"}
 
 

@@ -15,6 +15,9 @@ from pipeline.records.geometry import Box, Detection
 _MISSED_S = 1.0
 """An object that is missed for so long keeps its number."""
 
+_GONE_S = 0.5
+"""An object that is missed for so long before a pause has left: the gate closes only a second after the last motion."""
+
 _FREE_S = 0.3
 """An object that was not seen often enough to have a number is given up after this, or after two pictures."""
 
@@ -84,7 +87,7 @@ class Tracked:
     """Objects that are given up."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Object:
     filter: ConstantVelocity
     last: Detection
@@ -131,7 +134,7 @@ class Tracker:
     def follow(self, detections: Sequence[Detection], at: Moment) -> Tracked:
         """Take all objects of the next picture."""
         self._count_interval(at.time_s)
-        interval_s = median(self._intervals_s) if self._intervals_s else _FIRST_INTERVAL_S
+        interval_s = self._interval_s
         ended = self._give_up(at.time_s, interval_s)
         left = list(detections)
         seen: list[tuple[_Object, Detection]] = []
@@ -152,11 +155,30 @@ class Tracker:
                 known.append(detection.box)
         return Tracked(places=sorted(places, key=lambda place: place.at.time_s), ended=ended)
 
+    def pause(self, for_s: float) -> Tracked:
+        """Nobody looked for a while, because nothing moved: who was in view is where he was, and is not missed.
+
+        Who was being missed already had left before that.
+        """
+        gone_s = max(_GONE_S, 1.5 * self._interval_s)
+        latest_s = self._last_s or 0.0
+        gone = [each for each in self._objects if each.number is None or each.missed_s(latest_s) > gone_s]
+        self._objects = [each for each in self._objects if each not in gone]
+        for each in self._objects:
+            each.last_s += for_s
+        self._last_s = latest_s + for_s
+        return Tracked(ended=[each.number for each in gone if each.number is not None])
+
     def end(self) -> Tracked:
         """The session is over, and all its objects are given up."""
         ended = [each.number for each in self._objects if each.number is not None]
         self._objects = []
         return Tracked(ended=ended)
+
+    @property
+    def _interval_s(self) -> float:
+        """Between two pictures, as a rule."""
+        return median(self._intervals_s) if self._intervals_s else _FIRST_INTERVAL_S
 
     def _count_interval(self, time_s: float) -> None:
         if self._last_s is not None and time_s > self._last_s:

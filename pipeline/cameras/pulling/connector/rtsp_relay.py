@@ -13,8 +13,8 @@ from dataclasses import replace
 from pipeline.cameras.pulling.connector.connecting import Connections
 from pipeline.cameras.pulling.connector.logins import Challenge
 from pipeline.cameras.pulling.connector.rtsp_messages import Message, NotRtsp, Packet, Splitter
-from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.connector.task import Task
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 
 _FIRST_REQUEST_S = 5.0
 _READ_BYTES = 1 << 16
