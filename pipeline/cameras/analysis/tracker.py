@@ -62,35 +62,6 @@ _POSSIBLE_AT_EDGE = _Reach(nearest=1.5, farthest=2.5, deviations=3.5)
 Of one that the same edge of the picture cuts, the middle jumps.
 """
 
-_EDGE = 1.2, 0.3
-"""What is added to the distance, in sizes, for each e-fold of size; at the picture's edge sizes change quickly."""
-
-_OTHER_LABEL = 0.5
-"""Likewise for another label."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reach:
-    """How far from where it is expected an object may be found."""
-
-    nearest: float
-    """In its sizes, as ``farthest``: closer is always close enough."""
-    farthest: float
-    deviations: float
-
-    def of(self, uncertainty: float) -> float:
-        return max(self.nearest, min(self.farthest, self.deviations * uncertainty))
-
-
-_SURE = _Reach(nearest=0.6, farthest=1.2, deviations=2.0)
-"""What is found here is the object."""
-
-_NEW = _Reach(nearest=0.4, farthest=2.5, deviations=3.0)
-"""What is found here is an object that has no number yet."""
-
-_POSSIBLE = _Reach(nearest=1.5, farthest=2.5, deviations=3.5)
-"""What is found here may be the object: once it was seen often enough to have a number, that is this object's."""
-
 _EDGE = 0.02
 """A box that comes so near to the picture's edge is cut by it."""
 
