@@ -203,7 +203,8 @@ def told_once(place: Path | str, committed: dict[int, int]) -> None:
     sessions = readers.sessions(str(place))
     assert "live" not in [stored.status for stored in sessions]
     away = [each.gap for each in readers.gaps(str(place)) if each.gap.start_s is None]
-    spans = [(each.captured_from, each.captured_to) for each in (*away, *sessions)]
+    spans = [(each.captured_from, each.captured_to) for each in away]
+    spans += [(stored.captured_from, stored.captured_to) for stored in sessions]
     assert all(one[1] == other[0] for one, other in itertools.pairwise(sorted(spans)))
 
 
