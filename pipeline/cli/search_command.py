@@ -124,9 +124,7 @@ def _query(words: SearchWords, searcher: "Searcher") -> "Query":
 
     info = trusted(searcher.info, uri=searcher.uri, model=words["model"], weights=words["weights"])
     if words["words"] is not None:
-        model = QueryModel(info)
-        columns = labels_of(words["words"], model.labels, whose=f"model {info.config.model.name}")
-        return LabelQuery(scorer=model.class_layer, columns=columns)
+        return QueryModel(info).words(words["words"])
     name = "picture" if words["picture"] is not None else "video"
     file = str(words["picture"] or words["video"])
     require_readable(file, option=f"--{name}")

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError, UsageError
 from pipeline.explore.class_layer import ClassLayer
-from pipeline.explore.labels import LabelScorer
-from pipeline.explore.queries import SequenceQuery, VectorQuery, query_rule
+from pipeline.explore.labels import LabelScorer, labels_of
+from pipeline.explore.queries import LabelQuery, SequenceQuery, VectorQuery, query_rule
 from pipeline.lake.dataset import DatasetInfo
 from pipeline.media.process.sandbox import Job, Sandbox
 from pipeline.media.process.still_sandbox import StillSandbox
@@ -106,6 +106,20 @@ class QueryModel:
             raise UsageError(f"--video {locator}: {'has no picture' if failure is None else failure.detail}")
         ends = max(plan.facts.duration_s, times[-1])
         return SequenceQuery(times_s=np.array(times), vectors=np.concatenate(vectors), end_s=ends)
+
+    def words(self, text: str) -> VectorQuery | LabelQuery:
+        """What a text means: by the model's text tower where it has one, else by its classes.
+
+        Raises:
+            UsageError: no class is called so, and the nearest ones are named; or there are no classes.
+        """
+        vector = self._embedder.embed_text(text)
+        if vector is not None:
+            return VectorQuery(vector=vector)
+        if not self.labels:
+            raise UsageError(f"--words: {self._config.model.name} has no classes: give --head HEADS/NAME")
+        columns = labels_of(text, self.labels, whose=f"model {self._config.model.name}")
+        return LabelQuery(scorer=self.class_layer, columns=columns)
 
     @property
     def class_layer(self) -> LabelScorer:

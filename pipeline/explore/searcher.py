@@ -21,7 +21,7 @@ from pipeline.explore.moments import best_moments, best_rows
 from pipeline.explore.queries import MOST_TOP, LabelQuery, Query, Scope, SequenceQuery, VectorQuery
 from pipeline.explore.samples import rows_of_video, sample_vector, written_ids
 from pipeline.explore.scanning import Cosine, Probability, Scanned, Scored, Scorer, scan
-from pipeline.explore.sequences import Likest, occurrences
+from pipeline.explore.sequences import BestSample, occurrences
 from pipeline.explore.showing import Shown
 from pipeline.explore.sources import Source, Sources, Unpacked
 from pipeline.explore.unit_scan import scan_units
@@ -29,6 +29,7 @@ from pipeline.explore.videos import Videos, is_in_scope
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.known_videos import KnownVideos
 from pipeline.lake.model_folders import existing_dataset
+from pipeline.records.units import VideoSamples
 
 Say = Callable[[str], None]
 
@@ -120,7 +121,7 @@ class Searcher:
                 return answer
         scored = self._scored(query, scorer, sources, scope, ids)
         shown = Shown(scored, scorer, self._videos.known(), is_cosine=not isinstance(query, LabelQuery))
-        if isinstance(query, SequenceQuery) and isinstance(scorer, Likest):
+        if isinstance(query, SequenceQuery) and isinstance(scorer, BestSample):
             found = occurrences(query, scored, scorer, sources, copies=self._sources.copies)[:top]
             answer = self._answer(tuple(shown.stretch(each) for each in found))
         else:
@@ -219,15 +220,26 @@ class Searcher:
             raise UsageError(f"{self.uri} has no sample of a video {video_id[:100]!r}")
         epochs = np.concatenate([np.full(len(part), part.runs["epoch"][0]) for part in parts])
         pts, times_s = np.concatenate([part.pts for part in parts]), np.concatenate([part.times_s for part in parts])
-        scores = np.concatenate([scorer.scores(part.vectors, part.scales) for part in parts])
         order = np.lexsort((pts, epochs))
-        return Curve(epochs=epochs[order], pts=pts[order], times_s=times_s[order], scores=scores[order])
+        if isinstance(query, LabelQuery) and isinstance(query.scorer, UnitScorer):
+            [end_s] = self._videos.known().ends_of(parts[0].runs["video_id"][:1]).tolist()
+            features = np.concatenate([part.floats(0, len(part)) for part in parts])[order]
+            samples = VideoSamples(
+                epochs=epochs[order],
+                pts=pts[order],
+                times_s=times_s[order],
+                end_s=None if np.isnan(end_s) else end_s,
+            )
+            scores = query.scorer.of_video(features, samples)[:, list(query.columns)].sum(axis=1)
+        else:
+            scores = np.concatenate([scorer.scores(part.vectors, part.scales) for part in parts])[order]
+        return Curve(epochs=epochs[order], pts=pts[order], times_s=times_s[order], scores=scores)
 
     def _scorer(self, query: Query, sources: list[Source]) -> Scorer:
         if isinstance(query, LabelQuery):
             return Probability(query.scorer, query.columns)
         if isinstance(query, SequenceQuery):
-            return Likest(query)
+            return BestSample(query)
         if isinstance(query, VectorQuery):
             vector = query.vector
         else:

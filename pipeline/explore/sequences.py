@@ -1,4 +1,4 @@
-"""Where a video occurs in a lake: every row is compared with its samples, then the likeliest videos are aligned."""
+"""Where a video occurs in a lake: every row is compared with its samples, then the most similar videos are aligned."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -22,13 +22,13 @@ _DENSER = 4
 _SAMPLED = (16, 32)
 """Similarities of each piece that tell what is usual in the lake."""
 _ALIGNED_VIDEOS = 100
-"""Those whose rows are likest to the query."""
+"""Those whose rows are the most similar to the query."""
 _MOST_SIMILARITIES = 1 << 26
 """Of one video that are held at once."""
 
 
-class Likest:
-    """Gives a row its similarity to the sample of a query that is likest to it."""
+class BestSample:
+    """Gives a row its similarity to that sample of a query that is most similar to it."""
 
     uses_threads = True
 
@@ -44,8 +44,8 @@ class Likest:
         products = _products(vectors, scales, self._some)
         rows, columns = (max(1, size // count) for size, count in zip(products.shape, _SAMPLED, strict=True))
         self._usual.append(products[::rows, ::columns].reshape(-1))
-        likest: NDArray[np.float32] = products.max(axis=1, initial=-1)
-        return likest
+        best: NDArray[np.float32] = products.max(axis=1, initial=-1)
+        return best
 
     def similarities(self, vectors: Vectors, scales: NDArray[np.float32]) -> Similarities:
         """``float32[N, T]``: to all samples of the query."""
@@ -72,7 +72,7 @@ class Occurrence:
 
 
 def occurrences(
-    query: SequenceQuery, scored: Sequence[Scanned], scorer: Likest, sources: Sequence[Source], *, copies: Copies
+    query: SequenceQuery, scored: Sequence[Scanned], scorer: BestSample, sources: Sequence[Source], *, copies: Copies
 ) -> list[Occurrence]:
     """The stretches of all videos, the best first.
 
@@ -89,7 +89,7 @@ def occurrences(
     times, floor = QueryTimes(times_s=query.times_s, end_s=query.end_s), scorer.floor
     table = _Table(scorer, scored, sources, copies=copies)
     found: list[Occurrence] = []
-    for video_id in _likeliest(scored, floor, query):
+    for video_id in _most_similar(scored, floor, query):
         video = VideoRows(video_id, scored, scorer)
         for part in _parts(video, query):
             similarities = table.rows(video, part, video_id=video_id)
@@ -99,8 +99,8 @@ def occurrences(
     return sorted(found, key=lambda each: -each.aligned.gain)
 
 
-def _likeliest(scored: Sequence[Scanned], floor: float, query: SequenceQuery) -> list[str]:
-    """The videos of which a segment has rows that are likest to the query: as many as it could take, together."""
+def _most_similar(scored: Sequence[Scanned], floor: float, query: SequenceQuery) -> list[str]:
+    """The videos with a segment whose best rows, as many as the query could take, are the most similar to it."""
     evidence: dict[bytes, float] = {}
     for each in scored:
         gains = np.maximum(0, np.nan_to_num(each.scores, neginf=0) - np.float32(floor))
@@ -115,7 +115,7 @@ def _likeliest(scored: Sequence[Scanned], floor: float, query: SequenceQuery) ->
 
 
 def _has_any(each: Scanned, gains: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which runs have a row that is likelier than the floor."""
+    """Which runs have a row that is above the floor."""
     runs = each.rows.runs
     has_any = np.zeros(len(runs), np.bool_)
     has_any[each.rows.runs_of(np.flatnonzero(gains > 0))] = True
@@ -137,7 +137,9 @@ def _parts(video: VideoRows, query: SequenceQuery) -> Iterator[slice]:
 class _Table:
     """The similarities of rows to the samples of a query, wherever the rows lie."""
 
-    def __init__(self, scorer: Likest, scored: Sequence[Scanned], sources: Sequence[Source], *, copies: Copies) -> None:
+    def __init__(
+        self, scorer: BestSample, scored: Sequence[Scanned], sources: Sequence[Source], *, copies: Copies
+    ) -> None:
         self._scorer = scorer
         self._scored = scored
         self._sources = sources

@@ -108,6 +108,7 @@ class Embedder:
         self._width = model.info.dim * model.rows_per_input
         self.is_compiled: bool = compile
         self._forward = torch.compile(module, dynamic=False) if compile else module
+        self._text_tower = model.text_tower
         self._head = None if model.head is None else copy.deepcopy(model.head).eval().to(self.device, torch.float32)
         self.num_classes: int = 0 if self._head is None else self._outputs_of(self._head)
         """Columns of ``probabilities``, whether or not ``classes`` names them; 0: there is no such layer."""
@@ -208,6 +209,20 @@ class Embedder:
             weights: NDArray[np.float32] = self._head.weight.cpu().numpy()
             biases = np.zeros(len(weights), np.float32) if self._head.bias is None else self._head.bias.cpu().numpy()
         return weights, biases
+
+    def embed_text(self, text: str) -> NDArray[np.float32] | None:
+        """The feature ``float32[D]`` of a text; ``None``: the model has no text tower.
+
+        Raises:
+            UsageError: what its text tower gives is no feature of this length.
+        """
+        if self._text_tower is None:
+            return None
+        with self._lock, torch.inference_mode():
+            feature: NDArray[np.float32] = self._text_tower([text]).detach().float().cpu().numpy()
+        if feature.shape != (1, self.info.dim) or not np.isfinite(feature).all():
+            raise UsageError(f"--model {self.info.name}: embed_text gives {feature.shape}, not (1, {self.info.dim})")
+        return feature.reshape(-1)
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply the model's own classification layer.

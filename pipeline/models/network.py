@@ -1,6 +1,6 @@
 """A network as the pipeline uses it, and how one comes apart into a backbone and its classification layer."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -35,6 +35,8 @@ class LoadedModel:
     """How many features one input gives: ``D`` is their length together."""
     takes_pixels: bool = False
     """Whether the backbone takes ``uint8[B, N, H, W, 3]`` and normalises by itself."""
+    text_tower: Callable[[Sequence[str]], Tensor] | None = None
+    """Texts to ``float[N, D]`` in the space of the features, where the network was trained on both."""
     head_name: str | None = None
     """What the head's tensors are called in a weights file; ``None``: no file can hold another head."""
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import IO, TypeVar
 
 import numpy as np
@@ -105,13 +105,17 @@ class FeatureService:
         """The names of the classes, or numbers where the weights have no names; empty: the model does not classify."""
         return self._embedder.classes or tuple(map(str, range(self._embedder.num_classes)))
 
-    @property
+    @cached_property
     def class_layer(self) -> LabelScorer:
         """The model's own classification layer, for searches by words."""
         layer = self._embedder.class_layer
         if layer is not None:
             return ClassLayer(*layer, self.classes)
         return _Classes(labels=self.classes, embedder=self._embedder)
+
+    def embed_text(self, text: str) -> NDArray[np.float32] | None:
+        """The feature of a text, as ``Embedder.embed_text`` gives it. It blocks."""
+        return self._embedder.embed_text(text)
 
     def require_pictures(self) -> None:
         """Make sure that the model takes pictures by themselves.

@@ -1,6 +1,7 @@
 """``/v1/search``: what in the lake is like a picture, a video or a moment of it, or is called by some words."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 import numpy as np
@@ -136,7 +137,7 @@ async def search(
     """The moments of the lake that are like a picture or a moment, in which a video occurs, or that are called so."""
     if content_type(request) == JSON:
         body = _parsed(await request.body())
-        query: queries.Query = _asked(body, service)
+        query: queries.Query = await service.computed(partial(_asked, body, service))
     else:
         body = SearchBody(top=top, rows=rows, since=since, until=until)
         query = await _shown(request, service, engine)
@@ -155,7 +156,7 @@ async def query_of(request: Request, service: FeatureService, engine: LakeSearch
         Problem: it does not say, or the body does not decode.
     """
     if content_type(request) == JSON:
-        return _asked(_parsed(await request.body()), service)
+        return await service.computed(partial(_asked, _parsed(await request.body()), service))
     return await _shown(request, service, engine)
 
 
@@ -176,6 +177,9 @@ def _asked(body: SearchBody, service: FeatureService) -> queries.Query:
     try:
         if body.at is not None:
             return SampleQuery.parse(body.at)
+        vector = service.embed_text(str(body.words)) if body.head is None else None
+        if vector is not None:
+            return VectorQuery(vector=vector)
         scorer, whose = _scorer(body.head, service)
         return LabelQuery(scorer=scorer, columns=labels_of(str(body.words), scorer.labels, whose=whose))
     except UsageError as error:

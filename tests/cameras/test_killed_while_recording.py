@@ -57,7 +57,7 @@ def test_no_row_lacks_its_recording(data: bytes, tmp_path: Path) -> None:
     clip, lake, place = tmp_path / "clip.ts", str(tmp_path / "lake"), str(tmp_path / "rec")
     clip.write_bytes(data)
     folders = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-    words = [sys.executable, "-c", WATCHING, clip, lake, place, *folders]
+    words = [sys.executable, "-c", WATCHING, str(clip), lake, place, *folders]
     with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as watching:
         assert watching.stdout is not None
         assert watching.stdout.readline() == b"watching\n"

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +136,27 @@ def test_a_scope_is_compared_row_by_row(lake: tuple[Dataset, str]) -> None:
     searcher.build_index()
     answer = searcher.search(queries()[0], scope=Scope(where="uri = '/videos/v3.mp4'"))
     assert (answer.num_indexed, answer.num_scanned) == (0, 60)
+
+
+@pytest.mark.parametrize("kill_at", [1, 2], ids=["in the first group", "in the second group"])
+def test_killed_while_indexing_it_goes_on_and_searches_are_exact(lake: tuple[Dataset, str], kill_at: int) -> None:
+    uri = lake[0].store.uri
+    Searcher.at(uri).unpack()
+    script = f"""
+import itertools, os, signal
+from pipeline.explore.index import lake_index
+from pipeline.explore.searcher import Searcher
+lake_index._GROUP_ROWS = 1300
+calls = itertools.count(1)
+os.fdatasync = lambda fd: next(calls) < {kill_at} or os.kill(os.getpid(), signal.SIGKILL)
+Searcher.at({uri!r}).build_index(print)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    searcher = Searcher.at(uri)
+    answer = searcher.search(queries()[0])
+    assert (answer.num_indexed, answer.num_scanned) == (0, 2400)
+    built = searcher.build_index()
+    assert built.num_rows == 2400
+    assert searcher.search(queries()[0]).num_indexed == 2400
+    assert [path.name for path in (Path(built.folder) / "tmp").iterdir()] == []

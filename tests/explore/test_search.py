@@ -258,3 +258,23 @@ def test_a_lake_that_was_moved_makes_its_copies_again(tmp_path: Path) -> None:
     searcher.unpack()
     assert searcher.search(towards(1)).num_scanned == 20
     assert len(list((tmp_path / "moved" / "_vidlake" / "search").glob("*.rows"))) == 1
+
+
+def test_a_lake_in_a_bucket_is_searched_and_indexed(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    dataset, token = new_dataset(bucket)
+    for name in "abc":
+        dataset.publish_features(finished(name, num_samples=20), dataset_info(), token=token)
+    query = towards(1, 0.5, 0.2, 0.1)
+    searcher = Searcher.at(bucket)
+    streamed = searcher.search(query, by_rows=True)
+    built = searcher.build_index()
+    assert built.num_rows == 60
+    assert Path(built.folder).is_relative_to(tmp_path)
+    looked_up = Searcher.at(bucket).search(query, by_rows=True)
+    assert (streamed.num_scanned, looked_up.num_indexed) == (60, 60)
+    assert [(row.video_id, row.pts) for row in looked_up.rows or ()] == [
+        (row.video_id, row.pts) for row in streamed.rows or ()
+    ]

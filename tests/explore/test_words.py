@@ -14,9 +14,13 @@ from pipeline.errors import UsageError
 from pipeline.explore.class_layer import ClassLayer
 from pipeline.explore.head_labels import head_labels_at
 from pipeline.explore.labels import LabelScorer
-from pipeline.explore.queries import LabelQuery
+from pipeline.explore.queries import LabelQuery, VectorQuery
+from pipeline.explore.query_model import QueryModel
 from pipeline.explore.searcher import Searcher
+from pipeline.lake.config import DatasetConfig
+from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.video_features import LakeFeatures
+from pipeline.models.registry import load_model
 
 LABELS = ("cat", "dog", "cow")
 
@@ -94,6 +98,8 @@ def test_a_head_of_units_gives_each_row_that_of_its_unit(tmp_path: Path, unit: s
         for begin, end, row in zip(answers.units.begin, answers.units.end, answers.probabilities, strict=True):
             own = [found[(video.uri, float(at))] for at in range(begin, end)]
             assert own == pytest.approx([row[1]] * len(own), abs=1e-5)
+        curve = Searcher.at(lake).curve(LabelQuery(scorer=labels, columns=(1,)), video.video_id)
+        assert curve.scores.tolist() == pytest.approx([found[(video.uri, at)] for at in curve.times_s], abs=1e-5)
     with pytest.raises(UsageError, match="leave out --no-cache"):
         scores(lake, labels, (1,), has_cache=False)
 
@@ -105,3 +111,40 @@ def test_a_head_of_other_features_is_refused(tmp_path: Path) -> None:
     document.write_text(document.read_text().replace('"fp32"', '"fp16"'))
     with pytest.raises(UsageError):
         head_labels_at(str(tmp_path / "heads" / "h"), lake=lake)
+
+
+TOWER = """
+import torch
+
+class Colours(torch.nn.Module):
+    preprocessing = {"resize_px": 8, "crop_px": [8, 8], "mean": [0, 0, 0], "std": [1, 1, 1]}
+
+    def forward(self, pictures):
+        return pictures.mean(dim=(2, 3))
+
+    def embed_text(self, texts):
+        known = {"red": [1.0, 0, 0], "blue": [0, 0, 1.0]}
+        return torch.tensor([known.get(text, [1.0] * 4) for text in texts])
+"""
+
+
+def test_a_text_tower_is_asked_before_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "colours.py").write_text(TOWER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made_by = load_model("colours:Colours", weights="random:0").info
+    config = DatasetConfig(model=made_by, sample="fps:1", precision="fp32", dtype="float32")
+    model = QueryModel(DatasetInfo(config=config, weights="random:0"))
+    query = model.words("blue")
+    assert isinstance(query, VectorQuery)
+    assert query.vector.tolist() == [0, 0, 1]
+    with pytest.raises(UsageError, match=r"embed_text gives \(1, 4\), not \(1, 3\)"):
+        model.words("colourless")
+
+
+def test_a_model_without_classes_or_text_tower_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "greys.py").write_text(TOWER.replace("embed_text", "no_text").replace("Colours", "Greys"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made_by = load_model("greys:Greys", weights="random:0").info
+    config = DatasetConfig(model=made_by, sample="fps:1", precision="fp32", dtype="float32")
+    with pytest.raises(UsageError, match="has no classes: give --head"):
+        QueryModel(DatasetInfo(config=config, weights="random:0")).words("blue")

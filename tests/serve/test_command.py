@@ -22,6 +22,8 @@ from serve.settings import Settings
         pytest.param(["--max-body", "lots"], "GiB", id="bad size"),
         pytest.param(["--from", "no-such-lake"], "no dataset", id="no dataset"),
         pytest.param(["--from", "lake", "--precision", "fp16"], "--precision", id="a dataset and a precision"),
+        pytest.param(["--lake", "no-such-lake"], "no dataset", id="no lake"),
+        pytest.param(["--lake", "lake", "--from", "lake"], "leave out --from", id="a lake and a dataset"),
         pytest.param(["--allowed-origin", "*"], "--allowed-origin", id="every page"),
         pytest.param(["--live-memory", "some"], "GiB", id="bad memory"),
         pytest.param(["--streams", "streams.yaml"], "--out LAKE", id="streams without a lake"),

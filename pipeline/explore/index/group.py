@@ -1,6 +1,6 @@
 """One group of features files: its rows in lists of such as are alike, each in a byte a value.
 
-A query is compared with the lists that it is likest to, roughly, and with the best of their rows as they are stored.
+A query is compared with the rows of the nearest lists, roughly, and with the nearest of those rows as they are stored.
 """
 
 from collections.abc import Mapping, Sequence

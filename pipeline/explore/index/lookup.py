@@ -1,4 +1,4 @@
-"""Looking up a vector in the groups of an index: the likest lists, of these the likest rows, and these exactly."""
+"""Looking up a vector in an index: in the lists nearest to it, roughly; the nearest of their rows exactly."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from pipeline.explore.scanning import Cosine, Scores
 from pipeline.lake.unpacked.feature_rows import FeatureRows
 
 MOST_EXACT = 400
-"""Rows that are compared exactly, of those that are roughly the likest, at least."""
+"""Rows that are compared exactly, at least: those that are roughly the nearest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Lookup:
         return sum(len(group.ends) for group in self._groups)
 
     def find(self, scorer: Cosine, *, num_probes: int, count: int, pool: ThreadPoolExecutor) -> list[Looked]:
-        """The rows of each file that are likest to a vector.
+        """The rows of each file that are nearest to a vector.
 
         Args:
             scorer: of the vector.
@@ -82,7 +82,7 @@ class Lookup:
         return looked
 
     def _lists(self, unit: NDArray[np.float32], num_probes: int) -> list[tuple[Group, NDArray[np.int64]]]:
-        """Each group's lists that are among the likest, in pieces for several threads."""
+        """Each group's lists that are among the nearest, in pieces for several threads."""
         like = [np.vecdot(group.centres, unit) for group in self._groups]
         every = np.concatenate([np.empty(0, np.float32), *like])
         floor = np.partition(every, -num_probes)[-num_probes] if num_probes < len(every) else -np.inf

@@ -35,7 +35,8 @@ def load_from_factory(name: str, *, weights: Weights) -> LoadedModel:
 
     The factory takes no arguments and returns a module from normalised ``float[B, 3, H, W]`` to ``float[B, D]``; its
     attribute ``preprocessing``, a ``Preprocessing`` or a dictionary of the same fields, says how the pictures are
-    prepared (ImageNet's way without it). It is called under a fixed seed, so that what the factory leaves random is
+    prepared (ImageNet's way without it); a method ``embed_text`` from a list of texts to ``float[N, D]`` is its text
+    tower, by which words are searched for. It is called under a fixed seed, so that what the factory leaves random is
     the same in every worker.
 
     Raises:
@@ -58,7 +59,15 @@ def load_from_factory(name: str, *, weights: Weights) -> LoadedModel:
     if head is not None and head.in_features != dim:
         raise UsageError(f"--model {name}: has {dim} features, and its weights a layer for {head.in_features}")
     info = ModelInfo(name=name, dim=dim, weights_digest=weights_digest(network), preprocessing=preprocessing)
-    return LoadedModel(info=info, backbone=network, head=head, classes=(), head_name=ADDED_HEAD)
+    text_tower = getattr(network, "embed_text", None)
+    return LoadedModel(
+        info=info,
+        backbone=network,
+        head=head,
+        classes=(),
+        text_tower=text_tower if callable(text_tower) else None,
+        head_name=ADDED_HEAD,
+    )
 
 
 def _head_put_on(state: dict[str, Tensor]) -> nn.Linear | None:
