@@ -4,6 +4,7 @@ The clips are slow pans over photographs that the wheel of scikit-image ships (a
 their end the camera loses its focus: that is what the head learns to tell.
 """
 
+import contextlib
 import importlib.util
 import io
 import os
@@ -23,6 +24,8 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageFilter
 from timm.data.imagenet_info import ImageNetInfo
 
+from pipeline.cli.exit_status import exit_status_of
+from pipeline.cli.main import cli
 from pipeline.models.zoo.timm_models import lite0_weights
 
 OUT = Path(__file__).resolve().parents[1] / "demo-output"
@@ -97,6 +100,15 @@ def run(*command: str) -> None:
         sys.exit(status)
 
 
+def run_here(*command: str) -> None:
+    """The same in this process, which has torch in memory already: another one would take seconds to load it."""
+    print(f"\n$ {shlex.join(command)}", flush=True)
+    with contextlib.chdir(OUT):
+        status = exit_status_of(lambda: cli(list(command[1:]), standalone_mode=False))
+    if status:
+        sys.exit(status)
+
+
 def show_rows(lake: Path) -> None:
     """Print the first features of each clip, and what ImageNet's last layer makes of all of them."""
     columns = ["uri", "time_s", "feature"]
@@ -146,9 +158,9 @@ def main() -> None:
     show_predictions(OUT / "demo-lake")
     query = f"select uri, time_s, label from '{folder}/demo-lake/predictions/*.parquet'"
     print(f'\nThe same with DuckDB:\n\n  .venv/bin/python -c "import duckdb; print(duckdb.sql(\\"{query}\\"))"')
-    run("vidlake", "search", "demo-lake", "--words", "espresso", "--top", "3")
+    run_here("vidlake", "search", "demo-lake", "--words", "espresso", "--top", "3")
     write_query(OUT / "cat.jpg")
-    run("vidlake", "search", "demo-lake", "--picture", "cat.jpg", "--top", "3")
+    run_here("vidlake", "search", "demo-lake", "--picture", "cat.jpg", "--top", "3")
     print(
         f"\nThe same on a page, with pictures:\n\n  .venv/bin/vidlake serve --lake {folder}/demo-lake\n\n"
         "and then http://127.0.0.1:8000/ in a browser."

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import psutil
@@ -34,8 +34,11 @@ class Server:
         return self._titled("ServeReplica:vidlake:cameras")
 
     def _titled(self, title: str) -> psutil.Process:
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        return next(child for child in family if title in " ".join(child.cmdline()))
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if title in " ".join(child.cmdline()):
+                    return child
+        raise AssertionError(f"there is no process {title}")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 RATE_HZ = Fraction(25)
 X264 = {"preset": "ultrafast", "crf": "28", "g": "24", "bf": "3", "b-pyramid": "normal", "sc_threshold": "0"}
+OPEN_GOPS = {"preset": "ultrafast", "x264-params": "open-gop=1:keyint=24:min-keyint=24:bframes=3:scenecut=0"}
 X265 = {"preset": "ultrafast", "crf": "30", "x265-params": "keyint=24:min-keyint=24:bframes=3:log-level=none"}
 
 # A Matroska whose bytes a test edits: no checksum or random number in it can look like an element.

@@ -105,7 +105,8 @@ class Commits:
                 await loop.run_in_executor(self._thread, self._steps[0])
                 self._steps.popleft()
             self._num_unwritten_bytes = 0
-            await loop.run_in_executor(self._thread, self._writer.publish_due)
+            publish_due = partial(self._writer.publish_due, again_in_s=self._commit_s)
+            await loop.run_in_executor(self._thread, publish_due)
 
     async def close(self) -> None:
         """Write what is left, publish it, and give the lease back.

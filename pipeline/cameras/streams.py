@@ -38,15 +38,19 @@ class Streams:
     ``serve`` in a deployment of one replica.
     """
 
-    def __init__(self, settings: StreamSettings, *, processes: Iterable[RemoteStream] = ()) -> None:
+    def __init__(
+        self, settings: StreamSettings, *, processes: Iterable[RemoteStream] = (), keeps_one_ready: bool = False
+    ) -> None:
         """Nothing runs yet.
 
         Args:
             settings: what streams share.
             processes: for the first streams: they take seconds to start, which a host can use for other things.
+            keeps_one_ready: whether there is always one for the next stream, so that nobody waits for it.
         """
         self._settings = settings
-        self._processes = list(processes)
+        self._keeps_one_ready = keeps_one_ready
+        self._processes = list(processes) or ([RemoteStream()] if keeps_one_ready else [])
         self._log = EventLog()
         self._watched: dict[str, Watched] = {}
         self._networks: dict[str, RemoteDetector] = {}
@@ -64,7 +68,7 @@ class Streams:
             raise StreamTaken(f"stream {spec.name} runs already")
         network = self._network_for(spec)
         order = StreamOrder(spec=spec, source=source, settings=settings_for(self._settings, spec), network=network)
-        watched = Watched(order, self._processes.pop() if self._processes else RemoteStream(), log=self._log)
+        watched = Watched(order, self._process(), log=self._log)
         self._watched[spec.name] = watched
         try:
             if network is not None:
@@ -169,6 +173,12 @@ class Streams:
         assert start is not None
         async for event in self._log.listen(start):
             yield event
+
+    def _process(self) -> RemoteStream:
+        process = self._processes.pop() if self._processes else RemoteStream()
+        if self._keeps_one_ready and not self._processes:
+            self._processes.append(RemoteStream())
+        return process
 
     def _network_for(self, spec: StreamSpec) -> RemoteDetector | None:
         if DetectorChoice.parse(spec.detect).kind is not DetectorKind.NETWORK:

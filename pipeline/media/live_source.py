@@ -20,13 +20,12 @@ UNNAMED = "the stream"
 
 # The header of RTSP describes the stream, so nothing needs to be looked at before the first packet: FFmpeg would look
 # at it for up to five seconds. Not ``nobuffer``, which throws away what it looked at: that may be a keyframe.
+_AT_ONCE = {"probesize": "32", "analyzeduration": "1", "fps_probe_size": "0"}
 _RTSP_OPTIONS = {
     "rtsp_transport": "tcp",
     "allowed_media_types": "video",
     "protocol_whitelist": "tcp,rtp",
-    "probesize": "32",
-    "analyzeduration": "1",
-    "fps_probe_size": "0",
+    **_AT_ONCE,
 }
 _PIPED_OPTIONS = {"probesize": "1000000", "analyzeduration": "1500000", "fps_probe_size": "0"}
 # Both hold pictures one after another, without a clock.
@@ -72,7 +71,7 @@ def open_part(part: Part, *, max_pixels: int, why: str) -> LiveSource:
         InputError: it does not open, or holds no video that can be decoded.
     """
     options = {
-        **_PIPED_OPTIONS,
+        **(_AT_ONCE if part.demuxer in _WITHOUT_PTS else _PIPED_OPTIONS),
         "format_whitelist": ALLOWED_DEMUXERS,
         "protocol_whitelist": "none",
         "max_pixels": str(max_pixels),

@@ -65,7 +65,7 @@ class CameraHost:
         self._sources = Sources(cameras)
         self._posted = await asyncio.to_thread(PostedStreams.of, application)
         stream_settings = await asyncio.to_thread(_stream_settings, settings, facts, embed=embed)
-        self._streams = Streams(stream_settings)
+        self._streams = Streams(stream_settings, keeps_one_ready=True)
         self._starting = Starting(self._streams, stream_settings)
         self._webhook = await asyncio.to_thread(_webhook, cameras.lake, cameras.events)
         self._telling = asyncio.create_task(self._tell())

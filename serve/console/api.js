@@ -41,8 +41,20 @@ function carried(query, further) {
   return { suffix: "", body: JSON.stringify(document), headers: { "Content-Type": "application/json" } };
 }
 
+/** The model has no label for some words; `near` are those that are most like them. */
+export class UnknownWords extends Error {
+  constructor(words, near) {
+    super(`The model has no word “${words}”.`);
+    this.near = near;
+  }
+}
+
 /** Moments like a query: `{picture}`, `{words}` or `{at}`. */
 export async function search(query, further, options) {
+  if (query.words) {
+    const { labels, near } = await getJson(`v1/labels?words=${encodeURIComponent(query.words)}`, options);
+    if (!labels.length) throw new UnknownWords(query.words, near);
+  }
   const { suffix, body, headers } = carried(query, further);
   return (await request(`v1/search${suffix}`, { method: "POST", body, headers, ...options })).json();
 }

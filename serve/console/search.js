@@ -137,6 +137,8 @@ function Asking({ here, query, setQuery }) {
     <div aria-live="polite">
       ${state.isWaiting ? html`<p class="quiet">Looking…</p>` : null}
       <${Problem} error=${state.error} />
+      ${state.error?.near?.length ? html`<p>Near it are ${state.error.near.map((word, at) => html`${at ? ", " : ""}
+        <a key=${word} href=${`#/search?words=${encodeURIComponent(word)}`}>${word}</a>`)}.</p>` : null}
       ${state.answer ? html`<${Found} answer=${state.answer} what=${described(state.query)} />` : null}
     </div>`;
 }

@@ -90,10 +90,11 @@ function OneVideo({ videoId, at, query }) {
   const similar = useCurve(query, videoId);
   if (error) return html`<h1>Video</h1><${Problem} error=${error} />`;
   if (!value) return html`<h1>Video</h1><p class="quiet">Looking…</p>`;
-  return html`<${Timeline} found=${value} at=${at} similar=${similar} />`;
+  const label = query?.words ? `“${query.words}”` : "similarity";
+  return html`<${Timeline} found=${value} at=${at} similar=${similar} label=${label} />`;
 }
 
-function Timeline({ found, at, similar }) {
+function Timeline({ found, at, similar, label }) {
   const { video, samples, missing, heads } = found;
   const times = samples.time_s;
   const [place, setPlace] = useState(() => nearest(times, at));
@@ -101,8 +102,8 @@ function Timeline({ found, at, similar }) {
   const pick = (seconds) => setPlace(nearest(times, seconds));
   const given = useMemo(() => {
     const lines = [
-      ...(similar ? [{ label: "similarity", times: similar.time_s, values: similar.score }] : []),
-      ...heads.flatMap((head) => head.labels.map((label, row) => ({ label, times: head.time_s, values: head.probabilities[row] }))),
+      ...(similar ? [{ label, times: similar.time_s, values: similar.score }] : []),
+      ...heads.flatMap((head) => head.labels.map((name, row) => ({ label: name, times: head.time_s, values: head.probabilities[row] }))),
     ];
     if (!lines.length) return null;
     const shaded = missing.map((each) => ({ from: each.start_s, to: each.end_s, kind: each.kind }));

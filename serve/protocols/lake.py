@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, UsageError
+from pipeline.explore.labels import labels_of, nearest
 from pipeline.explore.report.document import read_report
 from pipeline.explore.viewing.lake_view import NoSuchVideo, Page
 from pipeline.explore.viewing.pictures import MOST_PX, USUAL_PX, NoPicture
@@ -25,10 +26,12 @@ from serve.web.replies import encoded_numbers, json_reply, to_json
 router = APIRouter(tags=["lake"])
 Result = TypeVar("Result")
 _MOST_ROWS = 1000
+_MOST_CHARACTERS = 1000
 _PICTURE_LASTS_S = 24 * 3600
 """A video's id changes with its content, so its pictures do not."""
 
 Offset = Annotated[int, Query(ge=0, description="How many rows to pass over.")]
+Words = Annotated[str, Query(min_length=1, max_length=_MOST_CHARACTERS, description="As of /v1/search.")]
 Limit = Annotated[int, Query(ge=1, le=_MOST_ROWS, description="How many rows at most.")]
 
 
@@ -120,6 +123,22 @@ async def curve(request: Request, service: Admitted, lake: Lake, engine: Engine,
     query = await query_of(request, service, engine)
     found = await engine.computed(lambda: engine.searcher.curve(query, video_id))
     return json_reply(found.to_json())
+
+
+@router.get("/v1/labels")
+async def labels(
+    service: Admitted, words: Annotated[str, Query(min_length=1, max_length=_MOST_CHARACTERS)]
+) -> Response:
+    """Which labels of the model some words mean for ``/v1/search``, and where there are none, which are near."""
+    service.require_classes()
+    known = service.class_layer.labels
+    try:
+        meant, near = labels_of(words, known, whose="the model"), []
+    except UsageError:
+        names = [[name.strip().casefold() for name in label.split(",")] for label in known]
+        meant, near = (), nearest(words.casefold(), names)
+    first = [label.split(",")[0] for label in known]
+    return json_reply({"labels": [first[at] for at in meant], "near": [first[at] for at in near]})
 
 
 @router.get("/v1/quarantine")

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from analysed_clips import FLOOR, ROAD, SESSION, Seen, TruthDetector, looked_at, spec
-from truth_clips import CARS, PEOPLE, Frame, boxes, crossings, exposed, moment, needs_truth, noisy, visits
+from truth_clips import CARS, PEOPLE, Frame, boxes, crossings, exposed, frames, moment, needs_truth, noisy, visits
 
 from pipeline.cameras.analysis.analysis import Analysis, Picture
 from pipeline.cameras.analysis.detector import DetectionFailed, Pixels
@@ -117,6 +117,23 @@ def test_rules_on_the_stored_tracks_give_what_they_gave_live(detect: str) -> Non
     stored = [happening for point in seen.points for happening in tracks.point(point)]
 
     assert sorted(live) == sorted((each.track, each.direction, each.at.pts, each.box) for each in stored)
+
+
+@needs_truth
+def test_with_a_gate_a_detector_is_shown_what_moves_and_who_stands_still_has_not_left() -> None:
+    """Three people stand before the table for many seconds, and the gate closes meanwhile."""
+    detector = TruthDetector(PEOPLE)
+    seen = looked_at(PEOPLE, spec(detect="truth", zones=[FLOOR], motion=MotionLevel.LOW), detector=detector)
+    truth = [
+        (visit[f"zone_{what}_s"], kind)
+        for visit in visits()
+        for what, kind in [("enter", EventType.ZONE_ENTERED), ("leave", EventType.ZONE_LEFT)]
+    ]
+
+    events = of_type(seen, EventType.ZONE_ENTERED, EventType.ZONE_LEFT)
+    assert matched(events, truth, within_s=0.3), [(each.type, each.time_s) for each in events]
+    assert len({each.track for each in events}) == len(visits())
+    assert detector.num_asked < 0.5 * len(frames(PEOPLE))
 
 
 @needs_truth

@@ -25,8 +25,8 @@ from pipeline.cameras.pulling.connector.logins import Challenge
 from pipeline.cameras.pulling.connector.playlists import parsed
 from pipeline.cameras.pulling.connector.rtsp_messages import Message, NotRtsp, Packet, Splitter
 from pipeline.cameras.pulling.connector.rtsp_relay import Relay
-from pipeline.cameras.pulling.connector.task import Login, SourceFailed, Task
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.connector.task import Login, Task
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 from pipeline.cameras.pulling.source import AllowedSources, Credentials, Origin
 
 LOGIN = Login(user="viewer", password="a b:c")

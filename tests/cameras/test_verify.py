@@ -113,6 +113,21 @@ def test_expired_rows_are_counted_and_fail_nothing(lake: str, place: str) -> Non
 
     assert verdict.holds
     assert (verdict.num_equal, verdict.num_expired, verdict.num_unrecorded) == (20, 20, 0)
+    assert verdict.num_rows == 40
+
+
+def test_of_a_session_that_expires_now_the_older_rows_are_expired(lake: str, place: str) -> None:
+    """Its recordings are all gone; those of its last two seconds were to be there still."""
+    watched = Watched.of(STREAM, started_at=datetime.now(UTC) - timedelta(hours=24, seconds=1.9))
+    watch(lake, watched, record_to=None)
+    recorded(lake, watched, to=place, keep=timedelta(hours=24))
+    for recording in RecordingFiles(place).closed("gate"):
+        Path(recording.uri).unlink()
+
+    verdict = verify(lake, info(), stream=None)
+
+    assert verdict.num_rows == verdict.num_expired + verdict.num_unrecorded == 20
+    assert verdict.num_expired >= 9
 
 
 def test_rows_that_were_never_recorded_are_counted_and_alone_prove_nothing(

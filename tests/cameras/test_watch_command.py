@@ -134,3 +134,21 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert "no_such_model" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_eight_streams_at_a_sample_a_second_drop_nothing_on_two_cores(tmp_path: Path, clips: ClipFactory) -> None:
+    """With the default model, whose weights are real; on a machine that does nothing else."""
+    clip, lake = clips(num_frames=1500, width=1280, height=720), str(tmp_path / "lake")
+    names = [f"camera-{number}" for number in range(8)]
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
+    watch = [sys.executable, "-m", "pipeline", "watch", *(f"file:{clip}" for _ in names), "--out", lake]
+    words = [word for name in names for word in ("--name", name)]
+    done = subprocess.run(
+        ["taskset", "--cpu-list", cores, *watch, *words], capture_output=True, text=True, check=False, timeout=500
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert readers.gaps(lake) == []
+    assert [stored.num_samples for stored in readers.sessions(lake)] == [60] * 8

@@ -147,7 +147,10 @@ def test_what_is_refused_is_sent_again_before_any_other(receiver: Receiver, tmp_
     assert receiver.told == [event(number).event_id for number in (1, 1, 1, 1, 1, 2, 2, 3)]
 
 
-def test_a_receiver_that_is_away_is_waited_for_and_its_secrets_are_not_told(tmp_path: Path) -> None:
+def test_a_receiver_that_is_away_is_waited_for_and_its_secrets_are_not_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once."""
     first = Receiver()
     url, port = first.url, first.server_port
     first.stop()
@@ -160,10 +163,14 @@ def test_a_receiver_that_is_away_is_waited_for_and_its_secrets_are_not_told(tmp_
     until(lambda: back.taken == [event(1).event_id])
     webhook.close()
     assert webhook.error is None
+    [said] = [record.getMessage() for record in caplog.records if record.name == sending.__name__]
+    assert said.startswith(f"--events: http://127.0.0.1:{port} does not answer (ConnectError); events wait")
     back.stop()
 
 
-def test_a_receiver_that_never_answers_costs_the_time_that_is_given_at_the_end(tmp_path: Path) -> None:
+def test_a_receiver_that_never_answers_costs_the_time_that_is_given_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     receiver = Receiver(answers=(500,) * 10_000)
     webhook = Webhook(receiver.url, lake=str(tmp_path), secret=None)
     webhook.send(event(1))
@@ -172,6 +179,7 @@ def test_a_receiver_that_never_answers_costs_the_time_that_is_given_at_the_end(t
     webhook.close(timeout_s=1.0)
 
     assert 0.5 < time.monotonic() - began < 4
+    assert "what it has not taken is sent at the next start" in caplog.text
     assert not webhook._thread.is_alive()
     receiver.stop()
 

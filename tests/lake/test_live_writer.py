@@ -100,6 +100,17 @@ def test_a_footer_names_the_entries_that_its_file_publishes(tmp_path: Path) -> N
         assert (footer["stream"], footer["last"]) == ("gate", 2)
 
 
+def test_due_is_also_what_will_be_older_before_anybody_asks_again(tmp_path: Path) -> None:
+    """Else a kill between two commits would leave what is long due in the journal."""
+    with writer(tmp_path, publish_s=2.0) as stream:
+        stream.begin(session())
+        stream.commit(batch(session(), 0, 2))
+        stream.publish_due(again_in_s=1.0)
+        assert not (tmp_path / "features").exists()
+        stream.publish_due(again_in_s=3.0)
+        assert len(table(tmp_path, "features")) == 2
+
+
 def test_due_is_what_is_older_than_publish_seconds(tmp_path: Path) -> None:
     first = session()
     with writer(tmp_path, publish_s=0.0) as eager, writer(tmp_path, stream="door") as patient:
@@ -192,7 +203,8 @@ def told_once(place: Path | str, committed: dict[int, int]) -> None:
     sessions = readers.sessions(str(place))
     assert "live" not in [stored.status for stored in sessions]
     away = [each.gap for each in readers.gaps(str(place)) if each.gap.start_s is None]
-    spans = [(each.captured_from, each.captured_to) for each in (*away, *sessions)]
+    spans = [(each.captured_from, each.captured_to) for each in away]
+    spans += [(each.captured_from, each.captured_to) for each in sessions]
     assert all(one[1] == other[0] for one, other in itertools.pairwise(sorted(spans)))
 
 

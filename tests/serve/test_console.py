@@ -180,6 +180,15 @@ def test_the_picture_of_a_sample_is_a_jpeg_of_the_size_that_was_asked_for(live: 
     assert live.get(f"/v1/videos/none/picture?pts={pts}").status_code == 404
 
 
+def test_words_are_told_with_the_labels_that_they_mean_or_with_near_ones(live: Live) -> None:
+    """The classes of this model have numbers for names."""
+    assert live.get("/v1/labels?words=17").json() == {"labels": ["17"], "near": []}
+    unknown = live.get("/v1/labels?words=1712").json()
+    assert unknown["labels"] == []
+    assert unknown["near"]
+    assert live.get("/v1/labels?words=").status_code == 400
+
+
 def test_quarantine_is_listed_by_reason(live: Live) -> None:
     found = live.get("/v1/quarantine").json()
     assert found["reasons"] == {"not_video": 1, "truncated": 1}

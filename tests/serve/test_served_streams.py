@@ -24,7 +24,7 @@ from videos import video_bytes
 ADMIN = "an-admin-key-of-some-length"
 SECRET = "pw-51e0-never-to-be-seen"
 CLIP_S = 4
-_PATIENCE_S = 60.0
+_PATIENCE_S = 120.0
 
 
 def endless(clip: bytes) -> Callable[[], Iterator[Sent]]:

@@ -1,6 +1,6 @@
 """The routes of streams and events: who may, what they answer, and how long. What the streams do is a list in memory.
 
-Real streams are in ``test_streams_on_ray.py``.
+Real streams are in ``test_served_streams.py``.
 """
 
 import asyncio

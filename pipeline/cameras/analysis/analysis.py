@@ -1,5 +1,6 @@
 """One session looked at: its pictures in, the gate's state, events and places of objects out."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ class Analysis:
     """Of one session: motion gate, objects, tracks, lines, zones and labels. Not for use by several threads.
 
     ``frame`` and ``label`` never wait: what a detector answers is in the ``Looked`` of a later picture. They are called
-    in an event loop, in which the detector's answers are awaited.
+    in an event loop, in which the detector's answers are awaited. With a gate, a detector is shown only what moves; who
+    stood still when the gate closed is where he was.
     """
 
     def __init__(
@@ -78,6 +80,10 @@ class Analysis:
         self._rules = TrackRules(lines=spec.lines, zones=spec.zones)
         self._labels = LabelRule(spec.head) if spec.head is not None else None
         self._last: Moment | None = None
+        self._closed_s: float | None = None
+        """When the gate closed, while it is closed."""
+        self._pauses: deque[tuple[float, float]] = deque()
+        """When the gate opened again, and for how long nobody had looked; what is older is known to the tracker."""
 
     def frame(self, picture: Picture) -> Looked:
         """Look at the next picture."""
@@ -87,11 +93,13 @@ class Analysis:
             happenings += _those(self._gate.look(picture.luma, at))
             if picture.detect and self._regions is not None:
                 detected.append(Detected(at=at, detections=self._regions.find(picture.luma, at.time_s)))
-            if picture.detect and self._queue is not None and picture.full is not None:
-                self._queue.offer(at, picture.full)
+            if self._queue is not None:
+                self._note_gate(at.time_s)
+                if picture.detect and picture.full is not None and self._gate.is_open:
+                    self._queue.offer(at, picture.full)
         if self._queue is not None:
             detected += self._queue.take()
-        return self._looked(happenings, [self._tracker.follow(each.detections, each.at) for each in detected])
+        return self._looked(happenings, self._followed(detected))
 
     def label(self, moment: Moment, label: str, *, confidence: float | None) -> Sequence[Event]:
         """Take what the stream's head says of a sample; samples come in the order of time."""
@@ -105,9 +113,24 @@ class Analysis:
         happenings = _those(self._gate.end(self._last)) if self._last is not None else []
         tracked: list[Tracked] = []
         if self._queue is not None:
-            found = await self._queue.close(within_s=_LAST_ANSWERS_S)
-            tracked += [self._tracker.follow(each.detections, each.at) for each in found]
+            tracked += self._followed(await self._queue.close(within_s=_LAST_ANSWERS_S))
         return self._looked(happenings, [*tracked, self._tracker.end()])
+
+    def _note_gate(self, time_s: float) -> None:
+        """Remember for how long a detector is shown nothing."""
+        if not self._gate.is_open:
+            self._closed_s = time_s if self._closed_s is None else self._closed_s
+        elif self._closed_s is not None:
+            self._pauses.append((time_s, time_s - self._closed_s))
+            self._closed_s = None
+
+    def _followed(self, detected: Iterable[Detected]) -> list[Tracked]:
+        tracked = []
+        for each in detected:
+            while self._pauses and self._pauses[0][0] <= each.at.time_s:
+                tracked.append(self._tracker.pause(self._pauses.popleft()[1]))
+            tracked.append(self._tracker.follow(each.detections, each.at))
+        return tracked
 
     def _looked(self, happenings: list[Happening], tracked: Iterable[Tracked]) -> Looked:
         points: list[TrackPoint] = []

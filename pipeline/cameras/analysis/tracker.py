@@ -15,6 +15,9 @@ from pipeline.records.geometry import Box, Detection
 _MISSED_S = 1.0
 """An object that is missed for so long keeps its number."""
 
+_GONE_S = 0.5
+"""An object that is missed for so long before a pause has left: the gate closes only a second after the last motion."""
+
 _FREE_S = 0.3
 """An object that was not seen often enough to have a number is given up after this, or after two pictures."""
 
@@ -52,10 +55,14 @@ _SURE = _Reach(nearest=0.6, farthest=1.2, deviations=2.0)
 _NEW = _Reach(nearest=0.4, farthest=2.5, deviations=3.0)
 """What is found here is an object that has no number yet."""
 
-_POSSIBLE = _Reach(nearest=1.5, farthest=2.5, deviations=3.5)
-"""What is found here may be the object: once it was seen often enough to have a number, that is this object's."""
+_POSSIBLE = _Reach(nearest=1.0, farthest=2.5, deviations=3.5)
+_POSSIBLE_AT_EDGE = _Reach(nearest=1.5, farthest=2.5, deviations=3.5)
+"""What is found here may be the object: once it was seen often enough to have a number, that is this object's.
 
-_EDGE = 0.01
+Of one that the same edge of the picture cuts, the middle jumps.
+"""
+
+_EDGE = 0.02
 """A box that comes so near to the picture's edge is cut by it."""
 
 _MISSING, _MISSING_NEW = 0.9, 1.0
@@ -84,7 +91,7 @@ class Tracked:
     """Objects that are given up."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Object:
     filter: ConstantVelocity
     last: Detection
@@ -131,7 +138,7 @@ class Tracker:
     def follow(self, detections: Sequence[Detection], at: Moment) -> Tracked:
         """Take all objects of the next picture."""
         self._count_interval(at.time_s)
-        interval_s = median(self._intervals_s) if self._intervals_s else _FIRST_INTERVAL_S
+        interval_s = self._interval_s
         ended = self._give_up(at.time_s, interval_s)
         left = list(detections)
         seen: list[tuple[_Object, Detection]] = []
@@ -152,11 +159,30 @@ class Tracker:
                 known.append(detection.box)
         return Tracked(places=sorted(places, key=lambda place: place.at.time_s), ended=ended)
 
+    def pause(self, for_s: float) -> Tracked:
+        """Nobody looked for a while, because nothing moved: who was in view is where he was, and is not missed.
+
+        Who was being missed already had left before that.
+        """
+        gone_s = max(_GONE_S, 1.5 * self._interval_s)
+        latest_s = self._last_s or 0.0
+        gone = [each for each in self._objects if each.number is None or each.missed_s(latest_s) > gone_s]
+        self._objects = [each for each in self._objects if each not in gone]
+        for each in self._objects:
+            each.last_s += for_s
+        self._last_s = latest_s + for_s
+        return Tracked(ended=[each.number for each in gone if each.number is not None])
+
     def end(self) -> Tracked:
         """The session is over, and all its objects are given up."""
         ended = [each.number for each in self._objects if each.number is not None]
         self._objects = []
         return Tracked(ended=ended)
+
+    @property
+    def _interval_s(self) -> float:
+        """Between two pictures, as a rule."""
+        return median(self._intervals_s) if self._intervals_s else _FIRST_INTERVAL_S
 
     def _count_interval(self, time_s: float) -> None:
         if self._last_s is not None and time_s > self._last_s:
@@ -206,7 +232,8 @@ class Tracker:
         nearest, number = math.inf, None
         for each in self._expected(at.time_s, interval_s, has_number=True):
             if each.last_s < at.time_s and not each.has_left(at.time_s, usual_s=interval_s):
-                distance = each.distance(detection, at.time_s, usual_s=interval_s, within=_POSSIBLE)
+                reach = _POSSIBLE_AT_EDGE if _edges(each.last.box) & _edges(detection.box) else _POSSIBLE
+                distance = each.distance(detection, at.time_s, usual_s=interval_s, within=reach)
                 if distance < nearest:
                     nearest, number = distance, each.number
         if number is None:
@@ -243,8 +270,13 @@ def _assigned(distances: list[list[float]], *, missing: float) -> list[tuple[int
 
 
 def _size_weight(box: Box) -> float:
-    is_at_edge = min(box.left, box.top, 1 - box.left - box.width, 1 - box.top - box.height) < _EDGE
-    return _OTHER_SIZE_AT_EDGE if is_at_edge else _OTHER_SIZE
+    return _OTHER_SIZE_AT_EDGE if _edges(box) else _OTHER_SIZE
+
+
+def _edges(box: Box) -> set[int]:
+    """The picture's edges that a box is cut by."""
+    margins = (box.left, box.top, 1 - box.left - box.width, 1 - box.top - box.height)
+    return {edge for edge, margin in enumerate(margins) if margin < _EDGE}
 
 
 def _is_same(box: Box, known: Box) -> bool:

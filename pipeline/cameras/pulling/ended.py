@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 
 class EndReason(StrEnum):
     """Why a connection is over."""
@@ -31,3 +33,23 @@ class Ended:
 
     reason: EndReason
     detail: str
+
+
+class SourceFailed(Exception):
+    """The source cannot be pulled, as the connector finds."""
+
+    def __init__(self, reason: EndReason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """The same on its way to the connector's parent."""
+
+    reason: EndReason
+    detail: str
+
+
+FAILURE_ENCODER = msgspec.json.Encoder()
+FAILURES = msgspec.json.Decoder(Failure)

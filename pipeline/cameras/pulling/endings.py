@@ -6,8 +6,7 @@ import stat
 
 import msgspec
 
-from pipeline.cameras.pulling.connector.task import FAILURES, Failure
-from pipeline.cameras.pulling.ended import Ended, EndReason
+from pipeline.cameras.pulling.ended import FAILURES, Ended, EndReason, Failure
 from pipeline.cameras.pulling.processes import Child
 from pipeline.media.live.messages import StreamOver
 from pipeline.media.process.wire import EXIT_OUT_OF_MEMORY, HungUp, Nonsense

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from pipeline.cameras.pulling.backlog import Backlog
-from pipeline.cameras.pulling.connector.task import ENCODER, Login, Task
+from pipeline.cameras.pulling.connector.task import TASK_ENCODER, Task
 from pipeline.cameras.pulling.endings import opened_file, why_over
 from pipeline.cameras.pulling.heard import SharedPictures, greet, heard
 from pipeline.cameras.pulling.processes import Child
@@ -49,16 +49,12 @@ class Puller:
         self._heard_at: float | None = None
         self._thread: threading.Thread | None = None
         self._wake, self._woken = os.pipe()
-        with contextlib.ExitStack() as ours:  # what only the children need
-            if source.origin is None:
-                fd = opened_file(source.target)
-                if isinstance(fd, Ended):
-                    self._backlog.put(fd)
-                    return
-                ours.callback(os.close, fd)
-                self._start_decoder(_request(wishes, self._limits, road="file"), body_fd=fd)
-            else:
-                self._connect(source, source.origin, wishes, ours)
+        try:
+            if not self._started(source, wishes):
+                return
+        except BaseException:
+            self.close()
+            raise
         self._thread = threading.Thread(target=self._run, name="vidlake-puller", daemon=True)
         self._thread.start()
 
@@ -98,6 +94,20 @@ class Puller:
         os.close(self._woken)
         self._backlog.put(Ended(reason=EndReason.KILLED, detail="closed"))
 
+    def _started(self, source: Source, wishes: Wishes) -> bool:
+        """Start the processes; false where there is nothing to start them for."""
+        with contextlib.ExitStack() as ours:  # what only the children need
+            if source.origin is not None:
+                self._connect(source, source.origin, wishes, ours)
+                return True
+            fd = opened_file(source.target)
+            if isinstance(fd, Ended):
+                self._backlog.put(fd)
+                return False
+            ours.callback(os.close, fd)
+            self._start_decoder(_request(wishes, self._limits, road="file"), body_fd=fd)
+            return True
+
     def _connect(self, source: Source, origin: Origin, wishes: Wishes, ours: contextlib.ExitStack) -> None:
         tokens = (secrets.token_hex(16), secrets.token_hex(16))
         if origin.scheme in ("rtsp", "rtsps"):
@@ -111,16 +121,9 @@ class Puller:
             request = _request(wishes, self._limits, road="piped")
         connector = Child(_CONNECTOR, [], fds=[connector_end.fileno()])
         self._children.append(connector)
-        login = source.credentials and Login(user=source.credentials.user, password=source.credentials.password)
-        task = Task(
-            origin=origin,
-            target=source.target,
-            login=login or None,
-            patterns=source.allowed.patterns,
-            relay_tokens=tokens,
-        )
+        task = Task.of(source, origin, relay_tokens=tokens)
         with contextlib.suppress(HungUp):  # it died at once: the thread will tell
-            connector.channel.send(ENCODER.encode(task))
+            connector.channel.send(TASK_ENCODER.encode(task))
         self._start_decoder(request, body_fd=decoder_fd)
 
     def _start_decoder(self, request: LiveRequest, *, body_fd: int) -> None:
@@ -130,9 +133,6 @@ class Puller:
             self._pictures = SharedPictures(mmap.mmap(memory_fd, NUM_PICTURES * picture_bytes))
             memory_bytes = self._limits.memory_bytes + _HEADROOM_BYTES
             self._decoder = Child(_DECODER, [str(memory_bytes)], fds=[body_fd, memory_fd])
-        except BaseException:
-            self._kill_children()
-            raise
         finally:
             os.close(memory_fd)
         self._children.append(self._decoder)

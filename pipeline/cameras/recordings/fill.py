@@ -86,17 +86,14 @@ def _sessions(uri: str, info: DatasetInfo, *, stream: str | None, is_gated: bool
         if not gaps:
             continue
         recordings = StreamRecordings.of(uri, name)
-        for stored in readers.sessions(uri, name):
-            session = stored.session
+        for session in (stored.session for stored in readers.sessions(uri, name)):
+            if session.video_id not in gaps:
+                continue
             yield _Missing(
                 session=session,
                 rule=SlotsRule.of((), rate_hz=rate_hz, time_base=session.time_base, start_pts=session.start_pts),
                 recordings=recordings.of_session(session),
-                gap_of={
-                    slot: each
-                    for each in gaps.get(session.video_id, ())
-                    for slot in slots_of(each.gap, rate_hz=rate_hz)
-                },
+                gap_of={slot: each for each in gaps[session.video_id] for slot in slots_of(each.gap, rate_hz=rate_hz)},
             )
 
 

@@ -14,6 +14,7 @@ from pipeline.cameras.recordings.of_sessions import StreamRecordings, streams_of
 from pipeline.cameras.recordings.replay import Over, Replayed, Wanted, covered, embedder_of, replay
 from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.live import readers
+from pipeline.lake.live.batches import StoredSession
 from pipeline.media.sampling.recorded import PtsRule
 from pipeline.records.documents import Document
 from pipeline.records.model_info import Precision
@@ -53,6 +54,17 @@ class Verdict:
     def holds(self) -> bool:
         """Whether no row differs or is absent, and at least one was compared."""
         return self.num_equal > 0 and not self.num_different and not self.num_absent
+
+    def count_unread(self, stored: StoredSession, *, expired_before: datetime | None) -> bool:
+        """Count the rows of a session without recordings; False: some of them may have expired, others not."""
+        if expired_before is not None and stored.captured_from < expired_before:
+            if stored.captured_to > expired_before:
+                return False
+            self.num_expired += stored.num_samples
+        else:
+            self.num_unrecorded += stored.num_samples
+        self.num_rows += stored.num_samples
+        return True
 
     def to_json(self) -> Document:
         """What ``--json`` prints."""
@@ -99,6 +111,8 @@ def _wanted(
         recordings = StreamRecordings.of(uri, name)
         for stored in readers.sessions(uri, name):
             of_session = recordings.of_session(stored.session)
+            if not of_session and verdict.count_unread(stored, expired_before=recordings.expired_before(now)):
+                continue
             for table in readers.rows(uri, video_id=stored.session.video_id, columns=_COLUMNS):
                 rows = _Rows(stored.session, table, info, expired_before=recordings.expired_before(now))
                 wanted = list(rows.wanted(of_session))

@@ -9,8 +9,8 @@ from pipeline.cameras.rules.zones import ZoneRule
 from pipeline.records.events import TrackPoint
 from pipeline.records.geometry import Line, Zone
 
-_SURELY_ENDED_S = 600.0
-"""A track that has no point for so long has ended: a tracker waits for some pictures, at whatever rate they come."""
+_SURELY_ENDED_S = 86400.0
+"""A track that has no point for so long has ended: it has none while its object stands still and the gate is closed."""
 
 
 class TrackRules:

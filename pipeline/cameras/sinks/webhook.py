@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import logging
 import random
 import threading
 import time
@@ -20,6 +21,7 @@ SIGNATURE = "X-Vidlake-Signature"
 SECRET_VARIABLE = "VIDLAKE_WEBHOOK_SECRET"
 """The variable that holds what posts are signed with."""
 
+_LOG = logging.getLogger(__name__)
 _REQUEST_S = 10.0
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
@@ -97,6 +99,8 @@ class Webhook:
             self._deadline = time.monotonic() + timeout_s
             self._changed.notify_all()
         self._thread.join(timeout_s + 1)
+        if self._error is not None:
+            _LOG.warning("--events: %s; what it has not taken is sent at the next start", self._error)
 
     def _work(self) -> None:
         with httpx.Client(follow_redirects=False) as client:
@@ -127,7 +131,10 @@ class Webhook:
             headers[SIGNATURE] = signature_of(body, secret=self._secret)
         wait_s = _FIRST_WAIT_S
         while not self._is_over():
+            was_well = self._error is None
             wish_s = self._attempt(client, body, headers)
+            if was_well and self._error is not None:
+                _LOG.warning("--events: %s; events wait, and are sent once it takes them", self._error)
             if wish_s is None:
                 self._cursor.acknowledge(event)
                 self._is_saved = False

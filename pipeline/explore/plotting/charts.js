@@ -81,11 +81,24 @@ function options(given, width, colour) {
  */
 export function lineChart(element, given) {
   let plot = null;
+  let isReady = false;
+  let pointed = null;
+  const point = () => {
+    if (isReady && pointed != null) {
+      plot.setCursor({ left: plot.valToPos(pointed, "x"), top: plot.over.clientHeight / 2 });
+    }
+  };
   const draw = () => {
     plot?.destroy();
+    isReady = false;
     const width = Math.max(120, element.clientWidth);
     const data = [given.xs, ...given.series.map((each) => each.values)];
-    plot = new globalThis.uPlot(options(given, width, colours()), data, element);
+    const chosen = options(given, width, colours());
+    chosen.hooks.ready.push(() => {
+      isReady = true; // before, its scales are not known
+      queueMicrotask(point);
+    });
+    plot = new globalThis.uPlot(chosen, data, element);
   };
   draw();
   const resized = new ResizeObserver(() => {
@@ -98,7 +111,8 @@ export function lineChart(element, given) {
   scheme.addEventListener("change", draw);
   return {
     pointAt(seconds) {
-      plot.setCursor({ left: plot.valToPos(seconds, "x"), top: plot.bbox.height / (2 * devicePixelRatio) });
+      pointed = seconds;
+      point();
     },
     remove() {
       resized.disconnect();

@@ -144,9 +144,12 @@ class LiveWriter:
         end_session(self._dataset.files, self._row, token=self._token, ended_at=ended_at)
         self._row = None
 
-    def publish_due(self) -> None:
-        """Publish what the journal holds, if its oldest batch is older than ``publish_s``."""
-        if self._held and time.time() - self._held[0].header.written_s >= self._publish_s:
+    def publish_due(self, *, again_in_s: float = 0.0) -> None:
+        """Publish what the journal holds, if its oldest batch is older than ``publish_s``, or will be ``again_in_s``.
+
+        So with a ``publish_s`` that is shorter than the time between two commits, each is published at once.
+        """
+        if self._held and time.time() + again_in_s - self._held[0].header.written_s >= self._publish_s:
             self._publish()
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ damaged ones.
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import cast
 
 from av.packet import Packet
@@ -18,13 +19,18 @@ _START_CODE = b"\0\0\1"
 _SLICES = {"h264": (range(1, 6), 0, 31, 1), "hevc": (range(32), 1, 63, 2)}
 
 
+_SLOWEST_HZ = 5
+"""A keyframe waits for the packet behind it, which takes too long where they come more seldom."""
+
+
 class AccessUnits:
     """The packets of a stream, keyframes whole."""
 
-    def __init__(self, reader: PacketReader, *, codec: str, container: str) -> None:
-        """Read on from where ``reader`` stands."""
+    def __init__(self, reader: PacketReader, *, codec: str, container: str, rate_hz: Fraction) -> None:
+        """Read on from where ``reader`` stands; what such a stream is, and how many frames a second it has."""
         self._reader = reader
-        self._codec = codec if container == "rtsp" and codec in _SLICES else None
+        may_be_cut = container == "rtsp" and codec in _SLICES and rate_hz >= _SLOWEST_HZ
+        self._codec = codec if may_be_cut else None
 
     def __iter__(self) -> "Iterator[tuple[Packet[VideoStream], bytes | None]]":
         """Each packet, and the codec's headers where it brings new ones as a keyframe."""

@@ -4,6 +4,7 @@ As in ``process/messages``, the parent believes what it hears only as far as its
 """
 
 import re
+import time
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -14,7 +15,13 @@ from pipeline.media.process.wire import Nonsense
 NUM_PICTURES = 4
 """That the shared memory holds: the child fills one while the parent copies others."""
 
+_MOST_LUMA_BYTES = 1 << 18
+_LONGEST_S = 10**9
+_LONGEST_TICK_S = 3600
+_LONGEST_AWAY_S = 86_400.0
+
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+_Size = Annotated[int, msgspec.Meta(ge=0, lt=1 << 24)]
 _Stamp = Annotated[int, msgspec.Meta(gt=-(1 << 62), lt=1 << 62)]
 _Short = Annotated[str, msgspec.Meta(max_length=300)]
 
@@ -44,9 +51,9 @@ class SessionBegan(_Event, frozen=True):
     container: _Short
     time_base: Fraction
     start_pts: _Stamp
-    width: _Count
-    height: _Count
-    rotation: int
+    width: _Size
+    height: _Size
+    rotation: Annotated[int, msgspec.Meta(ge=0, lt=360)]
     pix_fmt: _Short
     why: _Short
 
@@ -59,12 +66,12 @@ class FrameCame(_Event, frozen=True):
     is_keyframe: bool
     is_corrupt: bool
     arrived_at: float
-    luma: bytes
-    luma_shape: tuple[_Count, _Count]
+    luma: Annotated[bytes, msgspec.Meta(max_length=_MOST_LUMA_BYTES)]
+    luma_shape: tuple[_Size, _Size]
     slot: _Count | None
     detect: bool
     place: _Count | None
-    picture_shape: tuple[_Count, _Count] | None
+    picture_shape: tuple[_Size, _Size] | None
 
 
 class PartRecorded(_Event, frozen=True):
@@ -112,9 +119,22 @@ def read_event(message: bytes) -> Event:
         event: Event = _EVENTS.decode(message)
     except (ValueError, TypeError, RecursionError) as error:
         raise Nonsense(f"{type(error).__name__}: {str(error)[:200]}") from None
-    if isinstance(event, FrameCame) and len(event.luma) != event.luma_shape[0] * event.luma_shape[1]:
-        raise Nonsense(f"luma of {event.luma_shape} in {len(event.luma)} bytes")
+    if not _is_sane(event):
+        raise Nonsense(f"a {type(event).__name__} that cannot be")
     return event
+
+
+def _is_sane(event: Event) -> bool:
+    """Whether its numbers can be written down and reckoned with."""
+    if isinstance(event, SessionBegan):
+        return 0 < event.time_base <= _LONGEST_TICK_S and event.time_base.denominator < 1 << 32
+    if isinstance(event, PartRecorded):
+        return all(-_LONGEST_S < time_s < _LONGEST_S for time_s in (event.start_time_s, event.end_time_s))
+    if isinstance(event, FrameCame):
+        is_now = abs(event.arrived_at - time.time()) < _LONGEST_AWAY_S
+        has_luma = len(event.luma) == event.luma_shape[0] * event.luma_shape[1] > 0
+        return is_now and has_luma and 0 <= event.time_s < _LONGEST_S
+    return True
 
 
 def _write_fraction(value: object) -> str:

@@ -58,9 +58,12 @@ class Player:
         self._outlet = outlet
         self._pace = None if source.is_live else pace
         self._codec = source.stream.codec_context
-        rate_hz = source.stream.average_rate or source.stream.guessed_rate or _DEFAULT_RATE_HZ
+        self._rate_hz = source.stream.average_rate or source.stream.guessed_rate or _DEFAULT_RATE_HZ
         self._packet_clock = PacketClock(
-            time_base=time_base_of(source.stream), frame_rate_hz=rate_hz, is_live=source.is_live, has_pts=source.has_pts
+            time_base=time_base_of(source.stream),
+            frame_rate_hz=self._rate_hz,
+            is_live=source.is_live,
+            has_pts=source.has_pts,
         )
         self._frame_clock: FrameClock | None = None
         self._made_pts: list[int] = []
@@ -82,7 +85,10 @@ class Player:
         """Until the stream ends; what the demuxer complained of last, if it did."""
         reader = PacketReader(self._source.container, self._source.stream, uri=UNNAMED)
         units = AccessUnits(
-            reader, codec=self._codec.codec.canonical_name, container=self._source.container.format.name
+            reader,
+            codec=self._codec.codec.canonical_name,
+            container=self._source.container.format.name,
+            rate_hz=self._rate_hz,
         )
         for place, (packet, headers) in enumerate(units):
             self._arrived_s, self._arrived_at = time.monotonic(), time.time()

@@ -76,6 +76,7 @@ def _played(
     """Play it all, and say how it ended."""
     try:
         if body.channel is not None:
+            body.channel.send(READY)
             return _played_parts(request, body.channel, outlet)
         if body.file is not None:
             return _played_one(open_file(body.file, max_pixels=request.max_pixels), request, outlet, has_ended=True)

@@ -3,8 +3,7 @@
 import socket
 import ssl
 
-from pipeline.cameras.pulling.connector.task import SourceFailed
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 from pipeline.cameras.pulling.source import AllowedSources, Origin, SourceRefused
 
 CONNECT_TIMEOUT_S = 10.0

@@ -6,8 +6,7 @@ from itertools import pairwise
 
 from pipeline.cameras.pulling.connector.http_client import HttpClient
 from pipeline.cameras.pulling.connector.playlists import Key, MediaPlaylist, Place, Segment, parsed
-from pipeline.cameras.pulling.connector.task import SourceFailed
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 from pipeline.media.live.parts import DATA, END, PART
 from pipeline.media.process.wire import Channel
 

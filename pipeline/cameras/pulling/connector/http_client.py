@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from pipeline.cameras.pulling.connector.connecting import Connections
 from pipeline.cameras.pulling.connector.logins import Challenge
-from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.connector.task import Task
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 from pipeline.cameras.pulling.source import Origin, parsed_address, shown
 from pipeline.errors import UsageError
 

@@ -2,8 +2,8 @@
 
 from pipeline.cameras.pulling.connector.hls import HlsSource
 from pipeline.cameras.pulling.connector.http_client import Answer, HttpClient
-from pipeline.cameras.pulling.connector.task import SourceFailed, Task
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.connector.task import Task
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 from pipeline.media.live.parts import DATA, END, PART
 from pipeline.media.process.wire import Channel
 
@@ -20,6 +20,7 @@ def pipe_http(task: Task, body: Channel) -> None:
         SourceFailed: it cannot be fetched, or leads to where it may not.
         HungUp: the decoder is gone.
     """
+    body.receive()  # the decoder is ready: what came before would seem to come all at once
     client = HttpClient(task)
     answer = client.get(f"{task.origin}{task.target}")
     if answer.content_type.startswith("image/"):

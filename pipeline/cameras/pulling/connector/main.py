@@ -6,9 +6,13 @@ import sys
 
 from pipeline.cameras.pulling.connector.http_source import pipe_http
 from pipeline.cameras.pulling.connector.rtsp_relay import Relay
-from pipeline.cameras.pulling.connector.task import ENCODER, TASKS, Failure, SourceFailed
+from pipeline.cameras.pulling.connector.task import TASKS
+from pipeline.cameras.pulling.ended import FAILURE_ENCODER, Failure, SourceFailed
 from pipeline.media.process.child import die_with_parent
 from pipeline.media.process.wire import Channel, HungUp
+
+_MOST_BYTES = 1 << 30
+"""That it may allocate: a few of the largest segments."""
 
 
 def main() -> None:
@@ -16,6 +20,7 @@ def main() -> None:
     control_fd, decoder_fd, lifeline_fd = (int(word) for word in sys.argv[1:])
     die_with_parent(lifeline_fd)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it knows credentials
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
     control = Channel(socket.socket(fileno=control_fd))
     decoder = socket.socket(fileno=decoder_fd)
     try:
@@ -26,7 +31,7 @@ def main() -> None:
             pipe_http(task, Channel(decoder))
     except SourceFailed as error:
         try:
-            control.send(ENCODER.encode(Failure(reason=error.reason, detail=error.detail[:1000])))
+            control.send(FAILURE_ENCODER.encode(Failure(reason=error.reason, detail=error.detail[:1000])))
         except HungUp:
             return
     except HungUp:

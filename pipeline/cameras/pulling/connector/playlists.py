@@ -7,8 +7,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from pipeline.cameras.pulling.connector.http_client import ByteRange
-from pipeline.cameras.pulling.connector.task import SourceFailed
-from pipeline.cameras.pulling.ended import EndReason
+from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""What the connector is asked to do, and how it says that it failed."""
+"""What the connector is asked to do."""
+
+from typing import Self
 
 import msgspec
 
-from pipeline.cameras.pulling.ended import EndReason
-from pipeline.cameras.pulling.source import AllowedSources, Origin
+from pipeline.cameras.pulling.source import AllowedSources, Origin, Source
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,28 +24,23 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     relay_tokens: tuple[str, str]
     """That no other process of this machine knows: in the paths by which the decoder asks the relay."""
 
+    @classmethod
+    def of(cls, source: Source, origin: Origin, *, relay_tokens: tuple[str, str]) -> Self:
+        """To pull a source that is no file."""
+        given = source.credentials
+        return cls(
+            origin=origin,
+            target=source.target,
+            login=None if given is None else Login(user=given.user, password=given.password),
+            patterns=source.allowed.patterns,
+            relay_tokens=relay_tokens,
+        )
+
     @property
     def allowed(self) -> AllowedSources:
         """What may be reached."""
         return AllowedSources(patterns=self.patterns)
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why the connector gave up; without credentials or queries."""
-
-    reason: EndReason
-    detail: str
-
-
-class SourceFailed(Exception):
-    """The source cannot be pulled."""
-
-    def __init__(self, reason: EndReason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-
-ENCODER = msgspec.json.Encoder()
+TASK_ENCODER = msgspec.json.Encoder()
 TASKS = msgspec.json.Decoder(Task)
-FAILURES = msgspec.json.Decoder(Failure)
