@@ -26,7 +26,7 @@ def describe_built(built: Built) -> str:
             f"{built.num_rows} rows indexed in {built.num_groups} groups, {built.num_new_groups} of them made now, "
             f"{built.num_bytes / 1e6:.1f} MB in {built.folder}",
             f"recall@10 {found.recall:.4f} against the exact search, by {found.num_queries} rows of the lake "
-            f"({found.num_probes} lists looked through)",
+            f"({found.num_probes} lists looked through, {found.num_exact} rows of them exactly)",
         ]
     )
 

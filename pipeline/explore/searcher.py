@@ -15,7 +15,7 @@ from pipeline.explore.answers import Answer, Curve, Moment, Row
 from pipeline.explore.class_layer import ClassLayer, scan_classes
 from pipeline.explore.index.building import require_faiss
 from pipeline.explore.index.lake_index import Built, Indexed, LakeIndex
-from pipeline.explore.index.lookup import MOST_EXACT, Looked
+from pipeline.explore.index.lookup import Looked
 from pipeline.explore.labels import UnitScorer
 from pipeline.explore.moments import best_moments, best_rows
 from pipeline.explore.queries import MOST_TOP, LabelQuery, Query, Scope, SequenceQuery, VectorQuery
@@ -136,7 +136,7 @@ class Searcher:
         indexed = self._index.indexed(unpacked)
         if indexed is None:
             return None
-        count = max(MOST_EXACT, _EXACT_PER_HIT * top)
+        count = max(indexed.num_exact, _EXACT_PER_HIT * top)
         answer = self._by_index(
             indexed, scorer, sources, num_probes=indexed.num_probes, count=count, top=top, by_rows=by_rows
         )

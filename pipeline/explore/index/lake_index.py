@@ -39,6 +39,7 @@ class Indexed:
     """Of the files that it covers."""
     num_rows: int
     num_probes: int
+    num_exact: int
     recall: float
     """As it was measured when the index was made."""
 
@@ -65,6 +66,7 @@ class Built:
             "recall@10": self.measured.recall,
             "num_queries": self.measured.num_queries,
             "num_probes": self.measured.num_probes,
+            "num_exact": self.measured.num_exact,
         }
 
 
@@ -95,6 +97,7 @@ class LakeIndex:
             keys=keys,
             num_rows=sum(map(len, groups)),
             num_probes=whole(settings, "num_probes"),
+            num_exact=whole(settings, "num_exact"),
             recall=float(number(settings, "recall")),
         )
 
@@ -174,14 +177,22 @@ class LakeIndex:
         try:
             data = b"" if self.folder is None else (self.folder / _SETTINGS).read_bytes()
             settings = document_of(json.loads(data), name="the settings")
-            is_ours = text(settings, "configuration") == self._configuration and whole(settings, "num_probes") > 0
+            is_ours = (
+                text(settings, "configuration") == self._configuration
+                and min(whole(settings, name) for name in ("num_probes", "num_exact")) > 0
+            )
             number(settings, "recall")
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return settings if is_ours else None
 
     def _write_settings(self, folder: Path, found: Measured) -> None:
-        document = {"configuration": self._configuration, "num_probes": found.num_probes, "recall": found.recall}
+        document = {
+            "configuration": self._configuration,
+            "num_probes": found.num_probes,
+            "num_exact": found.num_exact,
+            "recall": found.recall,
+        }
         temporary = folder / "tmp" / uuid.uuid4().hex
         try:
             temporary.write_text(json.dumps(document))

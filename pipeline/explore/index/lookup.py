@@ -12,9 +12,6 @@ from pipeline.explore.index.group import Group
 from pipeline.explore.scanning import Cosine, Scores
 from pipeline.lake.unpacked.feature_rows import FeatureRows
 
-MOST_EXACT = 400
-"""Rows that are compared exactly, at least: those that are roughly the nearest."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
