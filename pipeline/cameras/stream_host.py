@@ -104,7 +104,8 @@ class StreamHost:
             info=settings.info,
             stream=spec.name,
             uri_of_source=spec.source,
-            publish_s=settings.publish_s,
+            # Looked at with each commit alone: what the next one would find overdue is published with this one.
+            publish_s=max(0.0, settings.publish_s - settings.commit_s),
         )
         self._commits = Commits(writer, commit_s=settings.commit_s, tally=self._tally)
         self._sessions = Sessions(

@@ -8,7 +8,6 @@ from typing import TypedDict, TypeVar, get_args
 
 import click
 
-from pipeline.cameras.analysis.choice import DetectorChoice
 from pipeline.cameras.pulling.source import (
     AllowedSources,
     Source,
@@ -164,6 +163,8 @@ def watch_request_of(words: WatchWords) -> WatchRequest:
 
 def spec_of(words: WatchWords, name: str, source: Source) -> StreamSpec:
     """How one of the sources is watched; raises as ``watch_request_of`` does."""
+    from pipeline.cameras.analysis.choice import DetectorChoice  # with the trackers, which no other command needs
+
     rule = parse_rule(str(words["sample"]))
     if not isinstance(rule, FpsRule):
         raise UsageError(f"--sample {rule}: a stream is sampled by fps:R")

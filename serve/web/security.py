@@ -22,7 +22,8 @@ SUBPROTOCOL = "vidlake"
 _KEY_SUBPROTOCOL = "vidlake.key."
 _NEEDS_NO_KEY = frozenset({"/healthz", "/readyz"})
 _PAGE_FILES = "/console/"
-_LEAST_KEY_LENGTH = 16
+_LEAST_KEY_LENGTH = 8
+"""Keys are the operator's choice, as passwords are: this keeps out a stray word or half a line."""
 
 
 class ApiKeys:

@@ -129,6 +129,17 @@ def test_streams_go_on_beside_a_fill_that_reads_closed_recordings_alone(
     assert_rows(lake, watched, watched.samples)
 
 
+def test_lakes_and_recordings_may_lie_in_buckets(watched: Watched, bucket_place: str) -> None:
+    lake, place = f"{bucket_place}/lake", f"{bucket_place}/rec"
+    watch(lake, watched, dropped=DROPPED, record_to=place)
+
+    assert fill(lake, info(), stream=None, is_gated=False).num_filled == 10
+    assert fill(lake, info(), stream=None, is_gated=False).num_missing == 0
+    verdict = verify(lake, info(), stream=None)
+    assert verdict.holds
+    assert verdict.num_equal == 20
+
+
 def test_there_is_one_fill_at_a_time(watched: Watched, lake: str, place: str) -> None:
     watch(lake, watched, dropped=DROPPED, record_to=place)
 

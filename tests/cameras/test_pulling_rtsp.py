@@ -212,6 +212,7 @@ def test_a_camera_that_names_another_host_is_still_asked_itself(clip: bytes) -> 
     ("answer", "reason"),
     [
         pytest.param(b"RTSP/1.0 404 Not Found\r\nCSeq: %s\r\n\r\n", EndReason.UNREACHABLE, id="nothing-there"),
+        pytest.param(b"RTSP/1.0 461 Unsupported\r\nCSeq: %s\r\n\r\n", EndReason.UNREADABLE, id="no-tcp"),
         pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", EndReason.UNREADABLE, id="no-rtsp"),
         pytest.param(b"\xff\xfe\0\0" * 100, EndReason.UNREADABLE, id="garbage"),
     ],

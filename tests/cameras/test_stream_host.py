@@ -432,3 +432,21 @@ async def killed_when_committed(lake: Path, frames: list[Frame]) -> None:
     while [len(rows_of(lake, session)) for session in sessions_of(lake)] != [10]:
         await asyncio.sleep(0.05)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_where_files_are_wanted_more_often_than_commits_each_commit_makes_one(tmp_path: Path) -> None:
+    """So what is not in a file yet is never more than a commit."""
+
+    async def run() -> list[int]:
+        source = Source([playing(Camera().frames(range(25)))])
+        how = replace(settings(tmp_path, Model()), commit_s=0.5, publish_s=0.4)
+        host = StreamHost(spec(), ADDRESS, how, connect=source.connect)
+        await host.start()
+        try:
+            while not (tmp_path / "features").exists() or not list((tmp_path / "features").glob("*.parquet")):
+                await asyncio.sleep(0.05)
+            return [table.num_rows for table in [readers.unpublished_rows(str(tmp_path))]]
+        finally:
+            await host.stop()
+
+    assert asyncio.run(run()) == [0]

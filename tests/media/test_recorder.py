@@ -163,6 +163,24 @@ def test_a_session_that_begins_with_a_packet_that_came_has_it_in_its_first_file(
     assert extract(files[1], "all").pts == expected[4:]
 
 
+def test_two_frames_of_one_time_are_told_apart_as_they_are_live() -> None:
+    """A frame's pts names it: the second of two gets the tick behind it, in the rows and in the recording."""
+    data = video_bytes(options={"preset": "ultrafast", "g": "24", "bf": "0"}, num_frames=40)
+    with av.open(io.BytesIO(data), "r") as source:
+        stream = source.streams.video[0]
+        recorder = Recorder(stream, time_base=lambda: cast(Fraction, stream.time_base), file_s=300)
+        parts: list[PartRecorded] = list(recorder.begin_session(0))
+        stamps = [packet.pts or 0 for packet in source.demux(stream) if packet.size]
+        source.seek(0)
+        for place, packet in enumerate(packet for packet in source.demux(stream) if packet.size):
+            pts = stamps[place - 1] if place == 10 else stamps[place]
+            parts += recorder.add(bytes(packet), pts=pts, is_keyframe=packet.is_keyframe)
+            recorder.show(stamps[place])
+
+    expected = [stamps[9] + 1 if place == 10 else pts for place, pts in enumerate(stamps)]
+    assert extract(files_of(parts)[0], "all").pts == expected
+
+
 def test_pts_that_fall_back_cost_the_rest_of_their_gop() -> None:
     """Such a packet has no time in a file; the next keyframe begins another one."""
     data = video_bytes(num_frames=72)

@@ -55,10 +55,14 @@ _SURE = _Reach(nearest=0.6, farthest=1.2, deviations=2.0)
 _NEW = _Reach(nearest=0.4, farthest=2.5, deviations=3.0)
 """What is found here is an object that has no number yet."""
 
-_POSSIBLE = _Reach(nearest=1.5, farthest=2.5, deviations=3.5)
-"""What is found here may be the object: once it was seen often enough to have a number, that is this object's."""
+_POSSIBLE = _Reach(nearest=1.0, farthest=2.5, deviations=3.5)
+_POSSIBLE_AT_EDGE = _Reach(nearest=1.5, farthest=2.5, deviations=3.5)
+"""What is found here may be the object: once it was seen often enough to have a number, that is this object's.
 
-_EDGE = 0.01
+Of one that the same edge of the picture cuts, the middle jumps.
+"""
+
+_EDGE = 0.02
 """A box that comes so near to the picture's edge is cut by it."""
 
 _MISSING, _MISSING_NEW = 0.9, 1.0
@@ -228,7 +232,8 @@ class Tracker:
         nearest, number = math.inf, None
         for each in self._expected(at.time_s, interval_s, has_number=True):
             if each.last_s < at.time_s and not each.has_left(at.time_s, usual_s=interval_s):
-                distance = each.distance(detection, at.time_s, usual_s=interval_s, within=_POSSIBLE)
+                reach = _POSSIBLE_AT_EDGE if _edges(each.last.box) & _edges(detection.box) else _POSSIBLE
+                distance = each.distance(detection, at.time_s, usual_s=interval_s, within=reach)
                 if distance < nearest:
                     nearest, number = distance, each.number
         if number is None:
@@ -265,8 +270,13 @@ def _assigned(distances: list[list[float]], *, missing: float) -> list[tuple[int
 
 
 def _size_weight(box: Box) -> float:
-    is_at_edge = min(box.left, box.top, 1 - box.left - box.width, 1 - box.top - box.height) < _EDGE
-    return _OTHER_SIZE_AT_EDGE if is_at_edge else _OTHER_SIZE
+    return _OTHER_SIZE_AT_EDGE if _edges(box) else _OTHER_SIZE
+
+
+def _edges(box: Box) -> set[int]:
+    """The picture's edges that a box is cut by."""
+    margins = (box.left, box.top, 1 - box.left - box.width, 1 - box.top - box.height)
+    return {edge for edge, margin in enumerate(margins) if margin < _EDGE}
 
 
 def _is_same(box: Box, known: Box) -> bool:

@@ -41,6 +41,7 @@ class Recorder:
         self._shown_pts: int | None = None
         self._last_decoding: int | None = None
         self._recent: deque[int] = deque(maxlen=_NUM_RECENT)
+        self._given: deque[int] = deque(maxlen=_MOST_LEADING)
         self._is_first = False
         self._headers: bytes | None = None
         self.complaint: str | None = None
@@ -65,7 +66,7 @@ class Recorder:
             return
         if self._muxer is None:
             self._begin_file()
-        kept = KeptPacket(data, pts, is_keyframe, self._shown_pts)
+        kept = KeptPacket(data, self._distinct(pts), is_keyframe, self._shown_pts)
         self._kept.append(kept)
         if is_keyframe:
             self._gop.clear()
@@ -85,11 +86,19 @@ class Recorder:
         self._muxer = None
         self._shown_pts = None
         self._recent.clear()
+        self._given.clear()
 
     def place(self, placed: Mapping[int, int]) -> None:
         """The pts that became known of packets which had stand-ins."""
         self._kept = [replace(kept, pts=placed.get(kept.pts, kept.pts)) for kept in self._kept]
         self._gop = [replace(kept, pts=placed.get(kept.pts, kept.pts)) for kept in self._gop]
+
+    def _distinct(self, pts: int) -> int:
+        """The pts, or a tick further where another packet has it: as ``FrameClock`` stamps frames."""
+        while pts in self._given:
+            pts += 1
+        self._given.append(pts)
+        return pts
 
     def _begin_file(self) -> None:
         self._muxer = FragmentMuxer(self._template, time_base=self._time_base_of, headers=self._headers)

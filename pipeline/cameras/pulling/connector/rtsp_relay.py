@@ -18,6 +18,7 @@ from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 
 _FIRST_REQUEST_S = 5.0
 _READ_BYTES = 1 << 16
+_NO_SUCH_TRANSPORT = 461
 _DECISIVE = frozenset({"DESCRIBE", "SETUP", "PLAY"})
 _REWRITTEN_HEADERS = frozenset({"content-base", "content-location", "rtp-info"})
 _AUTHORITY = re.compile(r"rtsps?://[^/\s;,\"']+", re.IGNORECASE)
@@ -121,6 +122,8 @@ class Relay:
             return
         del self._asked[answer.sequence]
         self._freshly_answered.discard(answer.sequence)
+        if answer.status == _NO_SUCH_TRANSPORT:
+            raise SourceFailed(EndReason.UNREADABLE, "the camera does not send over TCP")
         if answer.status >= 400 and request.method in _DECISIVE:
             raise SourceFailed(EndReason.UNREACHABLE, f"{request.method}: {answer.first_line[9:][:100]}")
         if request.method == "SETUP" and "interleaved" not in "".join(answer.all_of("transport")):
