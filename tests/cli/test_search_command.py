@@ -70,7 +70,7 @@ def test_json_is_all_that_stands_on_stdout(lake: Lake) -> None:
 def test_no_cache_leaves_nothing_behind(lake: Lake) -> None:
     shutil.rmtree(lake.folder / "_vidlake" / "search", ignore_errors=True)
     vidlake("search", lake.folder, "--at", "two.mp4@1", "--no-cache")
-    assert not list((lake.folder / "_vidlake").rglob("*.rows"))
+    assert not list((lake.folder / "_vidlake").rglob("*.new"))
 
 
 def test_a_video_is_found_with_its_offset(lake: Lake) -> None:

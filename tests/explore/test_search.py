@@ -257,7 +257,7 @@ def test_a_lake_that_was_moved_makes_its_copies_again(tmp_path: Path) -> None:
     searcher = Searcher.at(str(tmp_path / "moved"))
     searcher.unpack()
     assert searcher.search(towards(1)).num_scanned == 20
-    assert len(list((tmp_path / "moved" / "_vidlake" / "search").glob("*.rows"))) == 1
+    assert len(list((tmp_path / "moved" / "_vidlake" / "search").glob("*.new"))) == 1
 
 
 def test_a_lake_in_a_bucket_is_searched_and_indexed(

@@ -71,7 +71,7 @@ def test_copies_lie_in_the_lake_where_no_reader_looks(tmp_path: Path) -> None:
     copies = copies_of(dataset)
     copies.make(copies.files(), say=said.append)
     assert copies.folder == tmp_path / "_vidlake" / "search"
-    assert len(list(copies.folder.glob("*.rows"))) == 6
+    assert len(list(copies.folder.glob("*.*.new"))) == 6
     assert len(said) == 1
     assert "MB of features into" in said[0]
     assert copies.make(copies.files(), say=said.append)
@@ -105,7 +105,7 @@ def test_a_copy_that_is_not_whole_is_made_again(tmp_path: Path, damage: str) -> 
     copies = copies_of(dataset)
     made(copies)
     assert copies.folder is not None
-    for path in copies.folder.glob("*.rows"):
+    for path in copies.folder.glob("*.*.new"):
         data = path.read_bytes()
         header = json.loads(data[: 1 << 16].rstrip(b"\0"))
         if damage == "another header":
@@ -140,7 +140,7 @@ def test_copies_of_files_that_have_gone_are_removed(tmp_path: Path) -> None:
     new = finished("new", num_samples=2)
     dataset.publish_features(new, dataset_info(), token=token)
     copies.make(copies.files(), say=lambda _: None)
-    assert len(list(copies.folder.glob("*.rows"))) == 6
+    assert len(list(copies.folder.glob("*.*.new"))) == 6
     assert [path.name for path in (copies.folder / "tmp").iterdir()] == ["making.lock"]
 
 
@@ -172,7 +172,7 @@ def test_nothing_of_a_killed_process_is_taken_for_a_copy(tmp_path: Path) -> None
     script = f"""
 import os, signal
 import pipeline.lake.unpacked.array_file as array_file
-os.fdatasync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from pipeline.lake.appended_file import file_with
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.unpacked.copies import Copies
@@ -183,7 +183,7 @@ copies.make(copies.files(), say=print)
     assert subprocess.run([sys.executable, "-c", script], check=False, capture_output=True).returncode == -9
     copies = copies_of(dataset)
     assert copies.folder is not None
-    assert list(copies.folder.glob("*.rows")) == []
+    assert list(copies.folder.glob("*.*.new")) == []
     assert list((copies.folder / "tmp").glob("*.*"))
     assert len(made(copies)) == 6
     assert [path.name for path in (copies.folder / "tmp").iterdir()] == ["making.lock"]
@@ -211,3 +211,18 @@ def test_ids_are_those_of_the_rows(tmp_path: Path) -> None:
     rows = made(copies_of(lake(tmp_path, num_videos=1)))
     assert {owner for each in rows for owner in each.runs["video_id"].tolist()} == {id_of("video 0").encode()}
     assert rows[0].vectors.shape[1] == DIM
+
+
+def test_a_new_copy_gets_its_final_name_once_the_disk_has_it_and_else_ends_with_the_machine(tmp_path: Path) -> None:
+    dataset = lake(tmp_path, num_videos=1)
+    copies = copies_of(dataset)
+    made(copies)
+    assert copies.folder is not None
+    first, second = sorted(copies.folder.glob("*.new"))
+    os.utime(first, (0, 0))
+    second.rename(second.with_name(f"{second.name.partition('.')[0]}.an-earlier-start.new"))
+    again = copies_of(dataset)
+    assert sum(again.opened(file) is not None for file in again.files()) == 1
+    made(again)
+    assert [path.name.partition(".")[0] for path in copies.folder.glob("*.rows")] == [first.name.partition(".")[0]]
+    assert [path.name for path in copies.folder.glob("*.new")] == [second.name]

@@ -96,8 +96,10 @@ class ArrayWriter:
         values = np.frombuffer(whole, _TYPES[array.dtype], count=math.prod(array.shape), offset=array.offset)
         return values.reshape(array.shape)
 
-    def close(self, about: Document) -> None:
+    def close(self, about: Document, *, is_awaited: bool = True) -> None:
         """Write the header, which says what the arrays are; ``about`` is given back by ``open_arrays``.
+
+        Without ``is_awaited``, a power cut may leave zeros in the file: whoever opens it must know of that.
 
         Raises:
             DiskRefused: the disk is full.
@@ -108,7 +110,8 @@ class ArrayWriter:
             raise ValueError(f"a header of {len(header)} bytes")
         with _of_disk():
             os.pwrite(self._fd, header.ljust(_HEADER_BYTES, b"\0"), 0)
-            os.fdatasync(self._fd)  # else a power cut could leave zeros under the final name
+            if is_awaited:
+                os.fdatasync(self._fd)
 
 
 @contextlib.contextmanager

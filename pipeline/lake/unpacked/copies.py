@@ -6,11 +6,13 @@ no folder of this machine. Whoever removes them loses nothing but the time to ma
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +38,10 @@ Say = Callable[[str], None]
 
 FOLDER = "_vidlake/search"
 _ENDING = ".rows"
+_NEW = ".new"
+"""Of a copy that the disk may not have yet: it counts until the machine starts anew."""
+_WRITTEN_AFTER_S = 60.0
+"""By then the system has written a new copy to the disk, or nearly so: to wait for that at once would take as long."""
 _SPARE = 1.05
 """Of the space that copies take: a disk is not filled to its last byte."""
 
@@ -96,17 +102,21 @@ class Copies:
         with self._lock:
             rows = self._opened.get(file.key)
         if rows is None:
-            try:
-                rows = open_rows(self._path(file), dim=self._dim, dtype=self._dtype)
-            except FileNotFoundError:
-                return None
-            except (BadArrayFile, OSError):
-                with contextlib.suppress(OSError):
-                    self._path(file).unlink(missing_ok=True)
-                return None
-            with self._lock:
-                rows = self._opened.setdefault(file.key, rows)
+            rows = self._open(self._path(file)) or self._open(self._new_path(file))
+            if rows is not None:
+                with self._lock:
+                    rows = self._opened.setdefault(file.key, rows)
         return rows
+
+    def _open(self, path: Path) -> FeatureRows | None:
+        try:
+            return open_rows(path, dim=self._dim, dtype=self._dtype)
+        except FileNotFoundError:
+            return None
+        except (BadArrayFile, OSError):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            return None
 
     def beside(self, file: FeaturesFile, name: str, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """A number for each row of a file, kept beside its copy; computed where it is not there.
@@ -135,8 +145,9 @@ class Copies:
                 del self._opened[key]
         if self.folder is not None:
             with contextlib.suppress(OSError):
-                for path in self.folder.glob(f"*{_ENDING}"):
-                    if path.name.partition(".")[0] not in keys:
+                for path in [*self.folder.glob(f"*{_ENDING}"), *self.folder.glob(f"*{_NEW}")]:
+                    key, *boot = path.name.removesuffix(_NEW).split(".")
+                    if key not in keys or (path.suffix == _NEW and boot != [_boot()]):
                         path.unlink(missing_ok=True)
 
     def make(self, files: Sequence[FeaturesFile], *, say: Say) -> bool:
@@ -150,6 +161,7 @@ class Copies:
             StorageError: the store failed.
         """
         missing = [file for file in files if self.opened(file) is None]
+        self._settle(files)
         if not missing:
             return True
         if self.folder is None:
@@ -186,13 +198,22 @@ class Copies:
     def _made(self, file: FeaturesFile) -> bool:
         assert self.folder is not None
         temporary = self.folder / "tmp" / f"{file.key}.{uuid.uuid4().hex}"
-        write = partial(write_rows, self._path(file), dim=self._dim, dtype=self._dtype, temporary=temporary)
+        write = partial(write_rows, self._new_path(file), dim=self._dim, dtype=self._dtype, temporary=temporary)
         uri = self._dataset.files.uri(file.name)
         try:
             self._dataset.files.read(file.name, lambda opened: write(FileParts(opened, uri=uri, dim=self._dim)))
         except (MissingFile, DiskRefused):
             return False
         return True
+
+    def _settle(self, files: Sequence[FeaturesFile]) -> None:
+        """Give new copies their final names, once the disk has them."""
+        for path, new in ((self._path(file), self._new_path(file)) for file in files) if self.folder else ():
+            with contextlib.suppress(OSError):
+                if time.time() - new.stat().st_mtime > _WRITTEN_AFTER_S:
+                    with open(new, "rb") as written:
+                        os.fdatasync(written.fileno())
+                    os.replace(new, path)
 
     def _needed_bytes(self, files: Sequence[FeaturesFile]) -> int:
         names = [file.name for file in files]
@@ -205,6 +226,10 @@ class Copies:
     def _path(self, file: FeaturesFile) -> Path:
         assert self.folder is not None
         return self.folder / f"{file.key}{_ENDING}"
+
+    def _new_path(self, file: FeaturesFile) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{file.key}.{_boot()}{_NEW}"
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[bool]:
@@ -233,6 +258,15 @@ def _writable_folder(uri: str) -> Path | None:
         if os.access(folder / "tmp", os.W_OK):
             return folder
     return None
+
+
+@functools.cache
+def _boot() -> str:
+    """What tells this start of the machine from every other one."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return uuid.uuid4().hex  # then copies count for this process alone, until they have their final names
 
 
 def _digest(uri: str) -> str:

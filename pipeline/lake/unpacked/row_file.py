@@ -27,7 +27,7 @@ def row_bytes(*, dim: int, dtype: str) -> int:
 
 
 def write_rows(path: Path, parts: FileParts, *, dim: int, dtype: str, temporary: Path) -> None:
-    """Unpack a features file; it appears whole under its name.
+    """Unpack a features file; it appears whole under its name, but the disk may not have it yet.
 
     Raises:
         ForeignFile: the features file is damaged.
@@ -49,7 +49,7 @@ def write_rows(path: Path, parts: FileParts, *, dim: int, dtype: str, temporary:
         writer.add("runs", parts.runs().view(np.uint8).reshape(-1, RUN.itemsize))
         writer.add("uri_ends", uris.ends)
         writer.add("uri_text", uris.text)
-        writer.close({})
+        writer.close({}, is_awaited=False)
 
 
 def open_rows(path: Path, *, dim: int, dtype: str) -> FeatureRows:
