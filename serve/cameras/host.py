@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import ray.serve
 from ray.serve import Application
 
-from pipeline.cameras.settings import StreamSettings
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.cameras.sinks.webhook import SECRET_VARIABLE, Webhook
-from pipeline.cameras.status import StreamStatus
 from pipeline.cameras.streams import NoPicture, NoSuchStream, Streams, StreamTaken
 from pipeline.errors import RunError, StorageError, UsageError
 from pipeline.lake.config import DatasetConfig

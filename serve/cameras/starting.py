@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.cameras.pulling.source import Source
-from pipeline.cameras.settings import StreamSettings
-from pipeline.cameras.status import StreamStatus
 from pipeline.cameras.streams import Streams, settings_for
 from pipeline.errors import PipelineError
 from pipeline.lake.live.writer import LiveWriter

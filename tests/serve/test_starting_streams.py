@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rows import dataset_info
 from typing_extensions import override
 
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.status import StreamCounters, StreamStatus
 from pipeline.cameras.pulling.source import AllowedSources, Source
-from pipeline.cameras.settings import StreamSettings
-from pipeline.cameras.status import StreamCounters, StreamStatus
 from pipeline.cameras.streams import NoSuchStream, Streams
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset
