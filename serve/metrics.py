@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from pipeline.cameras.status import StreamStatus
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.records.streams import StreamState
 
 _SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]

@@ -7,15 +7,15 @@ import ray
 
 from pipeline.cameras.actor_ends import ProcessPlace, end_actor
 from pipeline.cameras.analysis.detector import Detector
-from pipeline.cameras.news import News
+from pipeline.cameras.hosting.news import News
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.cameras.pulling.source import Source
-from pipeline.cameras.settings import StreamSettings
-from pipeline.cameras.status import StreamStatus
 from pipeline.errors import PipelineError
 from pipeline.records.streams import StreamSpec
 
 if TYPE_CHECKING:
-    from pipeline.cameras.stream_host import StreamHost
+    from pipeline.cameras.hosting.stream_host import StreamHost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class StreamActor:
 
     async def start(self, order: StreamOrder, died_before: bool) -> PipelineError | None:
         """Begin, perhaps in the place of an actor that died; returns what is in the way, if anything is."""
-        from pipeline.cameras.stream_host import StreamHost
+        from pipeline.cameras.hosting.stream_host import StreamHost
 
         try:
             self._host = await StreamHost.prepared(order.spec, order.source, order.settings, network=order.network)

@@ -10,13 +10,13 @@ from ray.exceptions import RayActorError
 from pipeline.cameras.analysis.choice import DetectorChoice, DetectorKind
 from pipeline.cameras.detector_actor import RemoteDetector
 from pipeline.cameras.event_log import EventLog
-from pipeline.cameras.lake_events import stored_events
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.cameras.pulling.source import Source
-from pipeline.cameras.settings import StreamSettings
-from pipeline.cameras.status import StreamStatus
 from pipeline.cameras.stream_actor import RemoteStream, StreamOrder
 from pipeline.cameras.watched import StreamTaken, Watched
 from pipeline.errors import PipelineError, UsageError
+from pipeline.lake.live.readers import events as events_of_lake
 from pipeline.records.events import Event, EventType
 from pipeline.records.streams import StreamSpec
 
@@ -164,7 +164,7 @@ class Streams:
             kept = self._log.kept
             start = self._log.end
             known = {event.event_id for event in kept}
-            for event in await asyncio.to_thread(stored_events, self._settings.lake, stream=stream, after=after):
+            for event in await asyncio.to_thread(_stored_events, self._settings.lake, stream=stream, after=after):
                 if event.event_id not in known:
                     yield event
             for event in kept:
@@ -204,3 +204,11 @@ def settings_for(settings: StreamSettings, spec: StreamSpec) -> StreamSettings:
     """The settings of one stream: the configuration of its lake has its sampling rule."""
     config = replace(settings.info.config, sample=f"fps:{spec.rate_hz}")
     return replace(settings, info=replace(settings.info, config=config))
+
+
+def _stored_events(lake: str, *, stream: str | None, after: str) -> builtins.list[Event]:
+    """The events that a lake holds behind one, in the order of their ids; none where there is no lake yet."""
+    try:
+        return sorted(events_of_lake(lake, stream, after_event_id=after), key=lambda event: event.event_id)
+    except UsageError:
+        return []

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from ray.exceptions import RayActorError, RayError
 
 from pipeline.cameras.event_log import EventLog
-from pipeline.cameras.news import News
-from pipeline.cameras.reconnecting import BackOff
-from pipeline.cameras.status import StreamCounters, StreamStatus
+from pipeline.cameras.hosting.news import News
+from pipeline.cameras.hosting.reconnecting import BackOff
+from pipeline.cameras.hosting.status import StreamCounters, StreamStatus
 from pipeline.cameras.stream_actor import RemoteStream, StreamOrder
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.records.streams import StreamState

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cameras.status import StreamStatus
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.records.events import Event, EventType
 from pipeline.records.streams import StreamState
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
+from pipeline.cameras.hosting.settings import StreamSettings
 from pipeline.cameras.model_actor import RemoteModel, WatchedModel
-from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.stream_actor import RemoteStream
 from pipeline.cameras.streams import Streams
 from pipeline.cli.event_sinks import event_sink

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import ray.serve
 from ray.serve import Application
 
-from pipeline.cameras.settings import StreamSettings
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.cameras.sinks.webhook import SECRET_VARIABLE, Webhook
-from pipeline.cameras.status import StreamStatus
 from pipeline.cameras.streams import NoPicture, NoSuchStream, Streams, StreamTaken
 from pipeline.errors import RunError, StorageError, UsageError
 from pipeline.lake.config import DatasetConfig
@@ -66,7 +66,7 @@ class CameraHost:
         self._posted = await asyncio.to_thread(PostedStreams.of, application)
         stream_settings = await asyncio.to_thread(_stream_settings, settings, facts, embed=embed)
         self._streams = Streams(stream_settings, keeps_one_ready=True)
-        self._starting = Starting(self._streams, stream_settings)
+        self._starting = Starting(self._streams, stream_settings, on_failure=self._posted.remove)
         self._webhook = await asyncio.to_thread(_webhook, cameras.lake, cameras.events)
         self._telling = asyncio.create_task(self._tell())
         await asyncio.sleep(0)  # nothing escapes it from here on

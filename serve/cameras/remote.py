@@ -8,7 +8,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from typing_extensions import override
 
-from pipeline.cameras.status import StreamStatus
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.records.events import Event, EventType
 from serve.cameras.host import CameraHost
 from serve.cameras.requests import StreamRequest

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.cameras.pulling.source import Source
-from pipeline.cameras.settings import StreamSettings
-from pipeline.cameras.status import StreamStatus
 from pipeline.cameras.streams import Streams, settings_for
 from pipeline.errors import PipelineError
 from pipeline.lake.live.writer import LiveWriter
@@ -21,11 +22,19 @@ _LOG = logging.getLogger("ray.serve")
 class Starting:
     """Starts the streams of a host, and stops those that have not begun. All methods belong to one event loop."""
 
-    def __init__(self, streams: Streams, settings: StreamSettings) -> None:
-        """Nothing is being started."""
+    def __init__(
+        self,
+        streams: Streams,
+        settings: StreamSettings,
+        *,
+        on_failure: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """Nothing is being started; ``on_failure`` is told the name of a stream that cannot be, after all."""
         self._streams = streams
         self._settings = settings
+        self._on_failure = on_failure
         self._starts: dict[str, asyncio.Task[None]] = {}
+        self._tellings: set[asyncio.Future[None]] = set()
 
     def __contains__(self, name: str) -> bool:
         """Whether a stream has not begun yet."""
@@ -60,9 +69,15 @@ class Starting:
         await asyncio.gather(*map(self.abandon, list(self._starts)))
 
     def _ended(self, name: str, start: "asyncio.Task[None]") -> None:
+        """A start is over that its client was answered before."""
         del self._starts[name]
         error = None if start.cancelled() else start.exception()
-        if isinstance(error, PipelineError):
-            _LOG.warning("a stream could not be started", extra={"stream": name, "reason": str(error)})
-        elif error is not None:
-            _LOG.error("a stream could not be started", exc_info=error, extra={"stream": name})
+        if error is None:
+            return
+        # What went wrong by somebody's fault is said in a line; anything else is ours, and comes with its traceback.
+        is_told = isinstance(error, PipelineError)
+        facts = {"stream": name, "reason": str(error)}
+        _LOG.warning("a stream could not be started", exc_info=None if is_told else error, extra=facts)
+        telling = asyncio.ensure_future(self._on_failure(name))
+        self._tellings.add(telling)
+        telling.add_done_callback(self._tellings.discard)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.cameras.event_ids import EventIds, microseconds_of
+from pipeline.records.event_ids import EventIds, microseconds_of
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

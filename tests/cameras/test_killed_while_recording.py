@@ -21,8 +21,8 @@ import asyncio, sys
 sys.path[:0] = sys.argv[4:]
 from recorded_lakes import RATE_HZ, embedder, info
 from pipeline.cameras.pulling.source import AllowedSources, Source
-from pipeline.cameras.settings import StreamSettings
-from pipeline.cameras.stream_host import StreamHost
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.stream_host import StreamHost
 from pipeline.records.streams import StreamSpec
 
 async def embed(pixels):

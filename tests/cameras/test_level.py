@@ -9,10 +9,10 @@ import pytest
 from scripted_pullers import Camera, ScriptedPuller, ended
 from test_stream_host import ADDRESS, Model, playing, settings, spec
 
-from pipeline.cameras.connections import Connection
+from pipeline.cameras.hosting.connections import Connection
+from pipeline.cameras.hosting.reconnecting import BackOff
+from pipeline.cameras.hosting.stream_host import StreamHost
 from pipeline.cameras.pulling.pulled import Pulled
-from pipeline.cameras.reconnecting import BackOff
-from pipeline.cameras.stream_host import StreamHost
 
 
 class Flaky:

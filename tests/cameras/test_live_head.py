@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from served_heads import put, video_cnn
 
-from pipeline.cameras.live_head import WatchingHead
+from pipeline.cameras.hosting.live_head import WatchingHead
 from pipeline.errors import UsageError
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import DatasetInfo

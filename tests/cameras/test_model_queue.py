@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.cameras.model_queue import ModelQueue
+from pipeline.cameras.hosting.model_queue import ModelQueue
 from pipeline.errors import RunError
 
 

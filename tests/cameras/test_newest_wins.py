@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from pipeline.cameras.newest_wins import NewestWins, capacity_for
+from pipeline.cameras.hosting.newest_wins import NewestWins, capacity_for
 
 
 def test_where_it_is_full_the_oldest_gives_way() -> None:

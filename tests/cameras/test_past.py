@@ -13,8 +13,7 @@ from command import vidlake
 from numpy.typing import NDArray
 from served_heads import put, served_backbone, video_cnn
 
-from pipeline.cameras.event_ids import EventIds
-from pipeline.cameras.live_head import WatchingHead
+from pipeline.cameras.hosting.live_head import WatchingHead
 from pipeline.cameras.rules.happenings import Happening, Moment
 from pipeline.cameras.rules.label_changes import LabelRule, Spoken
 from pipeline.cameras.rules.past import Question, past_events
@@ -26,6 +25,7 @@ from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.live.batches import LiveBatch
 from pipeline.lake.live.writer import LiveWriter
 from pipeline.models.heads.registry import HeadAddress
+from pipeline.records.event_ids import EventIds
 from pipeline.records.events import Event, EventType, TrackPoint
 from pipeline.records.geometry import Box, Line, Zone
 from pipeline.records.periods import Period

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipeline.cameras.slot_ledger import Settled, SlotLedger
+from pipeline.cameras.hosting.slot_ledger import Settled, SlotLedger
 from pipeline.media.sampling.fps import slot_of
 from pipeline.media.sampling.pickers import allowance_of
 from pipeline.records.segments import FrameMark

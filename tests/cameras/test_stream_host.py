@@ -20,12 +20,12 @@ from heads import backbone
 from numpy.typing import NDArray
 from scripted_pullers import Camera, Source, ended, opened
 
+from pipeline.cameras.hosting.settings import Embed, StreamSettings
+from pipeline.cameras.hosting.status import StreamStatus
+from pipeline.cameras.hosting.stream_host import StreamHost
 from pipeline.cameras.pulling.pulled import EndReason, Frame, Pulled
 from pipeline.cameras.pulling.source import AllowedSources
 from pipeline.cameras.pulling.source import Source as Address
-from pipeline.cameras.settings import Embed, StreamSettings
-from pipeline.cameras.status import StreamStatus
-from pipeline.cameras.stream_host import StreamHost
 from pipeline.errors import RunError, UsageError
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import DatasetInfo

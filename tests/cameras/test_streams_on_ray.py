@@ -16,9 +16,9 @@ import ray
 from conftest import ClipFactory
 from PIL import Image
 
+from pipeline.cameras.hosting.settings import StreamSettings
 from pipeline.cameras.model_actor import RemoteModel, WatchedModel
 from pipeline.cameras.pulling.source import AllowedSources, Source
-from pipeline.cameras.settings import StreamSettings
 from pipeline.cameras.streams import NoPicture, NoSuchStream, Streams, StreamTaken
 from pipeline.cluster.start import starting
 from pipeline.errors import UsageError

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from pipeline.cameras.wall_clock import SlotClock
+from pipeline.cameras.hosting.wall_clock import SlotClock
 
 STARTED_S = 1_800_000_000.0
 RATE_HZ = Fraction(5)

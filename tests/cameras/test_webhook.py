@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from live_lakes import writer
 
-from pipeline.cameras.event_ids import EventIds
 from pipeline.cameras.sinks import webhook as sending
 from pipeline.cameras.sinks.cursor import Cursor
 from pipeline.cameras.sinks.webhook import Webhook
 from pipeline.errors import UsageError
 from pipeline.lake.live.batches import LiveBatch
+from pipeline.records.event_ids import EventIds
 from pipeline.records.events import Event, EventType
 from pipeline.records.geometry import Box
 

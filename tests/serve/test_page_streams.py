@@ -13,7 +13,7 @@ from browsers import chromium, needs_chromium, opened
 from serving import KEY, encoded, noise, serving
 from typing_extensions import override
 
-from pipeline.cameras.status import StreamCounters, StreamStatus
+from pipeline.cameras.hosting.status import StreamCounters, StreamStatus
 from pipeline.records.events import Event, EventType
 from pipeline.records.geometry import Line, Zone
 from pipeline.records.streams import StreamSpec, StreamState

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rows import dataset_info
 from typing_extensions import override
 
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.status import StreamCounters, StreamStatus
 from pipeline.cameras.pulling.source import AllowedSources, Source
-from pipeline.cameras.settings import StreamSettings
-from pipeline.cameras.status import StreamCounters, StreamStatus
 from pipeline.cameras.streams import NoSuchStream, Streams
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset
@@ -38,6 +38,7 @@ class SlowStreams(Streams):
         self.may_begin = asyncio.Event()
         self.failure: UsageError | None = None
         self.statuses: dict[str, StreamStatus] = {}
+        self.forgotten: list[str] = []
 
     @override
     async def start(self, spec: StreamSpec, source: Source) -> None:
@@ -71,7 +72,11 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SlowStreams, 
     monkeypatch.setattr(starting, "_PATIENCE_S", 0.05)
     settings = StreamSettings(lake=str(tmp_path / "lake"), info=dataset_info(), embed=no_model)
     streams = SlowStreams(settings)
-    return streams, Starting(streams, settings)
+
+    async def forget(name: str) -> None:
+        streams.forgotten.append(name)
+
+    return streams, Starting(streams, settings, on_failure=forget)
 
 
 def test_slow_start_is_answered_before_it_is_done(slow: tuple[SlowStreams, Starting]) -> None:
@@ -112,6 +117,7 @@ def test_failure_within_the_time_is_the_answer_and_a_later_one_is_logged(
         await starts.start(SPEC, SOURCE)
         streams.may_begin.set()
         await asyncio.sleep(0.05)
+        assert streams.forgotten == ["gate"]
         with pytest.raises(UsageError, match="another program"):
             await starts.start(SPEC, SOURCE)
         assert "gate" not in starts

@@ -17,8 +17,8 @@ import pytest
 from serving import KEY, Live, encoded, noise, serving
 from typing_extensions import override
 
-from pipeline.cameras.event_ids import EventIds
-from pipeline.cameras.status import StreamCounters, StreamStatus
+from pipeline.cameras.hosting.status import StreamCounters, StreamStatus
+from pipeline.records.event_ids import EventIds
 from pipeline.records.events import Event, EventType
 from pipeline.records.streams import StreamState
 from serve.cameras.remote import Cameras

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from pipeline.cameras.event_ids import EventIds
 from pipeline.cameras.rules.happenings import Happening
 from pipeline.cameras.rules.head_answers import require_for_streams
 from pipeline.cameras.rules.past_labels import COLUMNS, label_changes
@@ -16,6 +15,7 @@ from pipeline.lake.live import readers
 from pipeline.lake.live.batches import StoredSession
 from pipeline.lake.publishing.backends import backend_at
 from pipeline.models.heads.registry import HeadAddress, Heads
+from pipeline.records.event_ids import EventIds
 from pipeline.records.events import Event
 from pipeline.records.geometry import Line, Zone
 from pipeline.records.periods import Period

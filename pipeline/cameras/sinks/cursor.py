@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from pipeline.cameras.event_ids import first_name_at, microseconds_of
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.live import readers
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.documents import document_of, part, text
+from pipeline.records.event_ids import first_name_at, microseconds_of
 from pipeline.records.events import Event
 from pipeline.storage.addresses import canonical_uri
 

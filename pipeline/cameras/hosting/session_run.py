@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cameras.analysis.analysis import Analysis, Looked, Picture
+from pipeline.cameras.hosting.slot_ledger import SlotLedger
+from pipeline.cameras.hosting.wall_clock import SlotClock
 from pipeline.cameras.pulling.pulled import Frame, Opened
 from pipeline.cameras.rules.happenings import Moment
-from pipeline.cameras.slot_ledger import SlotLedger
-from pipeline.cameras.wall_clock import SlotClock
 from pipeline.lake.live.batches import LiveBatch
 from pipeline.records.events import Event, TrackPoint
 from pipeline.records.segments import FrameMark

@@ -11,16 +11,16 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cameras.commits import Commits
-from pipeline.cameras.model_queue import ModelQueue
-from pipeline.cameras.newest_wins import capacity_for
+from pipeline.cameras.hosting.commits import Commits
+from pipeline.cameras.hosting.model_queue import ModelQueue
+from pipeline.cameras.hosting.newest_wins import capacity_for
+from pipeline.cameras.hosting.reconnecting import gap_between_sessions
+from pipeline.cameras.hosting.recording import Recording
+from pipeline.cameras.hosting.session_run import Sample, SessionRun, session_of
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.tally import Tally
+from pipeline.cameras.hosting.wall_clock import SlotClock
 from pipeline.cameras.pulling.pulled import Frame, Opened, Recorded
-from pipeline.cameras.reconnecting import gap_between_sessions
-from pipeline.cameras.recording import Recording
-from pipeline.cameras.session_run import Sample, SessionRun, session_of
-from pipeline.cameras.settings import StreamSettings
-from pipeline.cameras.tally import Tally
-from pipeline.cameras.wall_clock import SlotClock
 from pipeline.models.preprocess import prepare
 from pipeline.records.events import TrackPoint
 from pipeline.records.streams import Gap, GapReason, Session, StreamSpec

@@ -5,9 +5,9 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+from pipeline.cameras.hosting.tally import Tally
 from pipeline.cameras.pulling.pulled import Recorded
 from pipeline.cameras.recordings.writer import RecordingWriter
-from pipeline.cameras.tally import Tally
 from pipeline.errors import RunError
 from pipeline.records.streams import Session
 

@@ -8,23 +8,23 @@ from typing import Self
 from pipeline.cameras.analysis.analysis import Analysis
 from pipeline.cameras.analysis.choice import DetectorChoice
 from pipeline.cameras.analysis.detector import Detector
-from pipeline.cameras.commits import Commits
-from pipeline.cameras.connections import Connection, Connections
-from pipeline.cameras.event_ids import EventIds
-from pipeline.cameras.live_head import WatchingHead
-from pipeline.cameras.news import News, NewsDesk
+from pipeline.cameras.hosting.commits import Commits
+from pipeline.cameras.hosting.connections import Connection, Connections
+from pipeline.cameras.hosting.live_head import WatchingHead
+from pipeline.cameras.hosting.news import News, NewsDesk
+from pipeline.cameras.hosting.session_run import LiveHead, SessionRun, detect_rate_of
+from pipeline.cameras.hosting.sessions import Sessions
+from pipeline.cameras.hosting.settings import StreamSettings
+from pipeline.cameras.hosting.status import StreamStatus
+from pipeline.cameras.hosting.tally import Tally
+from pipeline.cameras.hosting.wall_clock import SlotClock
 from pipeline.cameras.pulling.pulled import Wishes
 from pipeline.cameras.pulling.puller import Puller
 from pipeline.cameras.pulling.source import Source
 from pipeline.cameras.recordings.files import RecordingFiles
-from pipeline.cameras.session_run import LiveHead, SessionRun, detect_rate_of
-from pipeline.cameras.sessions import Sessions
-from pipeline.cameras.settings import StreamSettings
-from pipeline.cameras.status import StreamStatus
-from pipeline.cameras.tally import Tally
-from pipeline.cameras.wall_clock import SlotClock
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.lake.live.writer import LiveWriter
+from pipeline.records.event_ids import EventIds
 from pipeline.records.events import Event
 from pipeline.records.streams import Session, StreamSpec, StreamState
 

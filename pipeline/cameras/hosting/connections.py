@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.cameras.hosting.reconnecting import BackOff
+from pipeline.cameras.hosting.sessions import Sessions
+from pipeline.cameras.hosting.tally import Tally
 from pipeline.cameras.pulling.pulled import Ended, EndReason, Frame, Opened, Pulled, Recorded
-from pipeline.cameras.reconnecting import BackOff
-from pipeline.cameras.sessions import Sessions
-from pipeline.cameras.tally import Tally
 from pipeline.errors import RunError
 from pipeline.records.streams import GapReason, StreamState
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from pipeline.cameras.status import StreamStatus
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.records.events import Event
 
 _MOST_KEPT = 10_000

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
-from pipeline.cameras.session_run import SessionRun, num_missing
-from pipeline.cameras.tally import Tally
+from pipeline.cameras.hosting.session_run import SessionRun, num_missing
+from pipeline.cameras.hosting.tally import Tally
 from pipeline.errors import StorageError
 from pipeline.lake.live.batches import LiveBatch
 from pipeline.lake.live.writer import LiveWriter

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pipeline.cameras.event_ids import EventIds
-from pipeline.cameras.status import StreamCounters, StreamStatus
+from pipeline.cameras.hosting.status import StreamCounters, StreamStatus
+from pipeline.records.event_ids import EventIds
 from pipeline.records.events import Event, EventType
 from pipeline.records.streams import StreamSpec, StreamState
 

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cameras.newest_wins import NewestWins
-from pipeline.cameras.settings import Embed
+from pipeline.cameras.hosting.newest_wins import NewestWins
+from pipeline.cameras.hosting.settings import Embed
 from pipeline.errors import PipelineError
 
 _IN_FLIGHT = 4
