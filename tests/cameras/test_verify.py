@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> str:
     [
         pytest.param(STREAM, 4, id="h264-with-b-frames-in-ts"),
         pytest.param(remuxed(video_bytes(num_frames=96), kind="flv"), 4, id="h264-in-flv"),
-        pytest.param(remuxed(video_bytes("libx265", X265, num_frames=96), kind="mpegts"), 1, id="hevc-of-open-gops"),
+        pytest.param(remuxed(video_bytes("libx265", X265, num_frames=96), kind="mpegts"), 4, id="hevc-of-open-gops"),
         pytest.param(video_bytes("mjpeg", {}, kind="matroska", pix_fmt="yuvj420p", num_frames=50), 3, id="motion-jpeg"),
         pytest.param(video_bytes("mpeg4", {}, kind="avi", num_frames=50), 3, id="mpeg4"),
     ],

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,12 @@ from pipeline.records.events import Event, EventType
 from pipeline.records.geometry import Box
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events happen while the test runs, however long ago this file was loaded."""
+    monkeypatch.setattr(sys.modules[__name__], "NOW", datetime.now(UTC).replace(microsecond=0))
 
 
 class Receiver(ThreadingHTTPServer):
