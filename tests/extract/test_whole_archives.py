@@ -47,6 +47,7 @@ def test_long_video_keeps_all_workers_busy_beside_short_ones_in_flat_memory(tmp_
         (many / f"{index:03}.mp4").write_bytes(short)
     (few / "short.mp4").write_bytes(short)
     minute = video_bytes(options={**X264, "g": "250"}, num_frames=25 * 60, size=(640, 360))
+    repeat(minute, times=2, into=few / "long.mp4")  # so that a worker has met all that it ever holds
     repeat(minute, times=LONG_S // 60, into=many / "long.mp4")
     for name, folder in (("one", few), ("all", many)):
         vidlake("extract", folder, "--out", tmp_path / name, *MODEL, "--address", cluster)
