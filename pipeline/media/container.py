@@ -1,6 +1,8 @@
 """Opening a video so that it can open nothing else (runs in the decoder process)."""
 
+from collections.abc import Mapping
 from fractions import Fraction
+from types import MappingProxyType
 from typing import BinaryIO
 
 import av
@@ -63,16 +65,41 @@ def open_container(file: BinaryIO, *, uri: str, max_pixels: int) -> InputContain
     if jpeg is Jpeg.STILL:
         raise NotVideo(uri, "a still picture (JPEG)")
     # FFmpeg takes motion JPEG for a photograph where its first pictures are large.
-    name = "mjpeg" if jpeg is Jpeg.MOTION else None
-    options = {"format_whitelist": ALLOWED_DEMUXERS, "protocol_whitelist": "none", "max_pixels": str(max_pixels)}
+    demuxer = "mjpeg" if jpeg is Jpeg.MOTION else None
+    return open_confined(file, uri=uri, demuxer=demuxer, max_pixels=max_pixels, read_bytes=_READ_BYTES)
+
+
+def open_confined(
+    file: object,
+    *,
+    uri: str,
+    demuxer: str | None,
+    max_pixels: int,
+    read_bytes: int,
+    probing: Mapping[str, str] = MappingProxyType({}),
+) -> InputContainer:
+    """Open bytes, from whatever gives them, so that they can open nothing else.
+
+    Args:
+        file: what PyAV reads from.
+        uri: what errors name.
+        demuxer: FFmpeg's name; ``None``: it looks for itself among those that are allowed.
+        max_pixels: of a frame.
+        read_bytes: how much is asked for at a time.
+        probing: options of the demuxer that say how long it looks before it begins.
+
+    Raises:
+        NotVideo: no allowed demuxer knows the content.
+    """
+    confined = {"format_whitelist": ALLOWED_DEMUXERS, "protocol_whitelist": "none", "max_pixels": str(max_pixels)}
     try:
         return av.open(
             file,
             "r",
-            format=name,
-            options=options,
+            format=demuxer,
+            options={**probing, **confined},
             metadata_errors="replace",
-            buffer_size=_READ_BYTES,
+            buffer_size=read_bytes,
             io_open=_refuse,
         )
     except MemoryError:

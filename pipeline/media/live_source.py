@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipeline.errors import NotVideo
-from pipeline.media.container import ALLOWED_DEMUXERS, best_stream, describe, open_container, open_decoder
+from pipeline.media.container import best_stream, describe, open_confined, open_container, open_decoder
 from pipeline.media.live.parts import Part
 
 UNNAMED = "the stream"
@@ -70,26 +70,14 @@ def open_part(part: Part, *, max_pixels: int, why: str) -> LiveSource:
     Raises:
         InputError: it does not open, or holds no video that can be decoded.
     """
-    options = {
-        **(_AT_ONCE if part.demuxer in _WITHOUT_PTS else _PIPED_OPTIONS),
-        "format_whitelist": ALLOWED_DEMUXERS,
-        "protocol_whitelist": "none",
-        "max_pixels": str(max_pixels),
-    }
-    try:
-        container = av.open(
-            part.file,
-            "r",
-            format=part.demuxer,
-            options=options,
-            metadata_errors="replace",
-            buffer_size=_READ_BYTES,
-            io_open=_refuse,
-        )
-    except MemoryError:
-        raise
-    except (av.FFmpegError, PermissionError, ValueError) as error:
-        raise NotVideo(UNNAMED, f"no demuxer opens it ({describe(error)})") from None
+    container = open_confined(
+        part.file,
+        uri=UNNAMED,
+        demuxer=part.demuxer,
+        max_pixels=max_pixels,
+        read_bytes=_READ_BYTES,
+        probing=_AT_ONCE if part.demuxer in _WITHOUT_PTS else _PIPED_OPTIONS,
+    )
     return _opened(container, is_live=part.is_live, max_pixels=max_pixels, why=why)
 
 
@@ -109,7 +97,3 @@ def _opened(container: InputContainer, *, is_live: bool, max_pixels: int, why: s
     open_decoder(stream.codec_context, uri=UNNAMED)
     has_pts = not (is_live and container.format.name in _WITHOUT_PTS)
     return LiveSource(container=container, stream=stream, is_live=is_live, has_pts=has_pts, why=why)
-
-
-def _refuse(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
-    raise PermissionError(f"a stream may not open {url!r}")
