@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from pipeline.errors import UsageError
+from pipeline.records.extras import missing
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
@@ -26,7 +27,7 @@ class Condition:
         try:
             import duckdb
         except ImportError:
-            raise UsageError("--where needs duckdb, which is not installed: pip install 'vidlake[search]'") from None
+            raise UsageError(missing("duckdb", extra="search", command="--where")) from None
         self._failed = duckdb.Error
         self._connection = duckdb.connect(":memory:", config=_SETTINGS)
         self.filter(schema.empty_table())

@@ -24,4 +24,9 @@ def require_extra(extra: Extra, *, command: str) -> None:
     """
     for module, name in _LIBRARIES[extra].items():
         if importlib.util.find_spec(module) is None:
-            raise UsageError(f"{command} needs {name}, which is not installed: pip install 'vidlake[{extra}]'")
+            raise UsageError(missing(name, extra=extra, command=command))
+
+
+def missing(library: str, *, extra: Extra, command: str) -> str:
+    """The line that says of a library which extra brings it."""
+    return f"{command} needs {library}, which is not installed: pip install 'vidlake[{extra}]'"

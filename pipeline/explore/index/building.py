@@ -10,6 +10,7 @@ from pipeline.errors import UsageError
 from pipeline.lake.unpacked.array_file import written_arrays
 from pipeline.lake.unpacked.copies import FeaturesFile
 from pipeline.lake.unpacked.feature_rows import FeatureRows
+from pipeline.records.extras import missing
 
 _ROWS = 8192
 _SAMPLES_PER_LIST = 48
@@ -26,7 +27,7 @@ def require_faiss() -> None:
     try:
         import faiss  # noqa: F401
     except ImportError:
-        raise UsageError("index needs faiss-cpu, which is not installed: pip install 'vidlake[search]'") from None
+        raise UsageError(missing("faiss-cpu", extra="search", command="index")) from None
 
 
 def build_group(

@@ -9,6 +9,7 @@ from pipeline.cameras.pulling.connector.playlists import Key, MediaPlaylist, Pla
 from pipeline.cameras.pulling.ended import EndReason, SourceFailed
 from pipeline.media.live.parts import DATA, END, PART
 from pipeline.media.process.wire import Channel
+from pipeline.records.extras import missing
 
 MOST_PLAYLIST_BYTES = 4 << 20
 _MOST_SEGMENT_BYTES = 256 << 20
@@ -129,7 +130,7 @@ class HlsSource:
         try:
             ciphers = importlib.import_module("cryptography.hazmat.primitives.ciphers")
         except ImportError:
-            detail = "encrypted HLS needs cryptography, which is not installed: pip install 'vidlake[cameras]'"
+            detail = missing("cryptography", extra="cameras", command="encrypted HLS")
             raise SourceFailed(EndReason.UNREADABLE, detail) from None
         cipher = ciphers.Cipher(ciphers.algorithms.AES(secret), ciphers.modes.CBC(key.initial)).decryptor()
         plain: bytes = cipher.update(data) + cipher.finalize()

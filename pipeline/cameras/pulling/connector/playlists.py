@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 
 from pipeline.cameras.pulling.connector.http_client import ByteRange
 from pipeline.cameras.pulling.ended import EndReason, SourceFailed
+from pipeline.records.extras import missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ def _m3u8() -> Any:
     try:
         return importlib.import_module("m3u8")
     except ImportError:
-        detail = "HLS needs m3u8, which is not installed: pip install 'vidlake[cameras]'"
+        detail = missing("m3u8", extra="cameras", command="HLS")
         raise SourceFailed(EndReason.UNREADABLE, detail) from None
 
 
