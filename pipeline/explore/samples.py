@@ -93,13 +93,4 @@ def _own(parts: Iterable[FeatureRows], video_id: str) -> Iterator[FeatureRows]:
         for run in runs:
             begin = int(run["first"] - part.runs["first"][0])
             span = slice(begin, begin + int(run["count"]))
-            yield FeatureRows(
-                vectors=part.vectors[span],
-                scales=part.scales[span],
-                pts=part.pts[span],
-                times_s=part.times_s[span],
-                ends_s=part.ends_s[span],
-                captured_s=part.captured_s[span],
-                runs=run.reshape(1),
-                uris=part.uris,
-            )
+            yield part.part(span, runs=run.reshape(1))

@@ -1,6 +1,6 @@
 """Rows of features as plain arrays: their vectors, when they are shown, and to which segments they belong."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -77,6 +77,19 @@ class FeatureRows:
         floats: NDArray[np.float32] = self.vectors[begin:end].astype(np.float32, copy=False)
         return floats
 
+    def part(self, rows: slice | NDArray[np.int64], *, runs: NDArray[np.void]) -> Self:
+        """Some of the rows, which belong to ``runs``."""
+        return replace(
+            self,
+            vectors=self.vectors[rows],
+            scales=self.scales[rows],
+            pts=self.pts[rows],
+            times_s=self.times_s[rows],
+            ends_s=self.ends_s[rows],
+            captured_s=self.captured_s[rows],
+            runs=runs,
+        )
+
 
 def no_rows() -> FeatureRows:
     """None at all."""
@@ -99,16 +112,7 @@ def some_runs(rows: FeatureRows, runs: NDArray[np.int64]) -> FeatureRows:
     parts = [np.arange(run["first"], run["first"] + run["count"]) for run in chosen]
     at = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
     chosen["first"] = np.cumsum(chosen["count"]) - chosen["count"]
-    return FeatureRows(
-        vectors=rows.vectors[at],
-        scales=rows.scales[at],
-        pts=rows.pts[at],
-        times_s=rows.times_s[at],
-        ends_s=rows.ends_s[at],
-        captured_s=rows.captured_s[at],
-        runs=chosen,
-        uris=rows.uris,
-    )
+    return rows.part(at, runs=chosen)
 
 
 def scales_of(vectors: Vectors) -> NDArray[np.float32]:
