@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError, RayError
 from pipeline.cameras.event_log import EventLog
 from pipeline.cameras.hosting.news import News
 from pipeline.cameras.hosting.reconnecting import BackOff
-from pipeline.cameras.hosting.status import StreamCounters, StreamStatus
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.cameras.stream_actor import RemoteStream, StreamOrder
 from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.records.streams import StreamState
@@ -32,16 +32,7 @@ class Watched:
         """Nothing runs yet but its process, the ``actor``; ``log`` gets its events."""
         self.spec = spec = order.spec
         self.actor = actor
-        self.status = StreamStatus(
-            spec=spec,
-            state=StreamState.CONNECTING,
-            since=datetime.now(UTC),
-            reason="its process starts",
-            session=None,
-            counters=StreamCounters(),
-            lag_s=0.0,
-            last_error=None,
-        )
+        self.status = StreamStatus.starting(spec)
         self.is_over = False
         """Whether the stream has ended, and nothing more is told of it."""
         self._order = order

@@ -1,7 +1,6 @@
 """A stream whose process takes long to start is there all the same, and can be stopped."""
 
 import asyncio
-from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rows import dataset_info
 from typing_extensions import override
 
 from pipeline.cameras.hosting.settings import StreamSettings
-from pipeline.cameras.hosting.status import StreamCounters, StreamStatus
+from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.cameras.pulling.source import AllowedSources, Source
 from pipeline.cameras.streams import NoSuchStream, Streams
 from pipeline.errors import UsageError
@@ -42,16 +41,7 @@ class SlowStreams(Streams):
 
     @override
     async def start(self, spec: StreamSpec, source: Source) -> None:
-        self.statuses[spec.name] = StreamStatus(
-            spec=spec,
-            state=StreamState.CONNECTING,
-            since=datetime.now(UTC),
-            reason="its process starts",
-            session=None,
-            counters=StreamCounters(),
-            lag_s=0,
-            last_error=None,
-        )
+        self.statuses[spec.name] = StreamStatus.starting(spec)
         try:
             await self.may_begin.wait()
             if self.failure is not None:

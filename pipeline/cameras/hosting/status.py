@@ -1,7 +1,8 @@
 """What can be said of a stream while it runs: its state, and what has come of its pictures so far."""
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Self
 
 from pipeline.records.documents import Document
 from pipeline.records.streams import StreamSpec, StreamState
@@ -51,6 +52,20 @@ class StreamStatus:
     """From the arrival of the newest sample that has become a row until then."""
     last_error: str | None
     """What went wrong last, whether or not it has been got over. Never holds a credential."""
+
+    @classmethod
+    def starting(cls, spec: StreamSpec) -> Self:
+        """That of a stream whose process is not there yet."""
+        return cls(
+            spec=spec,
+            state=StreamState.CONNECTING,
+            since=datetime.now(UTC),
+            reason="its process starts",
+            session=None,
+            counters=StreamCounters(),
+            lag_s=0.0,
+            last_error=None,
+        )
 
     def to_json(self) -> Document:
         """What ``GET /v1/streams`` tells of it."""
