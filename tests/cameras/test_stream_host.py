@@ -30,8 +30,10 @@ from pipeline.errors import RunError, UsageError
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.live import readers
+from pipeline.lake.live.view import LiveLake
 from pipeline.records.events import EventType
 from pipeline.records.streams import Gap, GapReason, MotionLevel, Session, StreamSpec, StreamState
+from pipeline.records.tables import FEATURES
 
 RATE_HZ = Fraction(5)
 CAMERA = "rtsp://camera.example/1"
@@ -445,7 +447,7 @@ def test_where_files_are_wanted_more_often_than_commits_each_commit_makes_one(tm
         try:
             while not (tmp_path / "features").exists() or not list((tmp_path / "features").glob("*.parquet")):
                 await asyncio.sleep(0.05)
-            return [table.num_rows for table in [readers.unpublished_rows(str(tmp_path))]]
+            return [sum(entry.rows[FEATURES].num_rows for entry in LiveLake.at(str(tmp_path)).unpublished(FEATURES))]
         finally:
             await host.stop()
 

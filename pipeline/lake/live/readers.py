@@ -90,17 +90,6 @@ def rows(uri: str, *, video_id: str | None = None, columns: Sequence[str] | None
             yield kept
 
 
-def unpublished_rows(uri: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows that stand in the journal alone, in the columns of ``features``.
-
-    Ask for these before the files are listed: a row that is published in between is then seen twice, and not missed.
-    """
-    lake = LiveLake.at(uri)
-    schema = lake.info.features.schema.remove_metadata()
-    parts = [entry.rows[FEATURES] for entry in lake.unpublished(FEATURES)]
-    return pa.concat_tables([schema.empty_table(), *parts]).select(list(columns or schema.names))
-
-
 def _all_rows(lake: LiveLake, table: str, *, video_id: str | None = None) -> Iterator[pa.Table]:
     """The rows of a table, those of files first: the journal is read before they are listed."""
     unpublished = [entry.rows[table] for entry in lake.unpublished(table)]
