@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pipeline.errors import RunError
 from pipeline.extract.results import Clockwork
+from pipeline.extract.run_report import Report, State
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.run_reports import report_name, write_report
 
@@ -33,21 +34,20 @@ def reported(dataset: Dataset, clockwork: Clockwork) -> Iterator[None]:
     _leave([dataset], clockwork, state="finished", error=None)
 
 
-def _leave(datasets: Sequence[Dataset], clockwork: Clockwork, *, state: str, error: str | None) -> None:
+def _leave(datasets: Sequence[Dataset], clockwork: Clockwork, *, state: State, error: str | None) -> None:
     began = datetime.fromtimestamp(clockwork.began, UTC)
-    report: dict[str, object] = {
-        "command": clockwork.command,
-        "state": state,
-        "error": error,
-        "began": began.isoformat(),
-        "written": datetime.now(UTC).isoformat(),
-        "marks_s": dict(clockwork.marks),
-        "hardware": None,
-        "num_actors": 0,
-        "decoded_frames": 0,
-        "stages": {},
-        "timeline": [],
-    }
+    report = Report(
+        command=clockwork.command,
+        state=state,
+        error=error,
+        began=began,
+        written=datetime.now(UTC),
+        marks_s=dict(clockwork.marks),
+        hardware=None,
+        num_actors=0,
+        stages={},
+        timeline=(),
+    )
     name = report_name(began, run=secrets.token_hex(4))
     for dataset in datasets:
-        write_report(dataset, name, report)
+        write_report(dataset, name, report.to_json())

@@ -12,9 +12,10 @@ from rows import dataset_info, new_dataset
 from pipeline.errors import StorageError, WeightsError
 from pipeline.extract import report
 from pipeline.extract.context import RunContext, Target
-from pipeline.extract.report import Point, Reporting, Timeline
+from pipeline.extract.report import Reporting
 from pipeline.extract.request import RunOptions
 from pipeline.extract.results import Clockwork
+from pipeline.extract.run_report import Point, Timeline
 from pipeline.extract.short_reports import report_failure, reported
 from pipeline.extract.tally import Counts, LocalTally, Worked
 from pipeline.lake.dataset import Dataset
