@@ -7,6 +7,7 @@ from datetime import datetime
 from fractions import Fraction
 
 import numpy as np
+from sessions import camera_session
 from truth_clips import BEGAN, Frame, boxes, frames
 
 from pipeline.cameras.analysis.analysis import Analysis, Looked, Picture
@@ -15,25 +16,12 @@ from pipeline.cameras.analysis.lighting import Luma
 from pipeline.cameras.rules.happenings import Moment
 from pipeline.records.events import Event, TrackPoint
 from pipeline.records.geometry import Detection, Line, Zone
-from pipeline.records.streams import MotionLevel, Session, StreamSpec
+from pipeline.records.streams import MotionLevel, StreamSpec
 
 ROAD = Line.parse("ROAD:0,0.5,1,0.5")
 FLOOR = Zone.parse("FLOOR:0.38,0.8,0.75,0.8,0.75,0.975,0.38,0.975")
 
-SESSION = Session(
-    video_id="v1",
-    uri="rtsp://gate:554/main",
-    stream="gate",
-    started_at=BEGAN,
-    time_base=Fraction(1, 1000),
-    start_pts=0,
-    container="rtsp",
-    codec="h264",
-    width=768,
-    height=432,
-    rotation=0,
-    pix_fmt="yuv420p",
-)
+SESSION = camera_session("v1", uri="rtsp://gate:554/main", started_at=BEGAN, size=(768, 432))
 
 
 @dataclass

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 from rows import DIM, dataset_info, id_of
+from sessions import camera_session
 
 from pipeline.lake.live import readers
 from pipeline.lake.live.batches import LiveBatch, StoredGap
@@ -46,19 +47,13 @@ sys.path[:0] = [sys.argv[3]]
 
 def session(number: int = 0, *, stream: str = "gate") -> Session:
     """The ``number``-th session of a stream; a hundred seconds lie between the beginnings of two."""
-    return Session(
-        video_id=id_of(f"{stream}.{number}"),
-        uri=SOURCE,
+    return camera_session(
+        id_of(f"{stream}.{number}"),
         stream=stream,
+        uri=SOURCE,
         started_at=BEGAN + timedelta(seconds=100 * number),
         time_base=TIME_BASE,
         start_pts=5000,
-        container="rtsp",
-        codec="h264",
-        width=64,
-        height=48,
-        rotation=0,
-        pix_fmt="yuv420p",
     )
 
 

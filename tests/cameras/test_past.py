@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from command import vidlake
 from numpy.typing import NDArray
 from served_heads import put, served_backbone, video_cnn
+from sessions import camera_session
 
 from pipeline.cameras.hosting.live_head import WatchingHead
 from pipeline.cameras.rules.happenings import Happening, Moment
@@ -44,19 +44,11 @@ def info() -> DatasetInfo:
 
 
 def session(stream: str, number: int = 0) -> Session:
-    return Session(
-        video_id=f"{stream}{number}".ljust(16, "0"),
-        uri=f"rtsp://{stream}/cam",
+    return camera_session(
+        f"{stream}{number}".ljust(16, "0"),
         stream=stream,
+        uri=f"rtsp://{stream}/cam",
         started_at=BEGAN + timedelta(hours=number),
-        time_base=Fraction(1, 1000),
-        start_pts=0,
-        container="rtsp",
-        codec="h264",
-        width=64,
-        height=48,
-        rotation=0,
-        pix_fmt="yuv420p",
     )
 
 

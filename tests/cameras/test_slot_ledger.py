@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from sessions import camera_session
 
 from pipeline.cameras.hosting.slot_ledger import Settled, SlotLedger
 from pipeline.media.sampling.fps import slot_of
@@ -18,19 +19,8 @@ NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
 def session(time_base: Fraction = Fraction(1, 90000), start_pts: int = 0) -> Session:
-    return Session(
-        video_id="0" * 20,
-        uri="rtsp://camera/1",
-        stream="gate",
-        started_at=NOON,
-        time_base=time_base,
-        start_pts=start_pts,
-        container="rtsp",
-        codec="h264",
-        width=640,
-        height=360,
-        rotation=0,
-        pix_fmt="yuv420p",
+    return camera_session(
+        "0" * 20, uri="rtsp://camera/1", started_at=NOON, time_base=time_base, start_pts=start_pts, size=(640, 360)
     )
 
 
