@@ -107,6 +107,7 @@ def actors() -> list[psutil.Process]:
     return named("StreamActor")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_ray")
 def test_a_stream_is_started_listed_looked_at_and_stopped_by_its_name(tmp_path: Path, clip: str) -> None:
     async def test() -> None:
@@ -134,6 +135,7 @@ def test_a_stream_is_started_listed_looked_at_and_stopped_by_its_name(tmp_path: 
     assert actors() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_ray")
 def test_a_stream_that_cannot_be_started_leaves_nothing(tmp_path: Path, clip: str) -> None:
     async def test() -> None:
@@ -148,6 +150,7 @@ def test_a_stream_that_cannot_be_started_leaves_nothing(tmp_path: Path, clip: st
     run(test)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_ray")
 def test_a_stream_that_has_shown_nothing_has_no_picture(tmp_path: Path) -> None:
     async def test() -> None:
@@ -159,6 +162,7 @@ def test_a_stream_that_has_shown_nothing_has_no_picture(tmp_path: Path) -> None:
     run(test)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_ray")
 def test_a_stream_whose_process_is_killed_comes_back_and_the_other_one_goes_on(tmp_path: Path, clip: str) -> None:
     async def test() -> None:
@@ -181,6 +185,7 @@ def test_a_stream_whose_process_is_killed_comes_back_and_the_other_one_goes_on(t
     assert "disconnected" in [stored.gap.reason for stored in readers.gaps(str(tmp_path), "bad")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_ray")
 def test_a_listener_hears_each_event_once_and_goes_on_where_it_was(tmp_path: Path, clip: str) -> None:
     async def test() -> None:
@@ -211,6 +216,7 @@ def test_a_listener_hears_each_event_once_and_goes_on_where_it_was(tmp_path: Pat
     run(test)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_ray")
 def test_a_listener_that_was_away_is_told_by_the_lake(tmp_path: Path, clip: str) -> None:
     async def test() -> None:
@@ -234,6 +240,7 @@ def test_a_listener_that_was_away_is_told_by_the_lake(tmp_path: Path, clip: str)
     run(test)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_ray")
 def test_no_process_and_no_thread_is_left(tmp_path: Path, clip: str) -> None:
     async def test() -> None:

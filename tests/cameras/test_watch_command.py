@@ -58,6 +58,7 @@ def command(work: Path, *words: object) -> Iterator[Command]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_file_is_watched_to_its_end(tmp_path: Path, clips: ClipFactory) -> None:
     clip = clips(num_frames=100)
     done = vidlake(
@@ -79,6 +80,7 @@ def test_a_file_is_watched_to_its_end(tmp_path: Path, clips: ClipFactory) -> Non
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
     ids=["ctrl-c", "sigterm"],
 )
+@pytest.mark.slow
 def test_a_signal_ends_it_in_order(
     tmp_path: Path, clips: ClipFactory, number: signal.Signals, status: int, says: str
 ) -> None:
@@ -98,6 +100,7 @@ def test_a_signal_ends_it_in_order(
     assert stored.num_samples > 0
 
 
+@pytest.mark.slow
 def test_a_second_writer_of_the_stream_or_another_model_is_refused(tmp_path: Path, clips: ClipFactory) -> None:
     clip, lake = f"file:{clips(num_frames=1500, fps=5)}", tmp_path / "lake"
     with command(tmp_path, clip, "--name", "gate", "--out", lake, *MODEL) as watch:
@@ -114,6 +117,7 @@ def test_a_second_writer_of_the_stream_or_another_model_is_refused(tmp_path: Pat
     assert len(readers.sessions(str(lake))) == 1
 
 
+@pytest.mark.slow
 def test_after_so_many_seconds_it_ends_by_itself(tmp_path: Path, clips: ClipFactory) -> None:
     clip, lake = clips(num_frames=1500, fps=5), tmp_path / "lake"
     done = vidlake("watch", f"file:{clip}", "--name", "gate", "--out", lake, *MODEL, "--seconds", "2")
@@ -127,6 +131,7 @@ def test_after_so_many_seconds_it_ends_by_itself(tmp_path: Path, clips: ClipFact
     assert 0 < readers.sessions(str(lake))[0].num_samples < 60
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     done = vidlake("watch", "rtsp://127.0.0.1:9/cam", "--out", tmp_path / "lake", "--model", "no_such_model")
 
