@@ -106,7 +106,7 @@ class Forks:
         assert self.parent.stdout is not None
         self.parent.stdin.write(json.dumps([program, *map(str, arguments)]) + "\n")
         self.parent.stdin.flush()
-        lines = []
+        lines: list[str] = []
         for line in self.parent.stdout:
             if line.startswith("exit "):
                 return int(line.removeprefix("exit ")), lines
