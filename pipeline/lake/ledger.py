@@ -1,7 +1,7 @@
 """What the footers say, in a few bytes a segment, so that a driver can hold a million videos.
 
-Arrow and Python spend ten times as much on joining strings. Here an id is 20 bytes of a numpy array and a segment 24,
-its number behind its video's id; sorted, they are looked up by halving.
+Arrow and Python spend ten times as much on joining strings. Here a segment is 14 bytes of a numpy array, its number
+behind its video's packed id; sorted, they are looked up by halving.
 """
 
 from collections.abc import Iterable
