@@ -24,6 +24,32 @@ _DIGITS = np.full(256, _NO_DIGIT, np.uint8)
 _DIGITS[_SPELLED] = np.arange(16)
 
 
+class GrowingArray:
+    """Many arrays behind each other, in one that grows as they come.
+
+    Kept apart until they are joined, they are scattered over the heap, and when they are gone it stays the process's;
+    this one is a mapping of its own, which grows without being copied.
+    """
+
+    def __init__(self, kind: Any) -> None:
+        """Begin an empty one of a type."""
+        self._array = np.empty(_ADDED_AT_ONCE, kind)
+        self._count = 0
+
+    def add(self, part: NDArray[Any]) -> None:
+        """Put a copy behind the others."""
+        count = self._count + len(part)
+        if count > len(self._array):
+            self._array.resize(max(count, 2 * len(self._array)), refcheck=False)
+        self._array[self._count : count] = part
+        self._count = count
+
+    def close(self) -> NDArray[Any]:
+        """All of them; nothing is added from then on."""
+        self._array.resize(self._count, refcheck=False)
+        return self._array
+
+
 class Ids:
     """A set of video ids that may grow, in 10 bytes each."""
 
@@ -187,7 +213,10 @@ def in_shard(ids: NDArray[np.bytes_], shard: Shard) -> NDArray[np.bool_]:
 
 def _distinct(parts: Iterable[NDArray[np.bytes_]]) -> NDArray[np.bytes_]:
     """Packed ids, each once and sorted."""
-    ids = np.concatenate([np.empty(0, f"S{_PACKED_BYTES}"), *parts])
+    growing = GrowingArray(f"S{_PACKED_BYTES}")
+    for part in parts:
+        growing.add(part)
+    ids = growing.close()
     ids.sort(kind="stable")  # of what is sorted already for the most part; in place, as ``np.unique`` is not
     is_first = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
     return ids if is_first.all() else ids[is_first]
