@@ -1,7 +1,10 @@
-"""The Ray Serve application: ``serve deploy serve/config.yaml``, or ``vidlake serve`` on one machine."""
+"""The Ray Serve application: ``serve deploy serve/config.yaml``, or ``vidlake serve`` on one machine.
+
+What computes is imported where it is used: whoever only builds the application waits for no model library.
+"""
 
 import asyncio
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import ray.serve
@@ -12,15 +15,13 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.types import ASGIApp
 
-from serve.cameras import host
-from serve.cameras.host import CameraHost, ModelFacts
-from serve.cameras.remote import RemoteCameras
-from serve.inference.service import FeatureService
-from serve.metrics import Metrics
+from pipeline.errors import RunError
 from serve.problems import RETRY_AFTER_S
-from serve.routes import create_app
 from serve.settings import Settings
-from serve.web.security import ApiKeys
+from serve.web.listening import Address, Listener
+
+if TYPE_CHECKING:
+    from serve.cameras.host import CameraHost, ModelFacts
 
 NAME = "vidlake"
 # Room for requests that are refused or that ask for health, beside the queue and the sockets.
@@ -30,28 +31,30 @@ _POLL_S = 0.05
 _LAST_BYTES_S = 0.5
 
 
-@ray.serve.ingress()
-class Replica:
-    """One process that holds the model, and answers for it."""
+class _Replica:
+    """One process that holds the model."""
 
-    def __init__(self, settings: Settings, cameras: DeploymentHandle[CameraHost] | None = None) -> None:
+    def __init__(self, settings: Settings, cameras: "DeploymentHandle[CameraHost] | None") -> None:
         """Load the model.
 
         Raises:
             UsageError: the model, its weights or the keys do not fit.
         """
+        from serve.cameras.remote import RemoteCameras
+        from serve.inference.service import FeatureService
+        from serve.metrics import Metrics
+        from serve.web.security import ApiKeys
+
         self._settings = settings
         self._cameras = None if cameras is None else RemoteCameras(cameras)
         self._keys = ApiKeys.read(settings.access)
         self._metrics = Metrics()
         self._service = FeatureService(settings, metrics=self._metrics)
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
-        """Serve calls this once the replica is constructed."""
-        return create_app(self._service, self._settings, keys=self._keys, metrics=self._metrics, cameras=self._cameras)
-
-    async def facts(self) -> ModelFacts:
+    async def facts(self) -> "ModelFacts":
         """What the host of the streams has to know of the model."""
+        from serve.cameras.host import ModelFacts
+
         return ModelFacts(info=self._service.info, precision=self._service.precision)
 
     async def embed(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -66,9 +69,81 @@ class Replica:
             await asyncio.sleep(_POLL_S)
         await asyncio.sleep(_LAST_BYTES_S)
 
+    def _app(self, *, is_behind_proxy: bool) -> ASGIApp:
+        from serve.routes import create_app
+
+        return create_app(
+            self._service,
+            self._settings,
+            keys=self._keys,
+            metrics=self._metrics,
+            cameras=self._cameras,
+            is_behind_proxy=is_behind_proxy,
+        )
+
+
+@ray.serve.ingress()
+class Replica(_Replica):
+    """Answers for the model behind Ray's proxy, beside other replicas."""
+
+    def __init__(self, settings: Settings, cameras: "DeploymentHandle[CameraHost] | None" = None) -> None:
+        super().__init__(settings, cameras)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Serve calls this once the replica is constructed."""
+        return self._app(is_behind_proxy=True)
+
+
+class ListeningReplica(_Replica):
+    """The only replica on a machine: it listens itself, for a proxy would take from the cores that the model needs."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: Settings, address: Address, cameras: "DeploymentHandle[CameraHost] | None" = None
+    ) -> None:
+        """Load the model, and then listen.
+
+        Raises:
+            UsageError: the model, its weights or the keys do not fit.
+            RunError: somebody else has the port.
+        """
+        super().__init__(settings, cameras)
+        self._listener = Listener(self._app(is_behind_proxy=False), address)
+        await self._listener.start()
+
+    async def check_health(self) -> None:
+        """Serve asks again and again, and starts another replica in place of one that is not well.
+
+        Raises:
+            RunError: clients are no longer heard.
+        """
+        if not self._listener.is_listening:
+            raise RunError("the replica listens no longer")
+
+    async def __del__(self) -> None:
+        """Serve calls this before the process ends; the requests at work are answered by then."""
+        if hasattr(self, "_listener"):
+            await self._listener.close()
+
 
 def build(settings: Settings) -> Application:
-    """The application, from the ``args`` of Serve's configuration file."""
+    """The application, from the ``args`` of Serve's configuration file; it answers behind Ray's proxies."""
+    return cast(Application, _deployment(Replica, settings).bind(settings, *_cameras(settings)))
+
+
+def build_listening(settings: Settings, address: Address) -> Application:
+    """The application with one replica, which listens at an address of its own machine."""
+    return cast(Application, _deployment(ListeningReplica, settings).bind(settings, address, *_cameras(settings)))
+
+
+def _cameras(settings: Settings) -> tuple[Application, ...]:
+    if settings.cameras.lake is None:
+        return ()
+    from serve.cameras import host
+
+    return (host.deployed(settings, replica=NAME),)
+
+
+def _deployment(replica: type, settings: Settings) -> Any:
     limits, replicas = settings.limits, settings.replicas
     scaling = (
         {"num_replicas": replicas.min}
@@ -94,6 +169,4 @@ def build(settings: Settings) -> Application:
         max_constructor_retry_count=1,
         **scaling,
     )
-    if settings.cameras.lake is None:
-        return deployed(Replica).bind(settings)
-    return deployed(Replica).bind(settings, host.deployed(settings, replica=NAME))
+    return deployed(replica)

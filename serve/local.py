@@ -1,4 +1,7 @@
-"""``vidlake serve``: the application on a Ray of its own, from the first check to the last request."""
+"""``vidlake serve``: the application on a Ray of its own, from the first check to the last request.
+
+A single replica listens itself. Several stand behind Ray's proxy, which knows which of them is least busy.
+"""
 
 import ipaddress
 import logging
@@ -13,25 +16,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
 import ray.serve
-from ray.serve.config import HTTPOptions
+from ray.serve import RunTarget
+from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
 
 from pipeline.cluster.start import starting
 from pipeline.errors import RunError, UsageError
 from pipeline.records.resources import Hardware
-from serve.app import NAME, Replica, build
-from serve.cameras.host import NAME as CAMERAS
-from serve.cameras.host import CameraHost
+from serve.app import NAME, Replica, build, build_listening
 from serve.settings import Replicas, Settings
+from serve.web.listening import KEEP_ALIVE_S, Address
 from serve.web.security import ApiKeys
+
+if TYPE_CHECKING:
+    from serve.cameras.host import CameraHost
 
 _GRACE_S = 10.0
 _ECHO_S = 1.0
-_KEEP_ALIVE_S = 75
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +85,8 @@ def run_server(
         update={"access": settings.access.model_copy(update={"is_loopback": is_loopback(host)})}
     )
     keys = ApiKeys.read(settings.access)
-    _require_free(host, port)
+    address = Address(host=host, port=port)
+    _require_free(address)
     metrics_port = metrics_port or _free_port()
     # Ray starts its workers with nice 15. That suits a batch job, but clients wait for a server.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -87,9 +95,8 @@ def run_server(
         settings = _sized(settings, replicas, cluster.hardware())
         for name in ("ray", "ray.serve"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        ray.serve.start(http_options=HTTPOptions(host=host, port=port, keep_alive_timeout_s=_KEEP_ALIVE_S))
-        handle = _deploy(settings)
         try:
+            handle = _deploy(settings, address)
             shown = f"[{host}]" if ":" in host else host
             listening = Listening(
                 model=settings.model.name,
@@ -133,18 +140,35 @@ class _StopSignal:
         self._event.wait()
 
 
-def _deploy(settings: Settings) -> DeploymentHandle[Replica]:
-    try:
-        return ray.serve.run(build(settings), name=NAME, route_prefix="/")
-    except RuntimeError:
-        deployments = ray.serve.status().applications[NAME].deployments.values()
-        message = "\n".join(deployment.message for deployment in deployments)
-        # A deployment's message ends with what its constructor raised.
-        causes = re.findall(r"pipeline\.errors\.(\w+): (.*)", message)
-        if not causes:
-            raise RunError(f"the server does not start: {message.strip().splitlines()[-1]}") from None
-        kind, message = causes[-1]
-        raise (UsageError if kind == "UsageError" else RunError)(message) from None
+def _deploy(settings: Settings, address: Address) -> DeploymentHandle[Replica]:
+    if settings.replicas.max > 1:
+        options = HTTPOptions(host=address.host, port=address.port, keep_alive_timeout_s=KEEP_ALIVE_S)
+        ray.serve.start(http_options=options)
+        try:
+            return ray.serve.run(build(settings), name=NAME, route_prefix="/")
+        except RuntimeError:
+            raise _cause() from None
+    ray.serve.start(proxy_location=ProxyLocation.Disabled)
+    application = RunTarget(build_listening(settings, address), name=NAME, route_prefix=None)
+    # Serve itself would look once a second whether it runs.
+    [handle] = ray.serve.run_many([application], wait_for_applications_running=False)
+    while (status := ray.serve.status().applications[NAME].status) != ApplicationStatus.RUNNING:
+        if status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+            raise _cause()
+        time.sleep(_POLL_S)
+    return handle
+
+
+def _cause() -> UsageError | RunError:
+    """Why the application does not run."""
+    deployments = ray.serve.status().applications[NAME].deployments.values()
+    message = "\n".join(deployment.message for deployment in deployments)
+    # A deployment's message ends with what its constructor raised.
+    causes = re.findall(r"pipeline\.errors\.(\w+): (.*)", message)
+    if not causes:
+        return RunError(f"the server does not start: {message.strip().splitlines()[-1]}")
+    kind, message = causes[-1]
+    return (UsageError if kind == "UsageError" else RunError)(message)
 
 
 def _finish(handle: DeploymentHandle[Replica], settings: Settings) -> None:
@@ -152,6 +176,8 @@ def _finish(handle: DeploymentHandle[Replica], settings: Settings) -> None:
     timeout_s = settings.limits.max_seconds + _GRACE_S
     drained = handle.broadcast("drain")
     if settings.cameras.lake is not None:
+        from serve.cameras.host import NAME as CAMERAS
+
         cameras: DeploymentHandle[CameraHost] = ray.serve.get_deployment_handle(CAMERAS, app_name=NAME)
         cameras.close.remote().result(timeout_s=timeout_s)
     drained.results(timeout_s=timeout_s)
@@ -185,15 +211,16 @@ def _sized(settings: Settings, replicas: str, hardware: Hardware) -> Settings:
     )
 
 
-def _require_free(host: str, port: int) -> None:
+def _require_free(address: Address) -> None:
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as trial:
+        with socket.socket(address.family) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((host.strip("[]"), port))
+            trial.bind((address.host.strip("[]"), address.port))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot listen on {host}:{port}: {reason}; give another --host or --port") from None
+        raise UsageError(
+            f"cannot listen on {address.host}:{address.port}: {reason}; give another --host or --port"
+        ) from None
 
 
 def _free_port() -> int:
