@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.types import ASGIApp
 
+from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
 from pipeline.errors import RunError
 from serve.problems import RETRY_AFTER_S
 from serve.settings import Settings
@@ -127,7 +128,9 @@ class ListeningReplica(_Replica):
 
 def build(settings: Settings) -> Application:
     """The application, from the ``args`` of Serve's configuration file; it answers behind Ray's proxies."""
-    return cast(Application, _deployment(Replica, settings).bind(settings, *_cameras(settings)))
+    # Who shares a Ray with others says it for its own process alone.
+    memory = {} if settings.num_gpus else {"runtime_env": {"env_vars": KEEPING_WHAT_IS_FREED}}
+    return cast(Application, _deployment(Replica, settings, **memory).bind(settings, *_cameras(settings)))
 
 
 def build_listening(settings: Settings, address: Address) -> Application:
@@ -143,7 +146,7 @@ def _cameras(settings: Settings) -> tuple[Application, ...]:
     return (host.deployed(settings, replica=NAME),)
 
 
-def _deployment(replica: type, settings: Settings) -> Any:
+def _deployment(replica: type, settings: Settings, **actor_options: object) -> Any:
     limits, replicas = settings.limits, settings.replicas
     scaling = (
         {"num_replicas": replicas.min}
@@ -164,7 +167,7 @@ def _deployment(replica: type, settings: Settings) -> Any:
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=RETRY_AFTER_S),
         graceful_shutdown_timeout_s=limits.max_seconds + 5,
         graceful_shutdown_wait_loop_s=0.5,
-        ray_actor_options={"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus},
+        ray_actor_options={"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus, **actor_options},
         logging_config=LoggingConfig(encoding="JSON", enable_access_log=False),
         max_constructor_retry_count=1,
         **scaling,

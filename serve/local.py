@@ -1,13 +1,9 @@
-"""``vidlake serve``: the application on a Ray of its own, from the first check to the last request.
-
-A single replica listens itself. Several stand behind Ray's proxy, which knows which of them is least busy.
-"""
+"""``vidlake serve``: the application on a Ray of its own, from the first check to the last request."""
 
 import ipaddress
 import logging
 import math
 import os
-import re
 import signal
 import socket
 import threading
@@ -16,29 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import ray
-import ray.serve
-from ray.serve import RunTarget
-from ray.serve.config import HTTPOptions, ProxyLocation
-from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ApplicationStatus
 
+from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
 from pipeline.cluster.start import starting
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import UsageError
 from pipeline.records.resources import Hardware
-from serve.app import NAME, Replica, build, build_listening
 from serve.settings import Replicas, Settings
-from serve.web.listening import KEEP_ALIVE_S, Address
+from serve.web.listening import Address
 from serve.web.security import ApiKeys
 
-if TYPE_CHECKING:
-    from serve.cameras.host import CameraHost
-
-_GRACE_S = 10.0
 _ECHO_S = 1.0
-_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +76,17 @@ def run_server(
     metrics_port = metrics_port or _free_port()
     # Ray starts its workers with nice 15. That suits a batch job, but clients wait for a server.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # Of the replica; as its own runtime environment it would keep the replica out of a worker that has started already.
+    for name, value in KEEPING_WHAT_IS_FREED.items():
+        os.environ.setdefault(name, value)
     stop = _StopSignal()
-    with starting(None, metrics_port=metrics_port) as cluster:
+    with address.bound(), starting(None, metrics_port=metrics_port) as cluster:
+        from serve.deploying import deployed  # what it imports takes as long as Ray does to start
+
         settings = _sized(settings, replicas, cluster.hardware())
         for name in ("ray", "ray.serve"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        try:
-            handle = _deploy(settings, address)
+        with deployed(settings, address) as server:
             shown = f"[{host}]" if ":" in host else host
             listening = Listening(
                 model=settings.model.name,
@@ -110,9 +100,7 @@ def run_server(
             on_ready(listening)
             stop.wait()
             on_stop()
-            _finish(handle, settings)
-        finally:
-            ray.serve.shutdown()  # type: ignore[no-untyped-call]
+            server.finish()
 
 
 class _StopSignal:
@@ -138,49 +126,6 @@ class _StopSignal:
         """Wait for the first signal. One that comes before this call, while the server starts, raises at once."""
         self._is_awaited = True
         self._event.wait()
-
-
-def _deploy(settings: Settings, address: Address) -> DeploymentHandle[Replica]:
-    if settings.replicas.max > 1:
-        options = HTTPOptions(host=address.host, port=address.port, keep_alive_timeout_s=KEEP_ALIVE_S)
-        ray.serve.start(http_options=options)
-        try:
-            return ray.serve.run(build(settings), name=NAME, route_prefix="/")
-        except RuntimeError:
-            raise _cause() from None
-    ray.serve.start(proxy_location=ProxyLocation.Disabled)
-    application = RunTarget(build_listening(settings, address), name=NAME, route_prefix=None)
-    # Serve itself would look once a second whether it runs.
-    [handle] = ray.serve.run_many([application], wait_for_applications_running=False)
-    while (status := ray.serve.status().applications[NAME].status) != ApplicationStatus.RUNNING:
-        if status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
-            raise _cause()
-        time.sleep(_POLL_S)
-    return handle
-
-
-def _cause() -> UsageError | RunError:
-    """Why the application does not run."""
-    deployments = ray.serve.status().applications[NAME].deployments.values()
-    message = "\n".join(deployment.message for deployment in deployments)
-    # A deployment's message ends with what its constructor raised.
-    causes = re.findall(r"pipeline\.errors\.(\w+): (.*)", message)
-    if not causes:
-        return RunError(f"the server does not start: {message.strip().splitlines()[-1]}")
-    kind, message = causes[-1]
-    return (UsageError if kind == "UsageError" else RunError)(message)
-
-
-def _finish(handle: DeploymentHandle[Replica], settings: Settings) -> None:
-    """Let the requests at work be answered, and meanwhile stop the streams: the replicas still embed their pictures."""
-    timeout_s = settings.limits.max_seconds + _GRACE_S
-    drained = handle.broadcast("drain")
-    if settings.cameras.lake is not None:
-        from serve.cameras.host import NAME as CAMERAS
-
-        cameras: DeploymentHandle[CameraHost] = ray.serve.get_deployment_handle(CAMERAS, app_name=NAME)
-        cameras.close.remote().result(timeout_s=timeout_s)
-    drained.results(timeout_s=timeout_s)
 
 
 def _logs() -> str:

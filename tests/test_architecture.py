@@ -41,6 +41,7 @@ SERVE_ROOMS = (
     "console",
     "routes",
     "app",
+    "deploying",
     "local",
     "cli",
 )

@@ -62,7 +62,7 @@ class Listener:
                 ws_per_message_deflate=False,  # what comes in is compressed already, and waits for a core
                 access_log=False,
                 log_config=None,
-                log_level="critical",
+                log_level="error",
             )
         )
         self._serving: asyncio.Task[None] | None = None
@@ -80,7 +80,8 @@ class Listener:
         self._serving = asyncio.create_task(self._server.serve([bound]))
         while not self._server.started:
             if self._serving.done():
-                raise RunError("the application does not start; the replica's log says why")
+                bound.close()
+                await self._serving
             await asyncio.sleep(0.01)
 
     @property
@@ -96,12 +97,19 @@ class Listener:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to Ray's worker."""
+    """Leaves the signals to Ray's worker, and its end."""
 
     @override
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise RunError("the application does not start; its worker's log says why") from None
 
 
 class EndedWithClient:
