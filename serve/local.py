@@ -81,7 +81,7 @@ def run_server(
         os.environ.setdefault(name, value)
     stop = _StopSignal()
     with address.bound(), starting(None, metrics_port=metrics_port) as cluster:
-        from serve.deploying import deployed  # what it imports takes as long as Ray does to start
+        from serve.app import deployed  # what it imports takes as long as Ray does to start
 
         settings = _sized(settings, replicas, cluster.hardware())
         for name in ("ray", "ray.serve"):
