@@ -22,9 +22,9 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.extract import dataflow
 from pipeline.extract.context import Place, Planning, RunContext, Target
-from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.progress import Display
 from pipeline.extract.report import Reporting
 from pipeline.extract.request import RunOptions

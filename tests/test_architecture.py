@@ -381,3 +381,9 @@ def test_the_host_of_streams_waits_for_no_network() -> None:
 
     assert {"ray", "pipeline.cameras.streams"} <= loaded
     assert loaded.isdisjoint({"torch", "av", "scipy", "ray.data"})
+
+
+def test_the_command_that_starts_a_server_waits_for_no_model_library() -> None:
+    """Its replica is another process, and loads them while the command has nothing to do."""
+    assert loaded_with("serve.app").isdisjoint({"torch", "torchvision", "timm", "av"})
+    assert "ray.serve" not in loaded_with("serve.local"), "Ray is started first"
