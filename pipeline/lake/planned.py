@@ -19,7 +19,8 @@ from pipeline.records.shards import Shard
 
 PLAN_FOLDER = "_vidlake/plan"
 LISTING = "_vidlake/listing.parquet"
-_VIDEOS_PER_FILE = 5_000
+VIDEOS_PER_FILE = 5_000
+"""At most."""
 
 
 def plan_schema(fields: Sequence[pa.Field]) -> pa.Schema:
@@ -27,14 +28,26 @@ def plan_schema(fields: Sequence[pa.Field]) -> pa.Schema:
     return pa.schema([*PLAN, *fields])
 
 
-def publish_plan(dataset: Dataset, planned: pa.Table, *, token: str) -> None:
-    """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns."""
-    for at in range(0, len(planned), _VIDEOS_PER_FILE):
-        part = planned.slice(at, _VIDEOS_PER_FILE)
+def publish_plan(dataset: Dataset, planned: pa.Table, *, token: str) -> list[str]:
+    """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns.
+
+    Returns:
+        The names of the files that hold them.
+    """
+    names = []
+    for at in range(0, len(planned), VIDEOS_PER_FILE):
+        part = planned.slice(at, VIDEOS_PER_FILE)
         keys = zip(part["video_id"].to_pylist(), part["attempts"].to_pylist(), strict=True)
         name = f"{PLAN_FOLDER}/{digest_of(f'{video}.{attempts}' for video, attempts in keys)}.parquet"
         stand_in = parquet_bytes(part.slice(0, 0))
         dataset.files.fence(token).publish(name, parquet_bytes(part), stand_in=stand_in)
+        names.append(name)
+    return names
+
+
+def stem_of(name: str) -> str:
+    """What of the name of a file of the plan says what is in it; the rest is a mark of the run, if any."""
+    return name.rpartition("/")[2].partition(".")[0].partition("-")[0]
 
 
 class PlanFiles:
@@ -91,6 +104,10 @@ class Planned:
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         for name in self._names:
             yield name.rpartition("/")[2].removesuffix(".parquet"), self._part(name, schema)
+
+    def part(self, name: str) -> pa.Table:
+        """The rows of one file that count, in the columns of ``schema``."""
+        return self._part(name, self.schema)
 
     def of_videos(self, ids: NDArray[np.bytes_], columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of those of these videos that are planned, in the columns of ``schema``; reads no other files."""
