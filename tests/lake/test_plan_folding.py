@@ -20,14 +20,15 @@ def lake(tmp_path: Path) -> tuple[Dataset, str]:
     """A dataset with eight videos, each planned in a file of its own; one with a column of a manifest."""
     dataset, token = new_dataset(tmp_path / "lake")
     for name in NAMES:
-        further = {"camera": "north"} if name == "c" else {}
-        publish_plan(dataset, plan_table(planned(name, segments=2, **further)), token=token)
+        video = planned(name, segments=2, camera="north") if name == "c" else planned(name, segments=2)
+        publish_plan(dataset, plan_table(video), token=token)
     return dataset, token
 
 
 def rows_of(dataset: Dataset) -> list[dict[str, object]]:
     parts = pa.concat_tables(part for _, part in Planned(dataset).parts())
-    return parts.sort_by("video_id").to_pylist()
+    rows: list[dict[str, object]] = parts.sort_by("video_id").to_pylist()
+    return rows
 
 
 def test_small_files_become_one_and_nothing_else_changes(lake: tuple[Dataset, str]) -> None:
