@@ -56,6 +56,10 @@ class PlanFiles:
     def __init__(self, files: DatasetFiles) -> None:
         self._files = files
 
+    def uri(self, name: str) -> str:
+        """The address of a file."""
+        return self._files.uri(name)
+
     def names(self) -> list[str]:
         """The names of the files."""
         return self._files.tables(PLAN_FOLDER)
@@ -97,6 +101,7 @@ class Planned:
         self.schema = _united([self._files.schema_of(name) for name in self._names])
         parts = [id_bytes(self._files.part(name, ["video_id"])["video_id"]) for name in self._names]
         self.ids = Ids(parts)
+        self._ids = dict(zip(self._names, parts, strict=True))
         self._losers = self._find_losers(repeated(parts)) if len(self.ids) < sum(map(len, parts)) else {}
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
@@ -128,10 +133,32 @@ class Planned:
         return ids[order], files[order]
 
     def _part(self, name: str, schema: pa.Schema) -> pa.Table:
-        present = [column for column in schema.names if column in self._files.schema_of(name).names]
-        part = _fitted(self._files.part(name, present), schema)
+        try:
+            part = self._read(name, schema)
+        except MissingFile:
+            part = self._folded(name, schema)
         losers = self._losers.get(name)
         return part if losers is None else part.take(pa.array(np.setdiff1d(np.arange(len(part)), losers)))
+
+    def _read(self, name: str, schema: pa.Schema) -> pa.Table:
+        present = [column for column in schema.names if column in self._files.schema_of(name).names]
+        return _fitted(self._files.part(name, present), schema)
+
+    def _folded(self, name: str, schema: pa.Schema) -> pa.Table:
+        """The rows, in their order, of a file that a run has since put together with others, at its end.
+
+        Raises:
+            MissingFile: they are in no other file either.
+        """
+        ids, since = self._ids[name], [each for each in self._files.names() if each not in self._ids]
+        wanted = schema if "video_id" in schema.names else schema.append(PLAN.field("video_id"))
+        rows = concat([self._read(each, wanted) for each in since], wanted)
+        there = id_bytes(rows["video_id"])
+        order = np.argsort(there, kind="stable")
+        at = find_places(there[order], ids)
+        if (at < 0).any():
+            raise MissingFile(f"{self._files.uri(name)} is gone")
+        return rows.take(pa.array(order[at])).select(schema.names)
 
     def _find_losers(self, contested: NDArray[np.bytes_]) -> dict[str, NDArray[np.int64]]:
         best: dict[bytes, tuple[tuple[bool, int], str, int]] = {}

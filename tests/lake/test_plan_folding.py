@@ -74,6 +74,14 @@ def test_folding_that_is_killed_loses_and_doubles_nothing(
     assert rows_of(dataset) == before
 
 
+def test_who_has_begun_to_read_goes_on_with_what_was_folded_meanwhile(lake: tuple[Dataset, str]) -> None:
+    dataset, token = lake
+    before, expected = Planned(dataset), [(name, part) for name, part in Planned(dataset).parts()]
+    fold_plan(dataset, shard=WHOLE, token=token)
+    assert all(part.equals(other) for (_, part), (_, other) in zip(before.parts(), expected, strict=True))
+    assert [part.column_names for _, part in before.parts(["reason"])] == [["reason"]] * len(NAMES)
+
+
 def test_what_was_planned_again_counts_as_it_did_before(tmp_path: Path) -> None:
     dataset, token = new_dataset(tmp_path / "lake")
     for video in (planned("a", reason="crashed"), planned("a", segments=1) | {"attempts": 2}, planned("b", segments=3)):
