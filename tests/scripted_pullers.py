@@ -69,15 +69,17 @@ class ScriptedPuller:
         self._script = iter(script)
         self.is_closed = False
         self.heard_at: float | None = None
+        self.is_heard_out = False
 
     def read(self, timeout_s: float) -> Pulled | None:
         pulled = next(self._script, None)
         if pulled is None:
+            self.is_heard_out = True
             time.sleep(timeout_s)
         return pulled
 
     def close(self) -> None:
-        self.is_closed = True
+        self.is_closed = self.is_heard_out = True
 
 
 @dataclass(slots=True)
@@ -93,3 +95,8 @@ class Source:
         puller = ScriptedPuller(script)
         self.pullers.append(puller)
         return puller
+
+    def is_heard_out(self) -> bool:
+        """Everything scripted was read, and the last of it is dealt with."""
+        heard = [puller.is_heard_out for puller in self.pullers]
+        return len(heard) >= len(self.scripts) and all(heard[: len(self.scripts)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -46,6 +47,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hasty")
 def test_reconnects_leave_nothing_behind(tmp_path: Path, warm: int, more: int) -> None:
     async def run() -> None:
+        # asyncio's own pool of threads grows with the machine's cores and with what happens to wait at once.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         camera = Flaky()
         host = StreamHost(spec(), ADDRESS, settings(tmp_path, Model()), connect=camera.connect)
         await host.start()

@@ -91,7 +91,7 @@ class Watching:
     stop_took_s: float = 0.0
 
     def until(self, condition: str | int, *, then_s: float = 0.0) -> StreamStatus:
-        """Until so many rows are there, the stream is in a state, or it is over by itself."""
+        """Until a script is ``heard``, and so many rows are there; the stream is in a state, or over by itself."""
         return asyncio.run(self._until(condition, then_s))
 
     async def _until(self, condition: str | int, then_s: float) -> StreamStatus:
@@ -105,7 +105,7 @@ class Watching:
         await host.start()
         deadline = time.monotonic() + 20
         try:
-            while not _holds(condition, host):
+            while not _holds(condition, host, source):
                 assert time.monotonic() < deadline, host.status()
                 await asyncio.sleep(0.01)
             await asyncio.sleep(then_s)
@@ -117,11 +117,16 @@ class Watching:
         return status
 
 
-def _holds(condition: str | int, host: StreamHost) -> bool:
+def _holds(condition: str | int, host: StreamHost, source: Source) -> bool:
     status = host.status()
-    if condition == "over":
-        return host.is_over
-    return status.counters.samples >= condition if isinstance(condition, int) else status.state.value == condition
+    match condition:
+        case "over":
+            return host.is_over
+        case "heard":
+            return source.is_heard_out()
+        case int():
+            return source.is_heard_out() and status.counters.samples >= condition
+    return status.state.value == condition
 
 
 def rows_of(lake: Path, session: Session) -> list[float]:
@@ -215,7 +220,7 @@ def test_pictures_that_were_given_up_before_they_were_read_are_dropped(tmp_path:
 
 def test_a_model_that_fails_costs_slots_that_are_told_and_is_the_last_error(tmp_path: Path) -> None:
     watching = Watching(lake=tmp_path, scripts=[playing(Camera().frames(range(50)))], model=Model(fails=True))
-    status = watching.until("playing", then_s=0.5)
+    status = watching.until("heard")
     [session] = sessions_of(tmp_path)
 
     assert account(tmp_path, session) == {"dropped": 10}
@@ -235,7 +240,7 @@ def test_with_a_gate_only_what_moves_reaches_the_model(tmp_path: Path) -> None:
     still = [replace(frame, luma=np.full((90, 160), 80, np.uint8)) for frame in Camera().frames(range(100))]
     model = Model()
     watching = Watching(lake=tmp_path, scripts=[playing(still)], model=model, spec=spec(motion=MotionLevel.MEDIUM))
-    status = watching.until("playing", then_s=0.5)
+    status = watching.until("heard")
     [session] = sessions_of(tmp_path)
     outcomes = account(tmp_path, session)
 
@@ -360,7 +365,7 @@ def test_it_stops_within_two_seconds(tmp_path: Path, state: str, scripts: list[l
 
 def test_what_the_model_has_not_answered_when_it_is_stopped_is_dropped(tmp_path: Path) -> None:
     watching = Watching(lake=tmp_path, scripts=[playing(Camera().frames(range(100)))], model=Model(hangs=True))
-    watching.until("playing", then_s=0.3)
+    watching.until("heard")
 
     assert account(tmp_path, sessions_of(tmp_path)[0]) == {"dropped": 20}
 
