@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from benchmarks import costs, decode, driver, end_to_end
+from benchmarks.__main__ import SECTIONS
 from benchmarks.contenders import CONTENDERS, Outcome, steady_per_s
+from benchmarks.figures import with_blocks
 from benchmarks.processes import CORES
 
+ROOT = Path(end_to_end.__file__).parents[1]
 TOP = {"decode_cpu_s": 1.0, "model_cpu_s": 3.0, "samples": 100, "per_second": 80.0}
 """Forty milliseconds a sample."""
 BARE = """
@@ -133,6 +136,13 @@ def test_a_measured_gpu_is_in_the_costs() -> None:
     assert not any("no GPU was measured" in line for line in lines)
 
 
+def test_the_documents_have_a_place_for_every_table() -> None:
+    readme, cluster = ((ROOT / path).read_text() for path in ("benchmarks/README.md", "docs/cluster.md"))
+
+    assert "| new |" in with_blocks(readme, dict.fromkeys(SECTIONS, "| new |"))
+    assert "| new |" in with_blocks(cluster, {"costs": "| new |"})
+
+
 def test_every_work_is_asked_of_vidlake_and_of_both_recipes() -> None:
     everywhere = {each.name for each in CONTENDERS if each.only is None}
 
@@ -140,9 +150,8 @@ def test_every_work_is_asked_of_vidlake_and_of_both_recipes() -> None:
 
 
 def test_the_benchmark_of_a_gpu_wants_torch_torchvision_and_numpy_alone() -> None:
-    root = Path(end_to_end.__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", BARE % (MISSING,)], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-c", BARE % (MISSING,)], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0, done.stderr
@@ -153,9 +162,8 @@ def test_tables_of_an_earlier_run_are_written_without_measuring(tmp_path: Path) 
     section |= {"rounds_run": 3, "took_s": 60.0, "load_before": 0.1}
     (tmp_path / "bench.json").write_text(json.dumps({"cores": 2, "cpu": "a processor", "driver": section}))
 
-    root = Path(end_to_end.__file__).parents[1]
     words = ["-m", "benchmarks", "--json", str(tmp_path / "bench.json"), "--from-json"]
-    done = subprocess.run([sys.executable, *words], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     assert "| vidlake |  |  |  |  | it broke |" in (tmp_path / "bench.md").read_text()
