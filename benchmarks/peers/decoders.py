@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 _AT_ONCE = 16
 """Frames that batch interfaces are asked for at a time; more only take memory."""
-_MOST_AT_ONCE = 64
+_MOST_AT_ONCE = 256
 """Frames of 720p that fit into memory together."""
 
 
