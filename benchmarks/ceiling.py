@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.footage import videos_of
 from benchmarks.ours import Ours
 from benchmarks.processes import CORES, cpu_s
-from pipeline.extract.memory import keep_what_is_freed
+from pipeline.cluster.memory import keep_what_is_freed
 from pipeline.models.embedder import Embedder
 from pipeline.models.registry import load_model
 from pipeline.records.model_info import Precision

@@ -23,8 +23,8 @@ from ray.data._internal.execution import streaming_executor
 
 from benchmarks import stand_ins
 from benchmarks.planned import Edges, dataset_info, links, run
+from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.extract import dataflow
-from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.request import RunOptions
 from pipeline.extract.shared_tally import SharedTally
 from pipeline.extract.tally import private_bytes

@@ -61,7 +61,22 @@ _STARTING_RAY = frozenset(
     }
 )
 """Files that start Ray clusters, or run commands that do."""
-_LONGEST_GROUPS = (_CLUSTERS, "test_bucket_lease.py", "test_sandbox.py", "test_bucket_inputs.py", "test_compact.py")
+_LONGEST_GROUPS = (
+    _CLUSTERS,
+    "test_page.py",
+    "test_pulling_files.py",
+    "test_bucket_lease.py",
+    "test_damage.py",
+    "test_sandbox.py",
+    "test_bucket_inputs.py",
+    "test_stream_host.py",
+    "test_live_writer.py",
+    "test_pulling_rtsp.py",
+    "test_live_clips.py",
+    "test_pulling_http.py",
+    "test_compact.py",
+    "test_fitting_heads.py",
+)
 
 
 @dataclass(frozen=True, slots=True)

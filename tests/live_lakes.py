@@ -40,7 +40,6 @@ for name in ("fsync", "link", "replace", "unlink"):
 from pipeline.lake.publishing.bucket_store import BucketStore
 for name in ("publish", "replace", "remove"):
     setattr(BucketStore, name, killing(getattr(BucketStore, name)))
-sys.path[:0] = [sys.argv[3]]
 """
 """How a program begins that is killed before the so many-th change of the place, its second argument."""
 

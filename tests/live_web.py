@@ -91,15 +91,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-def ts_segments(num: int, *, size: tuple[int, int] = (96, 64), first_picture: int = 0) -> list[bytes]:
-    """MPEG-TS segments of a second each, whose clock goes on."""
+def ts_segments(
+    num: int, *, size: tuple[int, int] = (96, 64), first_picture: int = 0, begins_s: int = 1
+) -> list[bytes]:
+    """MPEG-TS segments of a second each, whose clock goes on and begins at ``begins_s``, which is at least one."""
     mp4 = video_bytes(
         options=X264 | {"g": str(SEGMENT_FRAMES), "bf": "2"},
         num_frames=num * SEGMENT_FRAMES,
         size=size,
         first_picture=first_picture,
     )
-    return [_cut(mp4, index, kind="mpegts", muxer={"mpegts_flags": "+initial_discontinuity"}) for index in range(num)]
+    muxer = {"mpegts_flags": "+initial_discontinuity"}
+    return [_cut(mp4, index, kind="mpegts", muxer=muxer, begins_s=begins_s) for index in range(num)]
 
 
 def mp4_fragments(num: int) -> tuple[bytes, list[bytes]]:
@@ -118,11 +121,11 @@ def mp4_fragments(num: int) -> tuple[bytes, list[bytes]]:
     return mp4[: starts[0]], [mp4[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _cut(mp4: bytes, index: int, *, kind: str, muxer: dict[str, str]) -> bytes:
+def _cut(mp4: bytes, index: int, *, kind: str, muxer: dict[str, str], begins_s: int) -> bytes:
     first = index * SEGMENT_FRAMES
     inside = range(first, first + SEGMENT_FRAMES)
     # No pts below zero: the muxer would shift the first segment alone.
-    return remuxed(mp4, kind=kind, muxer=muxer, keep=lambda place: place in inside, shift=12_800)
+    return remuxed(mp4, kind=kind, muxer=muxer, keep=lambda place: place in inside, shift=begins_s * 12_800)
 
 
 def playlist(*lines: str, first: int = 0, is_complete: bool = True, version: int = 7) -> Reply:

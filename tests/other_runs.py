@@ -1,12 +1,35 @@
 """Other runs and their workers, as real processes that are told what to do when."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+TESTS = str(Path(__file__).parent)
+_FORKING = """
+import json, os, sys, traceback
+sys.path[:0] = json.loads(sys.argv[1])
+exec(sys.argv[2])
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            program, *sys.argv[1:] = json.loads(line)
+            exec(program, {"__name__": "__main__"})
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    print("exit", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 HOLD = """
 import sys, time
@@ -69,6 +92,42 @@ for kind in (FolderStore, BucketStore):
     kind.publish = halting(kind.publish)
 {_PUBLISH}
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Forks:
+    """Runs one program after the other, each in a process of its own that has been forked when all was imported."""
+
+    parent: subprocess.Popen[str]
+
+    def run(self, program: str, *arguments: object) -> tuple[int, list[str]]:
+        """The exit status, negative for a signal, and the lines that it printed."""
+        assert self.parent.stdin is not None
+        assert self.parent.stdout is not None
+        self.parent.stdin.write(json.dumps([program, *map(str, arguments)]) + "\n")
+        self.parent.stdin.flush()
+        lines: list[str] = []
+        for line in self.parent.stdout:
+            if line.startswith("exit "):
+                return int(line.removeprefix("exit ")), lines
+            lines.append(line.rstrip())
+        raise AssertionError("what forks has ended")
+
+
+@contextlib.contextmanager
+def forks(imports: str, *, folders: tuple[str, ...] = ()) -> Iterator[Forks]:
+    """What starts programs that are killed again and again, at the cost of one start.
+
+    Args:
+        imports: what all programs import, which must start no thread.
+        folders: of modules, beside those of the tests that all share.
+    """
+    command = [sys.executable, "-c", _FORKING, json.dumps([TESTS, *folders]), imports]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        try:
+            yield Forks(parent)
+        finally:
+            parent.kill()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ X265 = {"preset": "ultrafast", "crf": "30", "x265-params": "keyint=24:min-keyint
 
 # A Matroska whose bytes a test edits: no checksum or random number in it can look like an element.
 MATROSKA_TO_EDIT = {"write_crc32": "0", "fflags": "+bitexact"}
+_ENCODED: dict[str | None, bytes] = {}
 
 
 def pixels(index: int, *, width: int, height: int) -> NDArray[np.uint8]:
@@ -56,9 +57,16 @@ def video_bytes(
     first_picture: int = 0,
     seekable: bool = True,
 ) -> bytes:
-    """One video stream as a file's bytes; ``pts_ms`` times frames one by one, otherwise ``rate_hz`` does."""
-    file = io.BytesIO() if seekable else _Pipe()
+    """One video stream as a file's bytes; ``pts_ms`` times frames one by one, otherwise ``rate_hz`` does.
+
+    What was encoded once in this process is not encoded again.
+    """
     options = dict(X264 if options is None and codec == "libx264" else options or {})
+    how = (codec, options, kind, num_frames, size, pix_fmt, muxer, rotation, rate_hz, first_picture, seekable)
+    key = repr(how) if pts_ms is None else None
+    if key in _ENCODED:
+        return _ENCODED[key]
+    file = io.BytesIO() if seekable else _Pipe()
     with av.open(file, "w", format=kind, options=muxer or {}) as out:
         stream = cast(VideoStream, out.add_stream(codec, rate=rate_hz, options=options))
         stream.width, stream.height = size
@@ -74,7 +82,10 @@ def video_bytes(
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     as_ordinary_as_before()
-    return file.getvalue()
+    data = file.getvalue()
+    if key is not None:
+        _ENCODED[key] = data
+    return data
 
 
 class _Pipe(io.RawIOBase):

@@ -14,8 +14,8 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
+from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
 from pipeline.extract.context import Place, Planning, RunContext
-from pipeline.extract.memory import KEEPING_WHAT_IS_FREED
 from pipeline.extract.operators import Embed, TimedModel, decode_block, plan_block, time_model
 from pipeline.extract.predict_operators import Predicting, parts_of, predict_block, work_blocks
 from pipeline.extract.predict_operators import Work as PredictWork

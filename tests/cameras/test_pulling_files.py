@@ -39,8 +39,9 @@ def test_a_file_is_played_at_its_own_pace_to_its_end(tmp_path: Path) -> None:
 
     (session,) = pull.sessions
     assert session.slots == list(range(50))
-    arrivals = [frame.arrived_at - float(frame.time_s) for frame in session.frames]
-    assert max(arrivals) - min(arrivals) < 1
+    late = [frame.arrived_at - session.frames[0].arrived_at - float(frame.time_s) for frame in session.frames]
+    assert min(late) > -1, "a file that is played as fast as it can be read is done at once"
+    assert max(late) < 10
     assert pull.ended is not None
     assert pull.ended.reason is EndReason.ENDED
 
@@ -73,20 +74,20 @@ FORMATS = [
 def test_the_recording_replays_to_the_same_pixels_in_every_file(
     tmp_path: Path, codec: str, options: dict[str, str], kind: str, pix_fmt: str
 ) -> None:
-    data = video_bytes(codec, options, kind=kind, num_frames=100, pix_fmt=pix_fmt, rate_hz=Fraction(50))
-    pull = pulled(written(tmp_path, data), rate="50", is_recording=True, recording_file_s=0.5)
+    data = video_bytes(codec, options, kind=kind, num_frames=60, pix_fmt=pix_fmt, rate_hz=Fraction(50))
+    pull = pulled(written(tmp_path, data), rate="50", is_recording=True, recording_file_s=0.4)
 
-    assert len(pull.frames) == 100
-    assert assert_replays(pull) == 100
+    assert len(pull.frames) == 60
+    assert assert_replays(pull) == 60
     assert len(pull.files) > 1
     parts = [(part.start_time_s, part.end_time_s) for part in pull.recorded]
     assert parts[0][0] == 0
-    assert abs(parts[-1][1] - 2) < 0.05
+    assert abs(parts[-1][1] - 1.2) < 0.05
     assert all(abs(later[0] - earlier[1]) < 0.25 for earlier, later in itertools.pairwise(parts))
 
 
 def test_the_batch_picks_from_the_recording_what_was_picked_live(tmp_path: Path) -> None:
-    pull = pulled(written(tmp_path, video_bytes(num_frames=75)), rate="7", is_recording=True)
+    pull = pulled(written(tmp_path, video_bytes(num_frames=50)), rate="7", is_recording=True)
 
     (file,) = pull.files
     plan = media.plan(file, "fps:7")
@@ -136,23 +137,25 @@ def test_pictures_larger_than_allowed_end_it(tmp_path: Path) -> None:
 
 
 def test_a_slow_reader_finds_the_newest_pictures_and_every_slot(tmp_path: Path) -> None:
-    source = source_of(written(tmp_path, video_bytes(num_frames=75)))
+    source = source_of(written(tmp_path, video_bytes(num_frames=40)))
     limits = PullLimits(max_picture_bytes=3 * 96 * 64 * 3)
     with Puller(source, wishes=Wishes(rate_hz=Fraction(25)), limits=limits) as puller:
         first = puller.read(20)
-        time.sleep(5)
+        assert puller._thread is not None
+        puller._thread.join(60)  # nobody reads until all has been shown
+        assert not puller._thread.is_alive()
         frames = []
         while isinstance(item := puller.read(1), Frame):
             frames.append(item)
 
     assert first is not None
-    assert [frame.slot for frame in frames] == list(range(75))
-    assert [frame.is_dropped for frame in frames] == [True] * 72 + [False] * 3
+    assert [frame.slot for frame in frames] == list(range(40))
+    assert [frame.is_dropped for frame in frames] == [True] * 37 + [False] * 3
 
 
 def test_whenever_it_is_closed_what_was_shown_is_recorded() -> None:
     clip = video_bytes(num_frames=100)
-    with ScriptedCamera(lambda: script_of(clip, pace_s=0.02), at_end="stay") as camera:
+    with ScriptedCamera(lambda: script_of(clip, pace_s=0.002), at_end="stay") as camera:
         pull = pulled(camera.url, rate="25", is_recording=True, until=lambda pull: len(pull.frames) == 61)
 
     assert assert_replays(pull) == 61

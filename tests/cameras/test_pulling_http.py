@@ -34,18 +34,18 @@ def served(pages: Mapping[str, Reply | bytes]) -> StreamServer:
 
 
 def test_hls_plays_at_its_own_pace_to_its_end(segments: list[bytes]) -> None:
-    names = [f"{index}.ts" for index in range(3)]
-    pages: Pages = {"/live.m3u8": playlist(*names), **{f"/{n}": s for n, s in zip(names, segments, strict=True)}}
+    names = ["0.ts", "1.ts"]
+    pages: Pages = {"/live.m3u8": playlist(*names), **{f"/{n}": s for n, s in zip(names, segments[:2], strict=True)}}
     with served(pages) as web:
         pull = pulled(f"{web.url}/live.m3u8", rate="25", is_recording=True)
 
     (session,) = pull.sessions
-    assert (session.opened.container, len(session.frames)) == ("mpegts", 75)
-    assert session.slots == list(range(75))
-    assert assert_replays(pull) == 75
+    assert (session.opened.container, len(session.frames)) == ("mpegts", 50)
+    assert session.slots == list(range(50))
+    assert assert_replays(pull) == 50
     assert pull.ended is not None
     assert pull.ended.reason is EndReason.ENDED
-    assert session.frames[-1].arrived_at - session.frames[0].arrived_at >= 2.9
+    assert session.frames[-1].arrived_at - session.frames[0].arrived_at >= 1.9
     assert not any(frame.is_corrupt for frame in session.frames)
 
 
@@ -75,7 +75,7 @@ def test_a_live_playlist_is_joined_near_its_end() -> None:
         return Reply(segments[int(path.strip("/").removesuffix(".ts"))])
 
     with StreamServer(answer) as web:
-        pulled(f"{web.url}/live.m3u8", until=lambda pull: len(pull.frames) > 50)
+        pulled(f"{web.url}/live.m3u8", until=lambda pull: "/5.ts" in web.paths)
 
     assert [path for path in web.paths if path.endswith(".ts")] == ["/3.ts", "/4.ts", "/5.ts"]
 
@@ -117,7 +117,7 @@ def test_hls_that_is_encrypted(segments: list[bytes], initial: int | None) -> No
 
 
 def test_a_discontinuity_is_another_session(segments: list[bytes]) -> None:
-    other = ts_segments(1, size=(160, 96), first_picture=300)
+    other = ts_segments(1, size=(160, 96), first_picture=300, begins_s=60)
     pages: Pages = {
         "/live.m3u8": playlist("0.ts", "#EXT-X-DISCONTINUITY", "other.ts"),
         "/0.ts": segments[0],
@@ -132,7 +132,7 @@ def test_a_discontinuity_is_another_session(segments: list[bytes]) -> None:
     ]
     assert len(pull.files) == 2
     arrivals = [frame.arrived_at for frame in pull.frames]
-    assert max(later - earlier for earlier, later in itertools.pairwise(arrivals)) < 0.9
+    assert max(later - earlier for earlier, later in itertools.pairwise(arrivals)) < 20, "it waited for pts"
 
 
 def test_of_variants_the_best_is_pulled(segments: list[bytes]) -> None:
@@ -145,26 +145,27 @@ def test_of_variants_the_best_is_pulled(segments: list[bytes]) -> None:
     assert "/bad.m3u8" not in web.paths
 
 
-def test_mpeg_ts_without_an_end_is_live(segments: list[bytes]) -> None:
+def test_mpeg_ts_without_an_end_is_live() -> None:
+    segments = ts_segments(8)
+
     def body() -> Iterator[bytes]:
         for segment in segments:
             yield segment
-            time.sleep(0.2)
+            time.sleep(0.05)
 
     with served({"/live.ts": Reply(body())}) as web:
-        began = time.monotonic()
         pull = pulled(f"{web.url}/live.ts", rate="25", is_recording=True)
 
-    assert len(pull.frames) == 75
-    assert pull.frames[-1].arrived_at - pull.frames[0].arrived_at < 2.5, "it waited for pts"
-    assert assert_replays(pull) == 75
+    assert len(pull.frames) == 200
+    assert pull.frames[-1].arrived_at - pull.frames[0].arrived_at < 7.5, "it waited for pts"
+    assert assert_replays(pull) == 200
     assert pull.ended is not None
     assert pull.ended.reason is EndReason.CLOSED
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("with_length", [True, False], ids=["with-lengths", "by-boundaries"])
 def test_motion_jpeg_has_the_clock_of_its_arrival(with_length: bool) -> None:
+    began = time.monotonic()
     with served({"/cam": motion_jpeg(20, rate_hz=Fraction(10), with_length=with_length)}) as web:
         pull = pulled(f"{web.url}/cam", rate="4", is_recording=True)
 
@@ -172,18 +173,18 @@ def test_motion_jpeg_has_the_clock_of_its_arrival(with_length: bool) -> None:
     assert (session.opened.container, session.opened.codec) == ("mpjpeg", "mjpeg")
     assert len(session.frames) >= 19
     span = float(session.frames[-1].time_s)
-    assert 1.2 < span < 6
+    assert 1.2 < span < time.monotonic() - began
     assert abs(span - (session.frames[-1].arrived_at - session.frames[0].arrived_at)) < 0.2
     assert assert_replays(pull) == len(session.samples)
 
 
 def test_a_file_by_http_is_played_at_its_own_pace() -> None:
-    data = video_bytes(num_frames=50, muxer={"movflags": "empty_moov+frag_keyframe+default_base_moof"})
+    data = video_bytes(num_frames=25, muxer={"movflags": "empty_moov+frag_keyframe+default_base_moof"})
     with served({"/clip.mp4": data}) as web:
         pull = pulled(f"{web.url}/clip.mp4", rate="25")
 
-    assert len(pull.frames) == 50
-    assert pull.frames[-1].arrived_at - pull.frames[0].arrived_at >= 1.9
+    assert len(pull.frames) == 25
+    assert pull.frames[-1].arrived_at - pull.frames[0].arrived_at >= 0.9
     assert pull.ended is not None
     assert pull.ended.reason is EndReason.ENDED
 

@@ -267,6 +267,7 @@ def test_what_memory_has_no_room_for_is_sent_from_the_lake(
     """A receiver is away while more happens than is kept; events that are not committed yet are waited for."""
     monkeypatch.setattr(sending, "_MOST_WAITING", 3)
     monkeypatch.setattr(sending, "_COMMIT_S", 0.05)
+    monkeypatch.setattr(sending, "_LONGEST_WAIT_S", 0.5)
     receiver.answers = [503] * 6
     lake = lake_with(tmp_path, -100)
     webhook = Webhook(receiver.url, lake=lake, secret=None)

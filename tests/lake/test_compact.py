@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from conftest import ClipFactory
-from other_runs import KILLED_AT_FSYNC
+from other_runs import KILLED_AT_FSYNC, forks
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.errors import UsageError
@@ -231,41 +231,33 @@ def _token(dataset: Dataset) -> str:
     return token
 
 
+IMPORTS = """
+from pathlib import Path
+from test_compact import compacted
+from pipeline.lake.dataset import Dataset
+"""
 KILLED_WHILE_PUBLISHING = f"""
 {KILLED_AT_FSYNC}
-sys.path.insert(0, sys.argv[4])
-from test_compact import compacted
-from pipeline.records.settled import Settled
-from pipeline.records.shards import WHOLE
-from pipeline.lake.dataset import Dataset
-from pathlib import Path
+{IMPORTS}
 compacted(Dataset.at(sys.argv[1]), Path(sys.argv[2]), file_bytes=60_000, memory_bytes=100_000)
 """
 
 
 def test_killed_at_any_moment_it_goes_on_and_ends_the_same(old: Dataset, tmp_path: Path) -> None:
     calm, _ = compacted(old, tmp_path / "calm", file_bytes=60_000, memory_bytes=100_000)
-    for moment in itertools.count(1, 9):
-        folder = tmp_path / f"killed-{moment}"
-        words = [
-            sys.executable,
-            "-c",
-            KILLED_WHILE_PUBLISHING,
-            old.store.uri,
-            folder,
-            moment,
-            Path(__file__).parents[1],
-        ]
-        killed = subprocess.run(list(map(str, words)), check=False).returncode
-        if not killed:
-            break
-        assert killed == -9
-        if (folder / "_vidlake/config.json").exists():
-            assert totals(Dataset.at(str(folder))).num_samples <= totals(old).num_samples
-        target, _ = compacted(old, folder, file_bytes=60_000, memory_bytes=100_000)
-        assert [path.read_bytes() for path in files(target)] == [path.read_bytes() for path in files(calm)]
-        assert settled(target) == settled(old)
-        assert list((folder / RUNS).glob("*")) == []
+    with forks(IMPORTS, folders=(str(Path(__file__).parent),)) as started:
+        for moment in itertools.count(1, 9):
+            folder = tmp_path / f"killed-{moment}"
+            killed, _ = started.run(KILLED_WHILE_PUBLISHING, old.store.uri, folder, moment)
+            if not killed:
+                break
+            assert killed == -9
+            if (folder / "_vidlake/config.json").exists():
+                assert totals(Dataset.at(str(folder))).num_samples <= totals(old).num_samples
+            target, _ = compacted(old, folder, file_bytes=60_000, memory_bytes=100_000)
+            assert [path.read_bytes() for path in files(target)] == [path.read_bytes() for path in files(calm)]
+            assert settled(target) == settled(old)
+            assert list((folder / RUNS).glob("*")) == []
     assert moment > 60
 
 

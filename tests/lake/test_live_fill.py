@@ -1,8 +1,6 @@
 """What was dropped becomes rows: each slot once, beside the streams, and the gap says so."""
 
 import itertools
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import pytest
 from live_lakes import (
     BEGAN,
     KILLED_AT,
-    TESTS,
     batch,
     dropped,
     features_of,
@@ -23,6 +20,7 @@ from live_lakes import (
     table,
     writer,
 )
+from other_runs import forks
 
 from pipeline.errors import UsageError
 from pipeline.lake.comparison.diff import Diff
@@ -130,23 +128,24 @@ def test_there_is_one_fill_at_a_time_and_streams_go_on_beside_it(tmp_path: Path)
     assert [stored.num_samples for stored in readers.sessions(str(tmp_path))] == [12, 12]
 
 
+IMPORTS = "from live_lakes import fill, session"
 FILLING = f"""
 {KILLED_AT}
-from pathlib import Path
-from live_lakes import fill, session
+{IMPORTS}
 fill(sys.argv[1], session(), range(12))
 """
 
 
 def test_killed_at_any_moment_a_slot_is_filled_once(tmp_path: Path) -> None:
     first = watched(tmp_path)
-    for at in itertools.count(1, 3):
-        done = subprocess.run([sys.executable, "-c", FILLING, str(tmp_path), str(at), TESTS], check=False)
-        slots = slots_of(tmp_path, first)
-        assert list(slots) == list(range(12))
-        if not done.returncode:
-            break
-        assert done.returncode == -9
+    with forks(IMPORTS) as started:
+        for at in itertools.count(1, 3):
+            killed, _ = started.run(FILLING, tmp_path, at)
+            slots = slots_of(tmp_path, first)
+            assert list(slots) == list(range(12))
+            if not killed:
+                break
+            assert killed == -9
     assert at > 10
     assert set(slots.values()) == {"row"}
     assert len(table(tmp_path, "features")) == 12

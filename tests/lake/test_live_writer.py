@@ -30,6 +30,7 @@ from live_lakes import (
     track_point,
     writer,
 )
+from other_runs import forks
 from rows import config, dataset_info, finished, new_dataset, plan_table, planned
 
 from pipeline.cli.summary import describe_status
@@ -158,13 +159,14 @@ def test_what_lies_between_sessions_is_of_none(tmp_path: Path) -> None:
 
 # -- kills
 
-SESSIONS = f"""
-{KILLED_AT}
-from collections.abc import Callable
-from dataclasses import replace
+IMPORTS = """
 from datetime import timedelta
 from live_lakes import batch, session, writer
-number = int(sys.argv[4])
+"""
+SESSIONS = f"""
+{KILLED_AT}
+{IMPORTS}
+number = int(sys.argv[3])
 stream = writer(sys.argv[1])
 of = session(number)
 stream.begin(of)
@@ -182,15 +184,15 @@ stream.close()
 def killed_sessions(folder: Path | str, *, step: int) -> dict[int, int]:
     """Sessions that are killed, each at a later moment, and one that is not: how many slots of each were committed."""
     committed = {}
-    for number, at in enumerate(itertools.count(1, step)):
-        command = [sys.executable, "-c", SESSIONS, str(folder), str(at), TESTS, str(number)]
-        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-        words = [line.split() for line in done.stdout.splitlines()]
-        if ["begun", str(number)] in words:
-            committed[number] = max([int(end) for word, end in words if word == "told"], default=0)
-        if not done.returncode:
-            return committed
-        assert done.returncode == -9
+    with forks(IMPORTS) as started:
+        for number, at in enumerate(itertools.count(1, step)):
+            killed, lines = started.run(SESSIONS, folder, at, number)
+            words = [line.split() for line in lines]
+            if ["begun", str(number)] in words:
+                committed[number] = max([int(end) for word, end in words if word == "told"], default=0)
+            if not killed:
+                return committed
+            assert killed == -9
     raise AssertionError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from other_runs import KILLED_AT_FSYNC
+from other_runs import KILLED_AT_FSYNC, forks
 from predictions import Here, head_for, predictions
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
@@ -92,10 +92,13 @@ def test_run_again_does_nothing(tmp_path: Path, unit: str) -> None:
     assert contents(tmp_path / "out") == before
 
 
-KILLED_WHILE_PUBLISHING = f"""
-{KILLED_AT_FSYNC}
+IMPORTS = """
 from pathlib import Path
 import test_pending_predictions as t
+"""
+KILLED_WHILE_PUBLISHING = f"""
+{KILLED_AT_FSYNC}
+{IMPORTS}
 t.here(Path(sys.argv[1]), sys.argv[2]).run()
 """
 
@@ -103,12 +106,12 @@ t.here(Path(sys.argv[1]), sys.argv[2]).run()
 def test_killed_at_any_moment_every_unit_is_there_once(tmp_path: Path, unit: str) -> None:
     Lake(tmp_path / "lake")
     here(tmp_path, unit)
-    for moment in itertools.count(1, 4):
-        command = [sys.executable, "-c", KILLED_WHILE_PUBLISHING, str(tmp_path), unit, str(moment)]
-        killed = subprocess.run(command, check=False).returncode
-        if not killed:
-            break
-        assert killed == -9
+    with forks(IMPORTS, folders=(str(Path(__file__).parent),)) as started:
+        for moment in itertools.count(1, 4):
+            killed, _ = started.run(KILLED_WHILE_PUBLISHING, tmp_path, unit, moment)
+            if not killed:
+                break
+            assert killed == -9
     assert moment > 1
     assert here(tmp_path, unit).run() == []
     assert keys(tmp_path / "out") == expected(unit, *ALL)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
-from other_runs import KILLED_AT_FSYNC
+from other_runs import KILLED_AT_FSYNC, forks
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.errors import UsageError
@@ -111,24 +111,23 @@ def take_over(folder: Path) -> str:
     return Dataset.at(str(folder)).backend.acquire(slot=WHOLE).token
 
 
+IMPORTS = "import test_side_tables as t"
 KILLED_WHILE_PUBLISHING = f"""
 {KILLED_AT_FSYNC}
-sys.path[:0] = [sys.argv[4], sys.argv[4] + "/lake"]
-import test_side_tables as t
+{IMPORTS}
 t.fill(t.Dataset.at(sys.argv[1]), sys.argv[2])
 """
 
 
 def test_killed_at_any_moment_every_row_is_there_once(tmp_path: Path) -> None:
     _, token = new(tmp_path)
-    tests = str(Path(__file__).parents[1])
-    for moment in itertools.count(2, 5):
-        command = [sys.executable, "-c", KILLED_WHILE_PUBLISHING, str(tmp_path), token, str(moment), tests]
-        killed = subprocess.run(command, check=False).returncode
-        if not killed:
-            break
-        assert killed == -9
-        token = take_over(tmp_path)
+    with forks(IMPORTS, folders=(str(Path(__file__).parent),)) as started:
+        for moment in itertools.count(2, 5):
+            killed, _ = started.run(KILLED_WHILE_PUBLISHING, tmp_path, token, moment)
+            if not killed:
+                break
+            assert killed == -9
+            token = take_over(tmp_path)
     assert moment > 2
     dataset = Dataset.at(str(tmp_path))
     assert rows(dataset, THUMBS) == EXPECTED
