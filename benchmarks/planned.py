@@ -12,18 +12,19 @@ import json
 import os
 import resource
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
+from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.extract import dataflow
 from pipeline.extract.context import Place, Planning, RunContext, Target
-from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.progress import Display
 from pipeline.extract.report import Reporting
 from pipeline.extract.request import RunOptions
@@ -43,6 +44,7 @@ from pipeline.records.shards import WHOLE
 CLUSTER = Hardware(num_cpus=64, num_gpus=4, num_nodes=8)
 OPTIONS = RunOptions()
 _SEGMENTS_PER_FILE = 4_096
+_SAMPLED_EVERY_S = 0.2
 _FACTS = {
     "stream_index": 0,
     "time_base": "1/15360",
@@ -66,7 +68,6 @@ class Edges:
 
     def __init__(self, *, segments_per_video: int, num_samples: int = 1, cost_s: float = 1.0) -> None:
         self.seconds = 0.0
-        self.most_private_bytes = 0
         self.num_segments = 0
         self._segments = [segment(index, num_samples=num_samples, cost_s=cost_s) for index in range(segments_per_video)]
 
@@ -91,7 +92,6 @@ class Edges:
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
-        self.most_private_bytes = max(self.most_private_bytes, private_bytes(os.getpid()))
         used = time.process_time()
         yield
         self.seconds += time.process_time() - used
@@ -187,10 +187,30 @@ def run(
             marks["schedule"] = time.process_time() - edges.seconds
             job.finish()
             marks["derive"] = time.process_time() - edges.seconds
-    edges.most_private_bytes = max(edges.most_private_bytes, private_bytes(os.getpid()))
     spent = (after - before for before, after in pairwise([used, *marks.values()]))
     phases = dict(zip(marks, spent, strict=True))
     return {**phases, "all": sum(phases.values())}
+
+
+class Sampled:
+    """The most memory that this process has for itself while it is open, looked at several times a second."""
+
+    def __init__(self) -> None:
+        self.most_private_bytes = private_bytes(os.getpid())
+        self._is_over = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._sampler.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._sampler.join()
+
+    def _sample(self) -> None:
+        while not self._is_over.wait(_SAMPLED_EVERY_S):
+            self.most_private_bytes = max(self.most_private_bytes, private_bytes(os.getpid()))
 
 
 def main() -> None:
@@ -207,9 +227,10 @@ def main() -> None:
         edges = Edges(segments_per_video=asked.segments_per_video)
         dataflow.run_plan = edges.run_plan
         dataflow.run_extract = edges.run_extract
-        first_s = run(archive, dataset, edges, info=dataset_info())
-        num_segments = edges.num_segments
-        again_s = run(archive, dataset, edges, info=dataset_info())
+        with Sampled() as sampled:
+            first_s = run(archive, dataset, edges, info=dataset_info())
+            num_segments = edges.num_segments
+            again_s = run(archive, dataset, edges, info=dataset_info())
         assert edges.num_segments == num_segments, "settled segments were done again"
         files = [path.stat().st_size for path in Path(folder, "lake").rglob("*.parquet")]
     print(
@@ -220,7 +241,7 @@ def main() -> None:
                 "cpu_s": first_s,
                 "resume_cpu_s": again_s,
                 "private_bytes_before": before_bytes,
-                "private_bytes": edges.most_private_bytes,
+                "private_bytes": sampled.most_private_bytes,
                 "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 "files": len(files),
                 "bytes": sum(files),

@@ -3,7 +3,8 @@
     python -m benchmarks.serve [--peers PYTHON] [--model resnet50] [--seconds 20] [--clients 16] [--json FILE]
 
 Everything runs on the same cores, one thing after another, round and round; medians are printed. What the load
-generator uses of the CPU is taken out: a server's wall time counts less the generator's CPU time over the cores.
+generator uses of the CPU is taken out: a server's wall time counts less the generator's CPU time over the cores. What
+each process of a server uses of it, for a request, is printed as well: it holds on a machine with other work too.
 LitServe runs in the peers' environment, which ``make bench`` makes; without ``--peers`` it is left out.
 """
 
@@ -20,17 +21,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 from PIL import Image
 
 CORES = len(os.sched_getaffinity(0))
 WEIGHTS = "random:0"
+PROCESSES = {
+    "replica": "ServeReplica",
+    "proxy": "ProxyActor",
+    "controller": "ServeController",
+    "decoders": "pipeline.media.process",
+    "raylet": "raylet/raylet",
+    "GCS": "gcs_server",
+    "LitServe": "litserve",
+}
+"""What a process of a server is known by, in its command line; all others are ``rest``."""
 
 
 def pictures(count: int = 8) -> list[bytes]:
@@ -103,6 +116,7 @@ async def _load(url: str, *, seconds: float, clients: int) -> dict[str, float]:
         "median_s": statistics.median(latencies),
         "p99_s": sorted(latencies)[int(0.99 * len(latencies))],
         "refused": refusals,
+        "answers": len(latencies),
     }
 
 
@@ -112,22 +126,44 @@ def _free_port() -> int:
         return int(trial.getsockname()[1])
 
 
+def _cpu_s(server: psutil.Process) -> dict[str, float]:
+    """CPU seconds that the living processes of a server have used, by what they are."""
+    used: dict[str, float] = {}
+    for process in (server, *server.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            words = " ".join(process.cmdline())
+            name = next((name for name, sign in PROCESSES.items() if sign in words), "rest")
+            times = process.cpu_times()
+            used[name] = used.get(name, 0) + times.user + times.system
+    return used
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A server that answers, and how long it took until then."""
+
+    url: str
+    process: psutil.Process
+    ready_s: float
+
+
 @contextmanager
-def _process(command: list[str], ready: str) -> Iterator[None]:
+def _process(command: list[str], *, ready: str, url: str) -> Iterator[Running]:
+    began = time.monotonic()
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=Path.cwd()
     )
     try:
-        for _ in range(240):
+        for _ in range(2400):
             try:
                 if httpx.get(ready, timeout=2).status_code == 200:
                     break
             except httpx.TransportError:
                 pass
-            time.sleep(0.5)
+            time.sleep(0.05)
         else:
             raise SystemExit(f"{command} does not answer")
-        yield
+        yield Running(url=url, process=psutil.Process(process.pid), ready_s=time.monotonic() - began)
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -137,21 +173,23 @@ def _process(command: list[str], ready: str) -> Iterator[None]:
 
 
 @contextmanager
-def vidlake(model: str) -> Iterator[str]:
-    """``vidlake serve``; its URL."""
+def vidlake(model: str) -> Iterator[Running]:
+    """``vidlake serve``."""
     port = _free_port()
     words = ["--model", model, "--weights", WEIGHTS, "--port", str(port)]
-    with _process([sys.executable, "-m", "pipeline", "serve", *words], f"http://127.0.0.1:{port}/readyz"):
-        yield f"http://127.0.0.1:{port}/v1/embed"
+    command, home = [sys.executable, "-m", "pipeline", "serve", *words], f"http://127.0.0.1:{port}"
+    with _process(command, ready=f"{home}/readyz", url=f"{home}/v1/embed") as running:
+        yield running
 
 
 @contextmanager
-def litserve(model: str, *, python: Path) -> Iterator[str]:
-    """LitServe with the same decoding and model, batching as its documentation advises; its URL."""
+def litserve(model: str, *, python: Path) -> Iterator[Running]:
+    """LitServe with the same decoding and model, batching as its documentation advises."""
     port = _free_port()
     command = [str(python), "-m", "benchmarks.peers.litserve", model, WEIGHTS, str(port)]
-    with _process(command, f"http://127.0.0.1:{port}/health"):
-        yield f"http://127.0.0.1:{port}/predict"
+    home = f"http://127.0.0.1:{port}"
+    with _process(command, ready=f"{home}/health", url=f"{home}/predict") as running:
+        yield running
 
 
 def in_a_process(function: Callable[..., dict[str, float]], *args: Any, **options: Any) -> dict[str, float]:
@@ -170,7 +208,7 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """Medians over the rounds, of each contender."""
     found: dict[str, list[dict[str, float]]] = {}
-    servers: dict[str, Callable[[str], AbstractContextManager[str]]] = {"vidlake": vidlake}
+    servers: dict[str, Callable[[str], AbstractContextManager[Running]]] = {"vidlake": vidlake}
     if peers is not None:
         servers["litserve"] = partial(litserve, python=peers)
     for _ in range(rounds):
@@ -178,11 +216,32 @@ def measure(
             row = in_a_process(bare_loop, model, seconds=seconds, batch_size=size)
             found.setdefault(f"bare loop, batches of {size}", []).append(row)
         for name, server in servers.items():
-            with server(model) as url:
+            with server(model) as running:
                 for count in (1, clients):
-                    row = asyncio.run(_load(url, seconds=seconds, clients=count))
+                    row = _loaded(running, seconds=seconds, clients=count)
                     found.setdefault(f"{name}, {count} clients", []).append(row)
-    return {name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for name, rows in found.items()}
+    return {
+        name: {key: statistics.median(row.get(key, 0) for row in rows) for row in rows for key in row}
+        for name, rows in found.items()
+    }
+
+
+def _loaded(running: Running, *, seconds: float, clients: int) -> dict[str, float]:
+    """One measurement, with the CPU time that a request costs each kind of process."""
+    before = _cpu_s(running.process)
+    row = asyncio.run(_load(running.url, seconds=seconds, clients=clients))
+    used = {name: cpu_s - before.get(name, 0) for name, cpu_s in _cpu_s(running.process).items()}
+    costs = {f"cpu_ms {name}": 1e3 * cpu_s / row["answers"] for name, cpu_s in used.items()}
+    return {**row, "ready_s": running.ready_s, "cpu_ms": sum(costs.values()), **costs}
+
+
+def _costs(row: dict[str, float]) -> str:
+    if "cpu_ms" not in row:
+        return ""
+    prefix = "cpu_ms "
+    parts = {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+    each = ", ".join(f"{name} {parts[name]:.1f}" for name in sorted(parts, key=lambda name: -parts[name]))
+    return f"  ready in {row['ready_s']:.1f} s, CPU ms a request {row['cpu_ms']:.1f}: {each}"
 
 
 def main() -> None:
@@ -198,7 +257,7 @@ def main() -> None:
     peers = None if asked.peers is None else asked.peers.absolute()
     figures = measure(asked.model, seconds=asked.seconds, clients=asked.clients, rounds=asked.rounds, peers=peers)
     for name, row in figures.items():
-        print(f"{name:<26} {row['per_second']:7.1f}/s  median {row['median_s'] * 1e3:7.1f} ms")
+        print(f"{name:<26} {row['per_second']:7.1f}/s  median {row['median_s'] * 1e3:7.1f} ms{_costs(row)}")
     best = max(row["per_second"] for name, row in figures.items() if name.startswith("bare"))
     full = figures[f"vidlake, {asked.clients} clients"]["per_second"]
     alone = figures["vidlake, 1 clients"]["median_s"] - figures["bare loop, batches of 1"]["median_s"]

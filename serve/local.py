@@ -4,7 +4,6 @@ import ipaddress
 import logging
 import math
 import os
-import re
 import signal
 import socket
 import threading
@@ -16,22 +15,16 @@ from types import FrameType
 from typing import Any, cast
 
 import ray
-import ray.serve
-from ray.serve.config import HTTPOptions
-from ray.serve.handle import DeploymentHandle
 
+from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
 from pipeline.cluster.start import starting
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import UsageError
 from pipeline.records.resources import Hardware
-from serve.app import NAME, Replica, build
-from serve.cameras.host import NAME as CAMERAS
-from serve.cameras.host import CameraHost
 from serve.settings import Replicas, Settings
+from serve.web.listening import Address
 from serve.web.security import ApiKeys
 
-_GRACE_S = 10.0
 _ECHO_S = 1.0
-_KEEP_ALIVE_S = 75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +71,22 @@ def run_server(
         update={"access": settings.access.model_copy(update={"is_loopback": is_loopback(host)})}
     )
     keys = ApiKeys.read(settings.access)
-    _require_free(host, port)
+    address = Address(host=host, port=port)
+    _require_free(address)
     metrics_port = metrics_port or _free_port()
     # Ray starts its workers with nice 15. That suits a batch job, but clients wait for a server.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # Of the replica; as its own runtime environment it would keep the replica out of a worker that has started already.
+    for name, value in KEEPING_WHAT_IS_FREED.items():
+        os.environ.setdefault(name, value)
     stop = _StopSignal()
-    with starting(None, metrics_port=metrics_port) as cluster:
+    with address.bound(), starting(None, metrics_port=metrics_port) as cluster:
+        from serve.app import deployed  # what it imports takes as long as Ray does to start
+
         settings = _sized(settings, replicas, cluster.hardware())
         for name in ("ray", "ray.serve"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        ray.serve.start(http_options=HTTPOptions(host=host, port=port, keep_alive_timeout_s=_KEEP_ALIVE_S))
-        handle = _deploy(settings)
-        try:
+        with deployed(settings, address) as server:
             shown = f"[{host}]" if ":" in host else host
             listening = Listening(
                 model=settings.model.name,
@@ -103,9 +100,7 @@ def run_server(
             on_ready(listening)
             stop.wait()
             on_stop()
-            _finish(handle, settings)
-        finally:
-            ray.serve.shutdown()  # type: ignore[no-untyped-call]
+            server.finish()
 
 
 class _StopSignal:
@@ -131,30 +126,6 @@ class _StopSignal:
         """Wait for the first signal. One that comes before this call, while the server starts, raises at once."""
         self._is_awaited = True
         self._event.wait()
-
-
-def _deploy(settings: Settings) -> DeploymentHandle[Replica]:
-    try:
-        return ray.serve.run(build(settings), name=NAME, route_prefix="/")
-    except RuntimeError:
-        deployments = ray.serve.status().applications[NAME].deployments.values()
-        message = "\n".join(deployment.message for deployment in deployments)
-        # A deployment's message ends with what its constructor raised.
-        causes = re.findall(r"pipeline\.errors\.(\w+): (.*)", message)
-        if not causes:
-            raise RunError(f"the server does not start: {message.strip().splitlines()[-1]}") from None
-        kind, message = causes[-1]
-        raise (UsageError if kind == "UsageError" else RunError)(message) from None
-
-
-def _finish(handle: DeploymentHandle[Replica], settings: Settings) -> None:
-    """Let the requests at work be answered, and meanwhile stop the streams: the replicas still embed their pictures."""
-    timeout_s = settings.limits.max_seconds + _GRACE_S
-    drained = handle.broadcast("drain")
-    if settings.cameras.lake is not None:
-        cameras: DeploymentHandle[CameraHost] = ray.serve.get_deployment_handle(CAMERAS, app_name=NAME)
-        cameras.close.remote().result(timeout_s=timeout_s)
-    drained.results(timeout_s=timeout_s)
 
 
 def _logs() -> str:
@@ -185,15 +156,16 @@ def _sized(settings: Settings, replicas: str, hardware: Hardware) -> Settings:
     )
 
 
-def _require_free(host: str, port: int) -> None:
+def _require_free(address: Address) -> None:
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as trial:
+        with socket.socket(address.family) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((host.strip("[]"), port))
+            trial.bind((address.host.strip("[]"), address.port))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot listen on {host}:{port}: {reason}; give another --host or --port") from None
+        raise UsageError(
+            f"cannot listen on {address.host}:{address.port}: {reason}; give another --host or --port"
+        ) from None
 
 
 def _free_port() -> int:

@@ -37,8 +37,11 @@ def create_app(
     keys: ApiKeys,
     metrics: Metrics,
     cameras: Cameras | None = None,
+    is_behind_proxy: bool = False,
 ) -> ASGIApp:
     """Put the contracts in front of a service, and close it with the application.
+
+    Behind Ray's proxy, that one puts a request's id on the answer.
 
     Raises:
         UsageError: there is no dataset where the settings say.
@@ -80,7 +83,7 @@ def create_app(
         max_seconds=limits.max_seconds,
         refusals=refusals,
     )
-    return _open_to_pages(Observed(guarded, metrics=metrics), settings.access)
+    return _open_to_pages(Observed(guarded, metrics=metrics, is_behind_proxy=is_behind_proxy), settings.access)
 
 
 def _open_to_pages(app: ASGIApp, access: Access) -> ASGIApp:

@@ -7,8 +7,8 @@ from itertools import islice
 
 import psutil
 
+from pipeline.cluster.memory import keep_what_is_freed
 from pipeline.errors import InputError, Unreadable, UsageError
-from pipeline.extract.memory import keep_what_is_freed
 from pipeline.extract.progress import Display
 from pipeline.extract.request import ExtractRequest
 from pipeline.extract.results import DecodeRate, Measured

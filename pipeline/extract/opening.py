@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.errors import RunError, UsageError
 from pipeline.extract.destinations import ThumbnailPlace
-from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.progress import Display
 from pipeline.extract.request import RunOptions
 from pipeline.extract.results import Clockwork

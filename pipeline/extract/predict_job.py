@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.errors import StorageError
-from pipeline.extract.memory import give_back_what_is_freed
 from pipeline.extract.predict_operators import HeadBytes, Predicting, Work
 from pipeline.extract.progress import Display
 from pipeline.extract.request import PredictRequest

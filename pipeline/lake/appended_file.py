@@ -224,7 +224,8 @@ def _is_sound(settled: pa.Table) -> bool:
     if settled["video_id"].null_count or any(column.null_count for column in numbers):
         return False
     least = min(pc.min(column).as_py() for column in (*numbers, settled["segment"].fill_null(0)))
-    return bool(least >= 0 and pc.max(pc.binary_length(settled["video_id"])).as_py() <= ID_BYTES)
+    are_ids = pc.match_substring_regex(settled["video_id"], f"^[0-9a-f]{{{ID_BYTES}}}$")
+    return bool(least >= 0 and pc.all(are_ids).as_py())
 
 
 def _rows_per_group(rows: pa.Table) -> int:

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from pipeline.lake.catalogue import Catalogue
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import KEY_BYTES, find_places, id_bytes, ids_of_keys, segment_keys, segments_of_keys
+from pipeline.lake.ids import (
+    KEY_BYTES,
+    find_places,
+    id_bytes,
+    ids_of_keys,
+    segment_keys,
+    segments_of_keys,
+    spelled_keys,
+)
 from pipeline.lake.known_videos import KnownVideos
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import PlannedSegments
@@ -86,7 +94,7 @@ class VideosOfDataset:
     def add_to(self, digest: "hashlib._Hash", ids: NDArray[np.bytes_]) -> None:
         """Have the digest tell the settled segments of these videos, in their order."""
         places, _ = self._places(ids)
-        digest.update(self.ledger.keys[places].tobytes())
+        digest.update(spelled_keys(self.ledger.keys[places]))
         digest.update(self._entries(places).tobytes())
 
     def _entries(self, places: NDArray[np.int64]) -> NDArray[np.int32]:

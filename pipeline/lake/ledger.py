@@ -1,7 +1,7 @@
 """What the footers say, in a few bytes a segment, so that a driver can hold a million videos.
 
-Arrow and Python spend ten times as much on joining strings. Here an id is 20 bytes of a numpy array and a segment 24,
-its number behind its video's id; sorted, they are looked up by halving.
+Arrow and Python spend ten times as much on joining strings. Here a segment is 14 bytes of a numpy array, its number
+behind its video's packed id; sorted, they are looked up by halving.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.lake.ids import ID_BYTES, KEY_BYTES, find_places, id_bytes, ids_of_keys, segment_keys, segments_of_keys
+from pipeline.lake.ids import (
+    ID_BYTES,
+    KEY_BYTES,
+    GrowingArray,
+    find_places,
+    id_bytes,
+    ids_of_keys,
+    segment_keys,
+    segments_of_keys,
+)
 from pipeline.records.rows import settled_of
 from pipeline.records.schemas import SETTLED
 from pipeline.records.segments import KEEPING_ROWS
@@ -41,19 +50,18 @@ class Ledger:
     @classmethod
     def of(cls, settled: Iterable[pa.Table]) -> Self:
         """The ledger of ``SETTLED`` rows, such as ``Dataset.settled_parts`` gives."""
-        keys: list[NDArray[np.bytes_]] = [np.empty(0, f"S{KEY_BYTES}")]
-        entries: list[NDArray[Any]] = [np.empty(0, _ENTRY)]
+        keys, entries = GrowingArray(f"S{KEY_BYTES}"), GrowingArray(_ENTRY)
         failed: list[pa.Table] = [SETTLED.empty_table()]
         num_failed = 0
         for part in settled:
-            keys.append(segment_keys(id_bytes(part["video_id"]), part["segment"].fill_null(-1).to_numpy()))
-            entries.append(_entries(part, num_failed=num_failed))
-            failed.append(part.select(SETTLED.names).filter(pc.is_valid(part["reason"])))
-            num_failed += len(failed[-1])
-        all_keys = np.concatenate(keys)
-        keys.clear()
-        all_entries = np.concatenate(entries)
-        entries.clear()
+            keys.add(segment_keys(id_bytes(part["video_id"]), part["segment"].fill_null(-1).to_numpy()))
+            entries.add(_entries(part, num_failed=num_failed))
+            is_failed = pc.is_valid(part["reason"])
+            if pc.any(is_failed).as_py():
+                failed.append(part.select(SETTLED.names).filter(is_failed))
+                num_failed += len(failed[-1])
+        all_keys, all_entries = keys.close(), entries.close()
+        del keys, entries  # each array is let go of once it is sorted
         order = np.lexsort((all_entries["attempts"], all_keys))
         all_keys = all_keys[order]
         all_entries = all_entries[order]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.lake import earlier_versions
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import DatasetFiles, digest_of, parquet_bytes
-from pipeline.lake.ids import ID_BYTES, Ids, find_places, id_bytes, in_shard, repeated
+from pipeline.lake.ids import Ids, find_places, id_bytes, in_shard, packed, repeated
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.rows import concat
 from pipeline.records.schemas import PLAN
@@ -19,7 +19,8 @@ from pipeline.records.shards import Shard
 
 PLAN_FOLDER = "_vidlake/plan"
 LISTING = "_vidlake/listing.parquet"
-_VIDEOS_PER_FILE = 5_000
+VIDEOS_PER_FILE = 5_000
+"""At most."""
 
 
 def plan_schema(fields: Sequence[pa.Field]) -> pa.Schema:
@@ -27,14 +28,26 @@ def plan_schema(fields: Sequence[pa.Field]) -> pa.Schema:
     return pa.schema([*PLAN, *fields])
 
 
-def publish_plan(dataset: Dataset, planned: pa.Table, *, token: str) -> None:
-    """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns."""
-    for at in range(0, len(planned), _VIDEOS_PER_FILE):
-        part = planned.slice(at, _VIDEOS_PER_FILE)
+def publish_plan(dataset: Dataset, planned: pa.Table, *, token: str) -> list[str]:
+    """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns.
+
+    Returns:
+        The names of the files that hold them.
+    """
+    names = []
+    for at in range(0, len(planned), VIDEOS_PER_FILE):
+        part = planned.slice(at, VIDEOS_PER_FILE)
         keys = zip(part["video_id"].to_pylist(), part["attempts"].to_pylist(), strict=True)
         name = f"{PLAN_FOLDER}/{digest_of(f'{video}.{attempts}' for video, attempts in keys)}.parquet"
         stand_in = parquet_bytes(part.slice(0, 0))
         dataset.files.fence(token).publish(name, parquet_bytes(part), stand_in=stand_in)
+        names.append(name)
+    return names
+
+
+def stem_of(name: str) -> str:
+    """What of the name of a file of the plan says what is in it; the rest is a mark of the run, if any."""
+    return name.rpartition("/")[2].partition(".")[0].partition("-")[0]
 
 
 class PlanFiles:
@@ -42,6 +55,10 @@ class PlanFiles:
 
     def __init__(self, files: DatasetFiles) -> None:
         self._files = files
+
+    def uri(self, name: str) -> str:
+        """The address of a file."""
+        return self._files.uri(name)
 
     def names(self) -> list[str]:
         """The names of the files."""
@@ -82,9 +99,10 @@ class Planned:
         self._files = PlanFiles(dataset.files)
         self._names = self._files.names()
         self.schema = _united([self._files.schema_of(name) for name in self._names])
-        parts = [id_bytes(self._files.part(name, ["video_id"])["video_id"]) for name in self._names]
-        self.ids = Ids(parts)
-        self._losers = self._find_losers(repeated(parts)) if len(self.ids) < sum(map(len, parts)) else {}
+        self._packed: dict[str, NDArray[np.bytes_]] = {}
+        self.ids = Ids(self._ids())
+        num_rows = sum(map(len, self._packed.values()))
+        self._losers = self._find_losers(repeated(self._ids())) if len(self.ids) < num_rows else {}
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """Each file's name, without folder and ending, and its rows that count, in the columns of ``schema``."""
@@ -92,10 +110,14 @@ class Planned:
         for name in self._names:
             yield name.rpartition("/")[2].removesuffix(".parquet"), self._part(name, schema)
 
+    def part(self, name: str) -> pa.Table:
+        """The rows of one file that count, in the columns of ``schema``."""
+        return self._part(name, self.schema)
+
     def of_videos(self, ids: NDArray[np.bytes_], columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of those of these videos that are planned, in the columns of ``schema``; reads no other files."""
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        places = find_places(self._index[0], ids)
+        places = find_places(self._index[0], packed(ids))
         files = np.unique(self._index[1][places[places >= 0]]).tolist()
         wanted = Ids([ids])
         parts = [self._part(self._names[file], schema) for file in files]
@@ -103,18 +125,47 @@ class Planned:
 
     @cached_property
     def _index(self) -> tuple[NDArray[np.bytes_], NDArray[np.int32]]:
-        """All videos, sorted, and the number of the file that holds the row of each."""
-        parts = [id_bytes(part["video_id"]) for _, part in self.parts(["video_id"])]
-        ids = np.concatenate([np.empty(0, f"S{ID_BYTES}"), *parts])
+        """All videos, packed and sorted, and the number of the file that holds the row of each."""
+        parts = [packed(id_bytes(part["video_id"])) for _, part in self.parts(["video_id"])]
+        ids = np.concatenate(parts) if parts else packed(np.empty(0, "S20"))
         files = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
         order = np.argsort(ids, kind="stable")
         return ids[order], files[order]
 
+    def _ids(self) -> Iterator[NDArray[np.bytes_]]:
+        """The videos file by file, those that do not count as well, which are kept, packed."""
+        for name in self._names:
+            ids = id_bytes(self._files.part(name, ["video_id"])["video_id"])
+            self._packed[name] = packed(ids)
+            yield ids
+
     def _part(self, name: str, schema: pa.Schema) -> pa.Table:
-        present = [column for column in schema.names if column in self._files.schema_of(name).names]
-        part = _fitted(self._files.part(name, present), schema)
+        try:
+            part = self._read(name, schema)
+        except MissingFile:
+            part = self._folded(name, schema)
         losers = self._losers.get(name)
         return part if losers is None else part.take(pa.array(np.setdiff1d(np.arange(len(part)), losers)))
+
+    def _read(self, name: str, schema: pa.Schema) -> pa.Table:
+        present = [column for column in schema.names if column in self._files.schema_of(name).names]
+        return _fitted(self._files.part(name, present), schema)
+
+    def _folded(self, name: str, schema: pa.Schema) -> pa.Table:
+        """The rows, in their order, of a file that a run has since put together with others, at its end.
+
+        Raises:
+            MissingFile: they are in no other file either.
+        """
+        ids, since = self._packed[name], [each for each in self._files.names() if each not in self._packed]
+        wanted = schema if "video_id" in schema.names else schema.append(PLAN.field("video_id"))
+        rows = concat([self._read(each, wanted) for each in since], wanted)
+        there = packed(id_bytes(rows["video_id"]))
+        order = np.argsort(there, kind="stable")
+        at = find_places(there[order], ids)
+        if (at < 0).any():
+            raise MissingFile(f"{self._files.uri(name)} is gone")
+        return rows.take(pa.array(order[at])).select(schema.names)
 
     def _find_losers(self, contested: NDArray[np.bytes_]) -> dict[str, NDArray[np.int64]]:
         best: dict[bytes, tuple[tuple[bool, int], str, int]] = {}
@@ -139,10 +190,9 @@ class Planned:
 def listed(dataset: Dataset) -> Ids | None:
     """The videos that the input last held; ``None``: that is not known."""
     try:
-        listing = dataset.files.read_ours(LISTING, lambda file: pq.ParquetFile(file).read(["video_id"])["video_id"])
+        return dataset.files.read_ours(LISTING, _listing)
     except MissingFile:
         return None
-    return Ids([id_bytes(listing)])
 
 
 def publish_listed(dataset: Dataset, videos: Ids, *, shard: Shard, token: str) -> None:
@@ -153,9 +203,9 @@ def publish_listed(dataset: Dataset, videos: Ids, *, shard: Shard, token: str) -
         if shard.count > 1:
             known = listed(dataset)
             known = Planned(dataset).ids if known is None else known
-            theirs = _bytes(known)
-            ids = Ids([_bytes(videos), theirs[~in_shard(theirs, shard)]])
-        data = parquet_bytes(pa.table({"video_id": ids.to_arrow()}))
+            theirs = known.to_bytes()
+            ids = Ids([videos.to_bytes(), theirs[~in_shard(theirs, shard)]])
+        data = _listing_bytes(ids)
         if dataset.files.fence(token).replace(LISTING, data, version=version):
             return
 
@@ -167,15 +217,25 @@ def replace_listed(dataset: Dataset, replaced: Mapping[str, str], *, token: str)
         known = listed(dataset)
         if known is None:
             return
-        current = set(known.to_arrow().to_pylist())
+        current = {video_id for part in known.to_arrow() for video_id in part.to_pylist()}
         ids = pa.array(sorted({replaced.get(video_id, video_id) for video_id in current}), pa.string())
         data = parquet_bytes(pa.table({"video_id": ids}))
         if current.isdisjoint(replaced) or dataset.files.fence(token).replace(LISTING, data, version=version):
             return
 
 
-def _bytes(ids: Ids) -> NDArray[np.bytes_]:
-    return id_bytes(pa.chunked_array([ids.to_arrow()]))
+def _listing(file: pa.NativeFile) -> Ids:
+    batches = pq.ParquetFile(file).iter_batches(columns=["video_id"])
+    return Ids(id_bytes(pa.chunked_array([batch["video_id"]])) for batch in batches)
+
+
+def _listing_bytes(ids: Ids) -> bytes:
+    """The listing as a file, written some ten thousand videos at a time."""
+    sink, schema = pa.BufferOutputStream(), pa.schema([("video_id", pa.string())])
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for part in ids.to_arrow():
+            writer.write_table(pa.Table.from_arrays([part], schema=schema))
+    return bytes(sink.getvalue())
 
 
 def _united(schemas: Sequence[pa.Schema]) -> pa.Schema:

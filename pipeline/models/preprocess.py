@@ -1,4 +1,4 @@
-"""From an upright picture to the model's input, beside the decoder: torch's own kernel, without torchvision's memory.
+"""From an upright picture to the model's input, beside the decoder: torch's own kernel, without torch's memory.
 
 What the weights' transforms do on ``uint8`` tensors (``torchvision.transforms.v2``: resize with antialias, then
 centre-crop), value for value; timm's are the same two steps. The models of clips were trained without antialias, on
@@ -7,36 +7,35 @@ pictures that torchvision resizes in ``float32`` and rounds.
 Call ``use_one_thread`` first: many workers decode on one machine, each on its own core.
 """
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn.functional import interpolate
 
+from pipeline.models.resize_kernels import resize_kernels
 from pipeline.records.crops import cuts
 from pipeline.records.model_info import Interpolation, Preprocessing
 
 
 def use_one_thread() -> None:
     """Keep torch, in this process, to the core that the decoder works on."""
-    torch.set_num_threads(1)
+    resize_kernels().num_threads = 1
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """``use_one_thread``, for as long as the context is open; where that is so already, nothing is touched."""
-    before = torch.get_num_threads()
+    kernels = resize_kernels()
+    before = kernels.num_threads
     if before == 1:
         yield
         return
-    torch.set_num_threads(1)
+    kernels.num_threads = 1
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        kernels.num_threads = before
 
 
 def prepare(picture: NDArray[np.uint8], *, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -79,26 +78,15 @@ def resize(
     """Resize ``uint8[h, w, 3]`` as torchvision does; the result may be ``part`` itself."""
     if part.shape[:2] == size:
         return part
-    # Rows must follow each other without gaps for the fast kernel; copying them is cheaper than the slow one. And
-    # torch warns of read-only arrays.
-    part = np.require(part, requirements=("C", "W"))
-    # The stride of the single batch element tells torch that this is channels_last; with the stride that permute
-    # leaves, it packs the result anew (pytorch/pytorch#68430).
-    strides = (part.size, 1, part.strides[0], 3)
-    pixels = torch.from_numpy(part).as_strided((1, 3, *part.shape[:2]), strides)
-    if interpolation == "nearest":
-        resized = interpolate(pixels, size=size, mode=interpolation)
-    elif not antialias or (interpolation == "bilinear" and not _has_integer_bilinear()):
+    # Rows must follow each other without gaps for the fast kernel; copying them is cheaper than the slow one.
+    part = np.ascontiguousarray(part)
+    kernels = resize_kernels()
+    if interpolation != "nearest" and (
+        not antialias or (interpolation == "bilinear" and not kernels.has_integer_bilinear)
+    ):
         with one_thread():  # for several threads torch takes another kernel, which rounds otherwise
-            smooth = interpolate(
-                pixels.float(), size=size, mode=interpolation, align_corners=False, antialias=antialias
+            smooth = kernels.resized(
+                part.astype(np.float32), size=size, interpolation=interpolation, antialias=antialias
             )
-        resized = smooth.round_().clamp_(0, 255).to(torch.uint8)
-    else:
-        resized = interpolate(pixels, size=size, mode=interpolation, align_corners=False, antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
-
-
-def _has_integer_bilinear() -> bool:
-    """Where torchvision resizes ``uint8`` bilinearly without going through ``float32``."""
-    return torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"} or platform.machine() in {"aarch64", "arm64"}
+        return np.rint(smooth).clip(0, 255).astype(np.uint8)
+    return kernels.resized(part, size=size, interpolation=interpolation, antialias=True)

@@ -28,9 +28,11 @@ _ENDLESS_TYPE = b"text/event-stream"
 class Observed:
     """Gives each request an id, and logs one line when it is over: no body, no query, no value of a header."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, is_behind_proxy: bool) -> None:
+        """Ray's proxy brings an id with every request, and puts it on the answer itself."""
         self._app = app
         self._metrics = metrics
+        self._is_behind_proxy = is_behind_proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and log a line about it."""
@@ -39,7 +41,8 @@ class Observed:
             return
         given_id = Headers(scope=scope).get("x-request-id")
         request_id = given_id if given_id and re.fullmatch(r"[\w.:-]{1,100}", given_id, re.ASCII) else uuid.uuid4().hex
-        exchange = _Exchange(receive, send, request_id=None if given_id else request_id)
+        is_put_on = given_id is None or not self._is_behind_proxy
+        exchange = _Exchange(receive, send, request_id=request_id if is_put_on else None)
         began = time.monotonic()
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -67,7 +70,7 @@ class Observed:
 
 
 class _Exchange:
-    """Counts bytes, and puts the request's id on the answer, unless Ray's proxy brought the id and does so itself."""
+    """Counts bytes, and puts the request's id on the answer if there is one."""
 
     def __init__(self, receive: Receive, send: Send, *, request_id: str | None) -> None:
         self._receive = receive

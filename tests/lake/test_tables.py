@@ -13,7 +13,7 @@ from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.derived import Derived
-from pipeline.lake.ids import Ids, id_bytes, in_shard
+from pipeline.lake.ids import Ids, id_bytes, ids_of_keys, in_shard, segment_keys, segments_of_keys, spelled_keys
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
 from pipeline.lake.planned import Planned, publish_listed, publish_plan
@@ -283,11 +283,46 @@ def test_ids_are_a_set() -> None:
     assert names[7] in ids
     assert id_of("other") not in ids
     assert ids.mask(pa.chunked_array([[names[3], id_of("other")]])).tolist() == [True, False]
-    assert ids.to_arrow().to_pylist() == sorted(names)
+    assert pa.chunked_array(ids.to_arrow()).to_pylist() == sorted(names)
     assert len(Ids()) == 0
     assert names[0] not in Ids()
     with pytest.raises(ValueError, match="more than 20 characters"):
         Ids().mask(pa.chunked_array([["x" * 21]]))
+
+
+EDGES = ["0" * 20, "0" * 19 + "1", "00" + "f" * 18, "7f" * 10, "80" * 9 + "00", "80" * 10, "f" * 18 + "00", "f" * 20]
+"""In the order of ids: packed, some end in zero bytes, which numpy's strings do not show, and some begin above 127."""
+
+
+def test_packed_ids_sort_and_are_found_as_spelled_ones_are() -> None:
+    spelled = id_bytes(pa.chunked_array([EDGES]))
+    ids = Ids([spelled[::-1]])
+    assert ids.to_bytes().tolist() == spelled.tolist()
+    assert ids.find(spelled).tolist() == list(range(len(EDGES)))
+    assert all(each in ids for each in EDGES)
+    assert Ids([spelled[:-1]]).find(spelled).tolist() == [*range(len(EDGES) - 1), -1]
+
+
+def test_segment_keys_sort_by_video_and_segment_and_can_be_taken_apart() -> None:
+    spelled = np.repeat(id_bytes(pa.chunked_array([EDGES])), 3)
+    segments = np.tile([-1, 0, 255], len(EDGES))
+    keys = segment_keys(spelled, segments)
+    assert np.sort(keys).tolist() == keys.tolist()
+    assert ids_of_keys(keys).tolist() == spelled.tolist()
+    assert segments_of_keys(keys).tolist() == segments.tolist()
+    long_keys = [video + int(segment + 1).to_bytes(4, "big") for video, segment in zip(spelled, segments, strict=True)]
+    assert spelled_keys(keys) == b"".join(long_keys), "digests of lakes that exist are made of these bytes"
+
+
+@pytest.mark.parametrize("name", ["", "a", "A" * 20, "g" * 20, " " + "a" * 19, "a" * 18])
+def test_what_is_no_id_is_in_no_set_and_gets_into_none(name: str) -> None:
+    ids, no_ids = Ids([id_bytes(pa.chunked_array([EDGES]))]), pa.chunked_array([[name]])
+    assert name not in ids
+    assert not ids.mask(no_ids).any()
+    with pytest.raises(ValueError, match="is no video's id"):
+        ids.add(name)
+    with pytest.raises(ValueError, match="is no video's id"):
+        segment_keys(id_bytes(no_ids), np.array([0]))
 
 
 def test_same_dataset_read_again_gives_the_same(archive: Archive) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ import av
 import httpx
 import numpy as np
 import orjson
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
@@ -22,7 +24,7 @@ import websockets
 from commanded import MODEL, Server, running
 from conftest import ClipFactory
 from numpy.typing import NDArray
-from serving import encoded, noise
+from serving import KEY, encoded, noise
 from websockets.asyncio.client import ClientConnection
 
 PAGE = "https://console.example"
@@ -154,7 +156,7 @@ def test_start_says_where_and_how(server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_heads_and_preflights_pass_through_rays_proxy(server: Server) -> None:
+def test_heads_and_preflights_are_answered(server: Server) -> None:
     head = httpx.head(f"{server.url}/v1/models", headers={"origin": PAGE}, timeout=30)
     assert (head.status_code, head.content) == (200, b"")
     request = {
@@ -166,6 +168,40 @@ def test_heads_and_preflights_pass_through_rays_proxy(server: Server) -> None:
     assert preflight.status_code == 200
     for answer in (head, preflight):
         assert answer.headers.get_list("access-control-allow-origin") == [PAGE]
+
+
+@pytest.mark.slow
+def test_single_replica_needs_no_proxy_and_is_started_anew_where_it_dies(server: Server) -> None:
+    names = [" ".join(child.cmdline()) for child in psutil.Process(server.process.pid).children(recursive=True)]
+    assert any("ServeReplica" in name for name in names)
+    assert not any("ProxyActor" in name for name in names)
+    before = server.replica()
+    before.kill()
+    before.wait(30)
+    deadline = time.monotonic() + 200
+    while True:
+        with suppress(httpx.TransportError):
+            answer = server.post("/v1/embed", encoded(noise()))
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert answer.status_code == 200
+    assert server.replica().pid != before.pid
+
+
+@pytest.mark.slow
+def test_several_replicas_answer_behind_rays_proxy() -> None:
+    """It brings the id of a request, and puts it on the answer; keys and limits are the replicas' own."""
+    with running(
+        *MODEL, "--decoders", 1, "--replicas", 2, "--max-body", "64KiB", env={"VIDLAKE_API_KEYS": KEY}
+    ) as several:
+        key = {"authorization": f"Bearer {KEY}"}
+        answers = [several.post("/v1/embed", encoded(noise()), **key, **{"x-request-id": "mine-8"}) for _ in range(4)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert [answer.headers.get_list("x-request-id") for answer in answers] == [["mine-8"]] * 4
+        assert several.post("/v1/embed", encoded(noise())).status_code == 401
+        assert several.post("/v1/embed", bytes(65 << 10), **key).status_code == 413
+        assert httpx.get(f"{several.url}/readyz", timeout=30).status_code == 200
 
 
 @pytest.mark.slow

@@ -15,10 +15,10 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 
+from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
 from pipeline.cluster.ray_internals import raised_in_training
 from pipeline.cluster.start import cause_of
 from pipeline.errors import PipelineError
-from pipeline.extract.memory import KEEPING_WHAT_IS_FREED
 from pipeline.training.finetune.loop import Scored, Training, TrainingJob, Worker, new_network
 from pipeline.training.finetune.request import Workers
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.lake.appended import schema_of
-from pipeline.lake.ids import ID_BYTES, Ids, find_places, id_bytes
+from pipeline.lake.ids import ID_BYTES, Ids, find_places
 from pipeline.lake.known_videos import video_parts
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.lake.video_groups import VideoFeatures
@@ -137,4 +137,4 @@ def named(rows: LabelRows, matches: Matches) -> str:
 
 
 def _among(known: Ids, ids: NDArray[np.bytes_]) -> NDArray[np.bool_]:
-    return find_places(id_bytes(known.to_arrow()), ids) >= 0
+    return known.find(ids) >= 0

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from pipeline.extract.memory import KEEPING_WHAT_IS_FREED
+from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
 
 SCRIPT = """
 import json, os, sys, threading
 import numpy as np
 import pyarrow as pa
-from pipeline.extract.memory import give_back_what_is_freed
+from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.extract.tally import private_bytes
 
 def footers():
@@ -54,7 +54,7 @@ def test_what_is_freed_is_given_back() -> None:
 COMPUTING = """
 import resource, sys, threading
 import numpy as np
-from pipeline.extract.memory import keep_what_is_freed
+from pipeline.cluster.memory import keep_what_is_freed
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
