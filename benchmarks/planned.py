@@ -17,13 +17,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
 from pipeline.extract import dataflow
-from pipeline.extract.context import Place, Planning, RunContext, Target
+from pipeline.extract.context import Planning, RunContext, Target
 from pipeline.extract.memory import give_back_what_is_freed
+from pipeline.extract.model_actors import ModelActors
 from pipeline.extract.progress import Display
 from pipeline.extract.report import Reporting
 from pipeline.extract.request import RunOptions
@@ -34,7 +35,6 @@ from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import RESERVED_COLUMNS
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo, leased
-from pipeline.lake.planned import publish_plan
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.resources import Hardware
 from pipeline.records.schemas import EMBEDDED, TASKS
@@ -70,18 +70,19 @@ class Edges:
         self.num_segments = 0
         self._segments = [segment(index, num_samples=num_samples, cost_s=cost_s) for index in range(segments_per_video)]
 
-    def run_plan(
-        self, sources: Sequence[pa.Table], *, planning: Planning, places: Sequence[Place], schema: pa.Schema
-    ) -> None:
+    def probe(self, sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema) -> Iterator[pa.Table]:
         """Every video is planned alike."""
-        [target] = places
-        with self._apart():
-            for table in _of_size(sources, 5_000):
+        for table in sources:
+            with self._apart():
                 outcome = {"facts": _FACTS, "segments": self._segments, "reason": None, "detail": None}
-                rows = [row | outcome for row in table.to_pylist()]
-                publish_plan(target.dataset, pa.Table.from_pylist(rows, schema=schema), token=target.token)
+                planned = pa.Table.from_pylist([row | outcome for row in table.to_pylist()], schema=schema)
+            yield planned
 
-    def run_extract(self, tasks: Sequence[pa.Table], *, context: RunContext) -> None:
+    def start_models(self, context: RunContext) -> ModelActors:
+        """There are none."""
+        return cast(ModelActors, self)
+
+    def run_extract(self, tasks: Sequence[pa.Table], *, context: RunContext, models: ModelActors) -> None:
         """Every segment has no samples."""
         [target] = context.targets
         with self._apart():
@@ -92,9 +93,9 @@ class Edges:
     @contextmanager
     def _apart(self) -> Iterator[None]:
         self.most_private_bytes = max(self.most_private_bytes, private_bytes(os.getpid()))
-        used = time.process_time()
+        used = time.thread_time()  # others are at work beside it
         yield
-        self.seconds += time.process_time() - used
+        self.seconds += time.thread_time() - used
 
 
 def segment(index: int, *, num_samples: int, cost_s: float) -> dict[str, Any]:
@@ -181,9 +182,7 @@ def run(
         with Reporting(context, clockwork) as reporting:
             job = Run(context, display=Display(is_quiet=True), clockwork=clockwork, reporting=reporting)
             used = time.process_time() - edges.seconds
-            chosen = job.plan(inputs)
-            marks["plan"] = time.process_time() - edges.seconds
-            job.extract(chosen)
+            job.extract(inputs)
             marks["schedule"] = time.process_time() - edges.seconds
             job.finish()
             marks["derive"] = time.process_time() - edges.seconds
@@ -205,7 +204,8 @@ def main() -> None:
         dataset = Dataset.at(f"{folder}/lake")
         before_bytes = private_bytes(os.getpid())
         edges = Edges(segments_per_video=asked.segments_per_video)
-        dataflow.run_plan = edges.run_plan
+        dataflow.probe = edges.probe
+        dataflow.start_models = edges.start_models
         dataflow.run_extract = edges.run_extract
         first_s = run(archive, dataset, edges, info=dataset_info())
         num_segments = edges.num_segments

@@ -152,7 +152,7 @@ def main() -> None:
     ray.init(address="local", num_cpus=asked.workers, num_gpus=2, include_dashboard=False, log_to_driver=False)
     hardware = Hardware(num_cpus=asked.workers, num_gpus=2, num_nodes=1)
     edges = Edges(segments_per_video=_SEGMENTS_PER_VIDEO, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S)
-    dataflow.run_plan = edges.run_plan
+    dataflow.probe = edges.probe
     dataflow._BLOCK_BYTES = stand_ins.BLOCK_BYTES
     dataflow.decode_block = stand_ins.decoder(asked.factor)  # type: ignore[attr-defined]
     dataflow.Embed = stand_ins.model(asked.factor)  # type: ignore[attr-defined, assignment]
