@@ -41,7 +41,7 @@ def measure(paths: Sequence[Path], *, peers: Environment, rounds: int, folder: P
                 continue
             try:
                 rows.setdefault(name, []).append(_one(name, paths, peers=peers, folder=folder))
-            except subprocess.SubprocessError as error:
+            except (subprocess.SubprocessError, ValueError) as error:
                 absent[name] = str(error)
                 rows.pop(name, None)
             progress.step(f"round {number + 1}, {name}: " + (absent.get(name) or _said(rows[name][-1])))

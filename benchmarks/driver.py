@@ -44,7 +44,7 @@ def measure(*, peers: Environment, rounds: int, folder: Path) -> dict[str, Any]:
                     pair.append(_one(name, size, clip.parent, peers=peers, folder=folder))
                     progress.step(f"round {number + 1}, {name}, {pair[-1]['count']:,}: {pair[-1]['cpu_s']:.1f} CPU s")
                 found["rounds"].setdefault(name, []).append(pair)
-            except subprocess.SubprocessError as error:
+            except (subprocess.SubprocessError, ValueError) as error:
                 failed[name] = str(error)[:200]
                 found["rounds"].pop(name, None)
     return found

@@ -29,7 +29,7 @@ def measure(halves: Path, peers: Environment, folder: Path, progress: Progress) 
         command = contender.command(clips, folder / "out", _WORK, peers=peers)
         try:
             figures[contender.name] = run(command, folder / "out").first_file_s
-        except subprocess.SubprocessError as error:
+        except (subprocess.SubprocessError, ValueError) as error:
             figures[contender.name] = str(error)[:200]
         progress.step(f"ten clips: {contender.name}, first file: {figures[contender.name]}")
     shutil.rmtree(folder / "out", ignore_errors=True)

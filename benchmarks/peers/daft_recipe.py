@@ -20,8 +20,8 @@ class Features:
     @daft.method.batch(return_dtype=daft.DataType.list(daft.DataType.float32()))
     def embed(self, frames: daft.Series) -> list[Any]:
         """A batch of frames to features."""
-        inputs = torch.stack([to_input(np.asarray(frame)) for frame in frames.to_pylist()])
-        return list(self._model.features(inputs))
+        inputs = [to_input(np.asarray(frame)) for frame in frames.to_pylist()]
+        return list(self._model.features(torch.stack(inputs))) if inputs else []
 
 
 def main(asked: Asked) -> None:
