@@ -3,7 +3,7 @@
 #   make setup   the environment            make check   lint, types and tests: what CI runs
 #   make demo    three clips, one dataset   make soak    the tests that take hours
 #   make test    the quick tests            make lock    the locks anew from pyproject.toml
-#   make bench   beside what others use     (ARCHIVE=DIR: on these files instead of synthesised ones)
+#   make bench   beside what others use     (ARCHIVE=DIR ONLY=decode QUICK=1 PUBLISH=1: see benchmarks/README.md)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -76,7 +76,8 @@ soak: $(INSTALLED) $(AZURITE)
 	@$(BIN)/python -m pytest -m soak --timeout 0
 
 bench: $(INSTALLED) $(PEERS)
-	@$(BIN)/python -m benchmarks --peers .venv-peers/bin/python $(if $(ARCHIVE),--archive $(ARCHIVE))
+	@$(BIN)/python -m benchmarks --peers .venv-peers/bin/python $(if $(ARCHIVE),--archive $(ARCHIVE)) \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish)
 
 # What the benchmarks compare with never meets the product's environment. Their torch and Ray are the product's.
 $(PEERS): benchmarks/requirements.lock | $(INSTALLED)

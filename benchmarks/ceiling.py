@@ -1,18 +1,19 @@
-"""The ceiling, in a process of its own: our decoding and our model without Ray, each with all cores in turn.
+"""The ceiling, in a process of its own: CPU seconds of our decoding alone and of our model alone, nothing else.
 
-python -m benchmarks.ceiling ARCHIVE RULE [--precision P] [--compile]
+    python -m benchmarks.ceiling ARCHIVE RULE [--precision P] [--compile] [--no-model]
+
+A machine that did nothing but decode and compute, on all cores without a pause, would give ``per_second`` samples.
 """
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from benchmarks.decode import Ours
 from benchmarks.footage import videos_of
+from benchmarks.ours import Ours
 from benchmarks.processes import CORES, cpu_s
 from pipeline.cluster.memory import keep_what_is_freed
 from pipeline.models.embedder import Embedder
@@ -29,31 +30,34 @@ def main() -> None:
     parser.add_argument("rule")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--compile", action="store_true")
-    asked = parser.parse_args()
+    parser.add_argument("--no-model", action="store_true", help="of a model that costs nothing")
+    requested = parser.parse_args()
 
     keep_what_is_freed()
     ours = Ours()
-    paths = videos_of(asked.archive)
+    paths = videos_of(requested.archive)
     list(ours.inputs(paths[0], "uniform:1"))
-    used = cpu_s(ours.child_pid)
-    pixels = [np.stack(list(ours.inputs(path, asked.rule))) for path in paths]
-    decode_cpu_s = cpu_s(ours.child_pid) - used
+    used_s = cpu_s(ours.child_pid)
+    pictures = [picture for path in paths for picture in ours.inputs(path, requested.rule)]
+    decode_cpu_s = cpu_s(ours.child_pid) - used_s
 
-    embedder = Embedder(
-        load_model("resnet18", weights="random:0"),
-        precision=cast(Precision, asked.precision),
-        compile=asked.compile,
-        batch_size=_BATCH,
-        num_threads=CORES,
-    )
-    embedder.warm_up()
-    inputs = np.concatenate(pixels)
-    began = time.monotonic()
-    embedder.embed([inputs])
-    model_cpu_s = (time.monotonic() - began) * CORES  # all of them are taken, whether or not they have work
-    seconds = (decode_cpu_s + model_cpu_s) / CORES
-    figures = {"decode_cpu_s": decode_cpu_s, "model_cpu_s": model_cpu_s, "per_second": len(inputs) / seconds}
-    print(json.dumps({"samples": len(inputs), **figures}))
+    model_cpu_s = 0.0
+    if not requested.no_model:
+        embedder = Embedder(
+            load_model("resnet18", weights="random:0"),
+            precision=cast(Precision, requested.precision),
+            compile=requested.compile,
+            batch_size=_BATCH,
+            num_threads=CORES,
+        )
+        embedder.warm_up()
+        inputs = np.stack(pictures)
+        used_s = cpu_s()
+        embedder.embed([inputs])
+        model_cpu_s = cpu_s() - used_s
+    per_second = CORES * len(pictures) / (decode_cpu_s + model_cpu_s)
+    figures = {"decode_cpu_s": decode_cpu_s, "model_cpu_s": model_cpu_s, "per_second": per_second}
+    print(json.dumps({"samples": len(pictures), **figures}))
 
 
 if __name__ == "__main__":

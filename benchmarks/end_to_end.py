@@ -1,80 +1,33 @@
-"""Archive to Parquet, the same samples and network for all: vidlake, what a user would pick instead, and the ceiling.
+"""Archive to Parquet, the same samples and model for all: vidlake, what a user would pick instead, and the ceiling.
 
-A run's *steady state* leaves its start-up out: of vidlake, the further samples of a run over several copies of the
-archive, over the further time that it took; of Ray's recipe, what its model actor gave from its first batch to its
-last. The *ceiling* is one process without Ray that uses all cores in turn: the CPU seconds of our decoding plus those
-of our model, over the cores.
+A contender's *steady state* leaves its start-up out: the further samples of a run over more files, over the further
+time that it took. The *ceiling* is what the machine would give if it did nothing but decode and compute: the CPU
+seconds of our decoding alone and of our model alone, over the cores. Where the model costs nothing, it is decoding's.
 """
 
-import json
-import shutil
-import statistics
 import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.footage import copies_of, link, videos_of
-from benchmarks.processes import CORES, Environment, Watched, ask, is_installed
+from benchmarks import first_file
+from benchmarks.contenders import CONTENDERS, OURS, Contender, Outcome, Work, run, steady_per_s
+from benchmarks.figures import Spread, in_turn, ratio, table
+from benchmarks.footage import files_of, half_minutes
+from benchmarks.processes import CORES, Environment, ask, why_not
+from benchmarks.progress import Progress
 
-RULE = "fps:6"
-MODEL = ("--model", "resnet18", "--weights", "random:0")
-PEERS = {
-    "Ray's recipe": ("ray_recipe", "decord"),
-    "Daft": ("daft_recipe", "daft"),
-    "OpenCV loop": ("opencv_loop", "cv2"),
-}
-FAST = ("--precision", "bf16", "--compile")
-WAYS = {"fp32": (), "bf16 compiled": FAST}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extracted:
-    """What one ``vidlake extract`` did; seconds from the command on."""
-
-    samples: int
-    wall_s: float
-    first_batch_s: float
-    first_file_s: float
-    stages: dict[str, Any]
-    driver_bytes: int
-    """The most that the driver had for itself (Private_Dirty)."""
-
-
-def extract(inputs: Sequence[Path], out: Path, *options: str, rule: str = RULE) -> Extracted:
-    """Run the command into an empty folder.
-
-    Raises:
-        subprocess.SubprocessError: it failed.
-    """
-    shutil.rmtree(out, ignore_errors=True)
-    words = [*map(str, inputs), "--out", str(out), "--sample", rule, *MODEL, *options, "--json"]
-    began = time.time()
-    with Watched([sys.executable, "-m", "pipeline", "extract", *words]) as run:
-        answer = json.loads(run.wait())
-    wall_s = time.time() - began
-    [report] = (json.loads(path.read_text()) for path in (out / "_vidlake/runs").glob("*.json"))
-    stages = report["stages"]
-    first_batch = min(worker["stretches"][0][0] for worker in stages["embed"]["workers"].values())
-    first_file = min(path.stat().st_mtime for path in (out / "features").glob("*.parquet"))
-    return Extracted(
-        samples=answer["num_samples"],
-        wall_s=wall_s,
-        first_batch_s=first_batch - began,
-        first_file_s=first_file - began,
-        stages=stages,
-        driver_bytes=run.most_private_bytes,
-    )
-
-
-def steady_per_s(short: Extracted, long: Extracted) -> float:
-    """Samples a second of what ``long`` did beyond ``short``."""
-    return (long.samples - short.samples) / (long.wall_s - short.wall_s)
+CEILING = "ceiling"
+WORKS = (
+    Work(name="decode-bound, fps:1", rule="fps:1", is_free=True, files=(12, 36)),
+    Work(name="decode-bound, fps:6", rule="fps:6", is_free=True, files=(12, 36)),
+    Work(name="model-bound, fp32", rule="fps:6", files=(3, 9)),
+    Work(name="model-bound, bf16 compiled", rule="fps:6", is_fast=True, files=(3, 12)),
+)
+QUICK = ("vidlake", "Ray's recipe, tuned")
+"""Who takes part in the quick variant: the others take longer than it has."""
 
 
 def has_bf16() -> bool:
@@ -82,94 +35,139 @@ def has_bf16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def measure(archive: Path, *, peers: Environment, rounds: int, folder: Path, peer_limit_s: float) -> dict[str, Any]:
-    """Everything that ``describe`` shows."""
-    found: dict[str, Any] = {"ways": {}, "peers": {}, "rule": RULE}
-    for way, options in WAYS.items():
-        if options == FAST and not has_bf16():
-            continue
-        num_copies = 3 if way == "fp32" else 9
-        rows = [_one_round(archive, options, num_copies, folder) for _ in range(rounds)]
-        found["ways"][way] = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-        print(f"    {found['ways'][way]}", flush=True)
-    for name, (module, needs) in PEERS.items():
-        if not is_installed(needs, peers):
-            continue
-        print(f"  end to end: {name}", flush=True)
-        out = folder / "peer"
-        shutil.rmtree(out, ignore_errors=True)
-        began = time.time()
-        try:
-            words = [str(archive), str(out), RULE]
-            answer = ask(f"benchmarks.peers.{module}", words, peers, limit_s=peer_limit_s)
-            found["peers"][name] = {**answer, "wall_s": time.time() - began}
-        except subprocess.TimeoutExpired:
-            found["peers"][name] = {"failed": f"no end within {peer_limit_s:g} s"}
-        except subprocess.SubprocessError as error:
-            found["peers"][name] = {"failed": str(error)}
-        print(f"    {found['peers'][name]}", flush=True)
-    found["start"] = start_up(archive, folder)
+def measure(
+    archive: Path, *, peers: Environment, rounds: int, folder: Path, limit_s: float, is_quick: bool
+) -> dict[str, Any]:
+    """By work and contender, the figures of each round."""
+    halves = half_minutes(archive, folder)
+    works = [work for work in WORKS if has_bf16() or not work.is_fast]
+    takers = {work.name: [each for each in CONTENDERS if _takes(each, work, is_quick=is_quick)] for work in works}
+    absent = {each.name: reason for each in CONTENDERS if (reason := why_not(each.needs, _home(each, peers)))}
+    steps = sum(1 + 2 * len(takers[work.name]) for work in works) + first_file.NUM_STEPS
+    progress = Progress("end to end", rounds * steps)
+    found: dict[str, Any] = {"works": {work.name: {"rounds": {}, "failed": {}} for work in works}}
+    for number in range(rounds):
+        for work in works:
+            here = found["works"][work.name]
+            here["failed"] |= {each.name: absent[each.name] for each in takers[work.name] if each.name in absent}
+            here["rounds"].setdefault(CEILING, []).append(_ceiling(halves, work))
+            progress.step(f"round {number + 1}, {work.name}: ceiling")
+            for name in in_turn([each.name for each in takers[work.name]], number):
+                contender = next(each for each in takers[work.name] if each.name == name)
+                if name not in here["failed"]:
+                    _take(contender, work, halves, here, peers=peers, folder=folder, limit_s=limit_s, progress=progress)
+        found.setdefault("first_file", []).append(first_file.measure(halves, peers, folder, progress))
+    found["left_out"] = [] if has_bf16() else ["model-bound, bf16 compiled"]
     return found
 
 
-def _one_round(archive: Path, options: Sequence[str], num_copies: int, folder: Path) -> dict[str, float]:
-    """The ceiling between the short and the long run, all within minutes of each other."""
-    print(f"  end to end: vidlake {' '.join(options) or 'fp32'}", flush=True)
-    short = extract([archive], folder / "lake", *options)
-    top = ask("benchmarks.ceiling", [str(archive), RULE, *options], Environment.own())
-    long = extract([copies_of(archive, num_copies, folder)], folder / "lake", *options)
-    steady = steady_per_s(short, long)
+def _takes(contender: Contender, work: Work, *, is_quick: bool) -> bool:
+    return contender.only in (None, work.name) and (not is_quick or contender.name in QUICK)
+
+
+def _home(contender: Contender, peers: Environment) -> Environment:
+    return peers if contender.module else Environment.own()
+
+
+def _ceiling(halves: Path, work: Work) -> dict[str, float]:
+    options = ["--no-model"] if work.is_free else []
+    options += ["--precision", "bf16", "--compile"] if work.is_fast else []
+    figures: dict[str, float] = ask("benchmarks.ceiling", [str(halves), work.rule, *options], Environment.own())
+    return figures
+
+
+def _take(
+    contender: Contender,
+    work: Work,
+    halves: Path,
+    here: dict[str, Any],
+    *,
+    peers: Environment,
+    folder: Path,
+    limit_s: float,
+    progress: Progress,
+) -> None:
+    """A short and a long run, or why there are none."""
+    runs: list[Outcome] = []
+    for count in contender.files_of(work):
+        files = files_of(halves, count, folder)
+        command = contender.command(files, folder / "out", work, peers=peers)
+        try:
+            runs.append(run(command, folder / "out", limit_s=limit_s))
+        except subprocess.TimeoutExpired:
+            here["failed"][contender.name] = f"no end within {limit_s:g} s for {count} files"
+        except (subprocess.SubprocessError, ValueError) as error:
+            here["failed"][contender.name] = str(error).splitlines()[-1][:200] if str(error) else "no message"
+        if contender.name in here["failed"]:
+            here["rounds"].pop(contender.name, None)
+            progress.step(f"{work.name}: {contender.name}: {here['failed'][contender.name]}")
+            return
+        progress.step(f"{work.name}: {contender.name}, {count} files: {runs[-1].wall_s:.1f} s")
+    try:
+        figures = _figures(contender, work, runs)
+    except ValueError as error:
+        here["failed"][contender.name] = f"no steady state: {error}"
+        return
+    here["rounds"].setdefault(contender.name, []).append(figures)
+
+
+def _figures(contender: Contender, work: Work, runs: Sequence[Outcome]) -> dict[str, Any]:
+    short, long = runs
+    whole = short if work.is_free else long
     return {
-        "samples": short.samples,
-        "wall_s": short.wall_s,
-        "first_batch_s": short.first_batch_s,
-        "first_file_s": short.first_file_s,
-        "steady_per_s": steady,
-        "ceiling_per_s": top["per_second"],
-        "decode_cpu_s": top["decode_cpu_s"],
-        "model_cpu_s": top["model_cpu_s"],
-        "of_ceiling": steady / top["per_second"],
+        "files": contender.files_of(work)[runs.index(whole)],
+        "samples": [run.samples for run in runs],
+        "wall_s": whole.wall_s,
+        "steady_per_s": steady_per_s(short, long),
     }
-
-
-def start_up(archive: Path, folder: Path) -> dict[str, float]:
-    """Command to first published file, of ten clips, beside what Ray and the model's imports take by themselves."""
-    clips = folder / "ten"
-    shutil.rmtree(clips, ignore_errors=True)
-    clips.mkdir(parents=True)
-    source = min(videos_of(archive), key=lambda path: path.stat().st_size)
-    for number in range(10):
-        link(source, clips / f"clip_{number}{source.suffix}")
-    rows = []
-    for _ in range(3):
-        ray_s = ask("benchmarks.start_up", ["ray"], Environment.own())["seconds"]
-        imports_s = ask("benchmarks.start_up", ["model"], Environment.own())["seconds"]
-        run = extract([clips], folder / "lake", rule="fps:1")
-        beyond_s = run.first_file_s - ray_s - imports_s
-        rows.append({"first_file_s": run.first_file_s, "ray_s": ray_s, "imports_s": imports_s, "beyond_s": beyond_s})
-    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
 
 
 def describe(found: dict[str, Any]) -> Iterator[str]:
     """The tables in Markdown."""
-    yield f"| archive to Parquet, resnet18, {found['rule']} | wall s | samples/s, steady | of the ceiling |"
-    yield "|---|---|---|---|"
-    for way, row in found["ways"].items():
-        steady, top = f"{row['steady_per_s']:.1f}", f"{row['ceiling_per_s']:.1f}"
-        yield f"| vidlake, {way} | {row['wall_s']:.0f} | {steady} | **{row['of_ceiling']:.2f}** of {top} |"
-    for name, row in found["peers"].items():
-        if "failed" in row:
-            yield f"| {name} | {row['failed']} | | |"
-        else:
-            yield f"| {name}, fp32 | {row['wall_s']:.0f} | {row['steady_per_s']:.1f} | |"
-    recipe = found["peers"].get("Ray's recipe", {})
-    if "wall_s" in recipe:
-        for way, row in found["ways"].items():
-            whole, steady = recipe["wall_s"] / row["wall_s"], row["steady_per_s"] / recipe["steady_per_s"]
-            yield f"\nvidlake {way} / Ray's recipe: whole runs **{whole:.1f}**, steady **{steady:.1f}**."
-    start = found["start"]
-    yield (
-        f"\nTen clips, command to first published file: {start['first_file_s']:.1f} s, of which `ray.init` alone "
-        f"takes {start['ray_s']:.1f} s and the model's imports {start['imports_s']:.1f} s: "
-        f"**{start['beyond_s']:.1f} s** beyond them ({CORES} cores)."
-    )
+    for name, here in found["works"].items():
+        yield from _table(name, here)
+        yield ""
+    for name in found["left_out"]:
+        yield f"Left out: {name}, because this CPU does not compute in bf16.\n"
+    yield from first_file.describe(found["first_file"])
+
+
+def _table(name: str, here: dict[str, Any]) -> Iterator[str]:
+    work = next(work for work in WORKS if work.name == name)
+    num_files = work.files[0 if work.is_free else 1]
+    columns = [name, f"whole, {num_files} files: s", "vidlake is faster, whole", "samples/s, steady"]
+    rows = [_row(who, here["rounds"], num_files) for who in here["rounds"] if who != CEILING]
+    tops = here["rounds"][CEILING]
+    rows.append(["the ceiling", "", "", Spread.of([top["per_second"] for top in tops]).shown(), "", "1"])
+    rows += [[who, "", "", "", "", reason.replace("|", "/")] for who, reason in here["failed"].items()]
+    yield from table([*columns, "vidlake is faster, steady", "of the ceiling"], rows)
+    yield _ceilings(work, tops)
+
+
+def _row(name: str, rounds: dict[str, Any], num_files: int) -> list[str]:
+    def figures(who: str, key: str) -> list[float]:
+        return [each[key] for each in rounds[who]]
+
+    def faster(key: str) -> str:
+        return "" if name == OURS or OURS not in rounds else f"**{_ahead(rounds, name, key).shown(2)}**"
+
+    walls, steady = Spread.of(figures(name, "wall_s")).shown(), Spread.of(figures(name, "steady_per_s")).shown()
+    files = rounds[name][0]["files"]
+    share = ratio(figures(name, "steady_per_s"), figures(CEILING, "per_second"))
+    is_whole = files == num_files
+    whole = [walls, faster("wall_s")] if is_whole else [f"{walls} for {files}", ""]
+    return [name, *whole, steady, faster("steady_per_s"), share.shown(2)]
+
+
+def _ahead(rounds: dict[str, Any], name: str, key: str) -> Spread:
+    """How many times as fast as a contender vidlake is."""
+    ours, its = ([each[key] for each in rounds[who]] for who in (OURS, name))
+    return ratio(its, ours) if key == "wall_s" else ratio(ours, its)
+
+
+def _ceilings(work: Work, tops: Sequence[dict[str, float]]) -> str:
+    parts = ["decode", *([] if work.is_free else ["model"])]
+    costs = [
+        f"{part} {Spread.of([1000 * top[f'{part}_cpu_s'] / top['samples'] for top in tops]).shown(2)}" for part in parts
+    ]
+    return f"\nThe ceiling in CPU ms a sample, each alone: {', '.join(costs)}; {CORES} cores."

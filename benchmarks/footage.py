@@ -13,6 +13,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+HALF_MINUTE_S = 30
 _SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".ts"}
 
 
@@ -28,19 +29,22 @@ def opened(path: Path, **options: Any) -> Iterator[tuple[InputContainer, VideoSt
         yield cast(InputContainer, container), cast(VideoStream, container.streams.best("video"))
 
 
-def synthesise(folder: Path, *, num_clips: int = 3, seconds: int = 20) -> Path:
+def synthesise(folder: Path, *, num_clips: int = 3, seconds: int = HALF_MINUTE_S) -> Path:
     """1280x720 x264 as archives hold it (preset medium, crf 23, GOP 250); made once."""
-    folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / f"of_{seconds}_s"
+    archive.mkdir(parents=True, exist_ok=True)
     for number in range(num_clips):
-        clip = folder / f"clip_{number}.mp4"
+        clip = archive / f"clip_{number}.mp4"
         if not clip.exists():
+            print(f"  synthesising {clip}", flush=True)
             partial = clip.with_suffix(".part")
-            _encode(partial, seed=number, num_frames=30 * seconds)
+            encode(partial, seed=number, num_frames=30 * seconds)
             partial.rename(clip)
-    return folder
+    return archive
 
 
-def _encode(path: Path, *, seed: int, num_frames: int) -> None:
+def encode(path: Path, *, seed: int, num_frames: int) -> None:
+    """A clip of 30 frames a second: a scene that the camera pans over, and a square of noise that moves."""
     rng = np.random.default_rng(seed)
     scene = av.VideoFrame.from_ndarray(rng.integers(0, 256, (45, 80, 3), np.uint8), format="rgb24")
     wide = scene.reformat(1920, 1080, interpolation="BICUBIC").to_ndarray()
@@ -68,6 +72,46 @@ def copies_of(archive: Path, count: int, folder: Path) -> Path:
         for number in range(count):
             link(path, copies / f"{path.stem}_{number}{path.suffix}")
     return copies
+
+
+def half_minutes(archive: Path, folder: Path) -> Path:
+    """Every file of the archive as one of half a minute, or up to a GOP more: itself where it has that length."""
+    halves = folder / "half_minutes"
+    halves.mkdir(parents=True, exist_ok=True)
+    for path in videos_of(archive):
+        with opened(path) as (container, _):
+            seconds = Fraction(container.duration or 0, av.time_base)
+        target = halves / path.name
+        if abs(seconds - HALF_MINUTE_S) < 1:
+            link(path, target)
+        else:
+            repeated(path, target, seconds=HALF_MINUTE_S)
+    return halves
+
+
+def files_of(archive: Path, count: int, folder: Path) -> Path:
+    """A folder of ``count`` files: the archive's in turn, again and again."""
+    chosen = folder / f"files_{count}"
+    if not chosen.exists():
+        chosen.mkdir(parents=True)
+        sources = videos_of(archive)
+        for number in range(count):
+            source = sources[number % len(sources)]
+            link(source, chosen / f"{number:05d}_{source.name}")
+    return chosen
+
+
+def tiny_clip(path: Path) -> Path:
+    """A second of 64x64 H.264: next to nothing to decode."""
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 5)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return path
 
 
 def link(source: Path, target: Path) -> None:

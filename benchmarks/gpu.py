@@ -1,8 +1,9 @@
 """The model on one CUDA device: ``Embedder`` beside a bare loop of forward passes, and hardware decoding.
 
-    python -m benchmarks.gpu [--seconds 5] [--json FILE]
+    python -m benchmarks.gpu [--seconds 5] [--compile] [--json FILE]
 
-Needs torch, torchvision and numpy; decoding on the GPU is measured where PyAV is installed. All inputs start in the
+Needs torch, torchvision and numpy, and nothing else; decoding on the GPU is measured where PyAV is installed, and left
+out otherwise. ``--device cpu`` tries the command out where there is no GPU. All inputs start in the
 host's memory, as they come from decoders: the bare loop copies each batch to the device and its features back, one
 thing after another; "resident" leaves the copies out and is what the device itself can do.
 """
@@ -13,7 +14,7 @@ import io
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,38 +32,46 @@ BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
 _PRECISION: Precision = "bf16"
 
 
-def rate(call: Callable[[], int], *, seconds: float) -> float:
-    """Pictures a second of a call that says how many it did: the median of three stretches, once warm."""
+def synchronize(device: str) -> None:
+    """Wait for the device; a CPU is done when the call is."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def rate(call: Callable[[], int], *, seconds: float, device: str) -> list[float]:
+    """Pictures a second of a call that says how many it did, in three stretches, once warm."""
     for _ in range(3):
         call()
-    torch.cuda.synchronize()
+    synchronize(device)
     rates = []
     for _ in range(3):
         done, began = 0, time.monotonic()
-        while time.monotonic() - began < seconds / 3:
+        while done == 0 or time.monotonic() - began < seconds / 3:
             done += call()
-            torch.cuda.synchronize()
+            synchronize(device)
         rates.append(done / (time.monotonic() - began))
-    return statistics.median(rates)
+    return rates
 
 
-def measure_model(name: str, *, compile: bool, seconds: float) -> Iterator[dict[str, Any]]:
+def measure_model(
+    name: str, *, compile: bool, seconds: float, device: str, batch_sizes: Sequence[int], precision: Precision
+) -> Iterator[dict[str, Any]]:
     """A row for each batch size."""
-    for batch_size in BATCH_SIZES:
+    for batch_size in batch_sizes:
         model = load(name, weights=parse_weights("random:0"))
         height, width = model.info.preprocessing.crop_px
         # Several batches a call, as the job gives them: what overlaps, overlaps between batches.
         pictures = np.random.default_rng(0).integers(0, 256, (8 * batch_size, height, width, 3), np.uint8)
-        embedder = Embedder(model, precision=_PRECISION, batch_size=batch_size, compile=compile)
+        embedder = Embedder(model, precision=precision, batch_size=batch_size, compile=compile, device=device)
         embedder.warm_up()
 
         whole = PicturesToFeatures(
-            model.backbone.eval().to("cuda", DTYPES[_PRECISION], memory_format=torch.channels_last),  # type: ignore[call-overload]
+            model.backbone.eval().to(device, DTYPES[precision], memory_format=torch.channels_last),  # type: ignore[call-overload]
             preprocessing=model.info.preprocessing,
-            dtype=DTYPES[_PRECISION],
-        ).to("cuda")
+            dtype=DTYPES[precision],
+        ).to(device)
         forward = torch.compile(whole, dynamic=False) if compile else whole
-        resident = torch.from_numpy(pictures[:batch_size]).cuda()
+        resident = torch.from_numpy(pictures[:batch_size]).to(device)
 
         def embedded(embedder: Embedder = embedder, pictures: Any = pictures) -> int:
             return len(embedder.embed([pictures]))
@@ -70,7 +79,7 @@ def measure_model(name: str, *, compile: bool, seconds: float) -> Iterator[dict[
         def bare(forward: Any = forward, pictures: Any = pictures, batch_size: int = batch_size) -> int:
             with torch.inference_mode():
                 for at in range(0, len(pictures), batch_size):
-                    forward(torch.from_numpy(pictures[at : at + batch_size]).cuda()).cpu()
+                    forward(torch.from_numpy(pictures[at : at + batch_size]).to(device)).cpu()
             return len(pictures)
 
         def on_device(forward: Any = forward, resident: Any = resident) -> int:
@@ -78,15 +87,25 @@ def measure_model(name: str, *, compile: bool, seconds: float) -> Iterator[dict[
                 forward(resident)
             return len(resident)
 
-        row: dict[str, Callable[[], int]] = {"embedder": embedded, "bare loop": bare, "resident": on_device}
+        ways: dict[str, Callable[[], int]] = {"embedder": embedded, "bare loop": bare, "resident": on_device}
+        stretches = {way: rate(call, seconds=seconds, device=device) for way, call in ways.items()}
         yield {
             "model": name,
             "compile": compile,
             "batch": batch_size,
-            **{what: rate(call, seconds=seconds) for what, call in row.items()},
-            "peak_bytes": torch.cuda.max_memory_allocated(),
+            **{way: statistics.median(rates) for way, rates in stretches.items()},
+            "stretches": stretches,
+            "peak_bytes": _peak_bytes(device),
         }
-        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_bytes(device: str) -> int:
+    """The most memory of the device since the last call; 0 of a CPU."""
+    if device != "cuda":
+        return 0
+    most = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return most
 
 
 def measure_decoding(*, num_frames: int = 600) -> dict[str, Any]:
@@ -140,27 +159,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5, help="a figure")
     parser.add_argument("--compile", action="store_true", help="compiled as well")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--models", default=",".join(MODELS), help="of torchvision; without it %(default)s")
+    parser.add_argument("--batches", default=",".join(map(str, BATCH_SIZES)), help="sizes; without it %(default)s")
+    parser.add_argument("--precision", choices=tuple(DTYPES), default=_PRECISION)
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    if not torch.cuda.is_available():
-        raise SystemExit("no CUDA device here")
+    requested = parser.parse_args()
+    if requested.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("no CUDA device here; --device cpu tries the command out")
 
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": []}
-    print(f"{found['device']}, torch {torch.__version__}, {_PRECISION}, pictures a second")
+    device = torch.cuda.get_device_name() if requested.device == "cuda" else "CPU"
+    found: dict[str, Any] = {"device": device, "torch": torch.__version__, "rows": []}
+    print(f"{device}, torch {torch.__version__}, {requested.precision}, pictures a second")
     print(f"{'model':<16}{'batch':>6}{'Embedder':>12}{'bare loop':>12}{'resident':>12}{'ratio':>8}{'peak GB':>9}")
-    for name in MODELS:
-        for is_compiled in (False, True) if asked.compile else (False,):
-            for row in measure_model(name, compile=is_compiled, seconds=asked.seconds):
+    for name in requested.models.split(","):
+        for is_compiled in (False, True) if requested.compile else (False,):
+            rows = measure_model(
+                name,
+                compile=is_compiled,
+                seconds=requested.seconds,
+                device=requested.device,
+                batch_sizes=[int(size) for size in requested.batches.split(",")],
+                precision=requested.precision,
+            )
+            for row in rows:
                 found["rows"].append(row)
-                label = f"{name}{' +c' if is_compiled else ''}"
-                figures = f"{row['embedder']:>12.0f}{row['bare loop']:>12.0f}{row['resident']:>12.0f}"
-                ratio = row["embedder"] / row["bare loop"]
-                print(f"{label:<16}{row['batch']:>6}{figures}{ratio:>8.2f}{row['peak_bytes'] / 1e9:>9.1f}", flush=True)
-    found["decoding"] = measure_decoding()
+                _show(row)
+    found["decoding"] = measure_decoding() if requested.device == "cuda" else {}
     for name, frames in found["decoding"].items():
         print(f"{name}: {frames if isinstance(frames, str) else f'{frames:.0f} frames/s of 1280x720 H.264'}")
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=2))
+    if requested.json:
+        requested.json.write_text(json.dumps(found, indent=2))
+
+
+def _show(row: dict[str, Any]) -> None:
+    label = f"{row['model']}{' +c' if row['compile'] else ''}"
+    figures = f"{row['embedder']:>12.0f}{row['bare loop']:>12.0f}{row['resident']:>12.0f}"
+    ratio = row["embedder"] / row["bare loop"]
+    print(f"{label:<16}{row['batch']:>6}{figures}{ratio:>8.2f}{row['peak_bytes'] / 1e9:>9.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,57 @@
-"""How time and memory grow: with the archive, with a video's length, with the number of videos planned."""
+"""How time and memory grow: with the archive, and with a video's length. With many videos: ``benchmarks.scale``."""
 
-from collections.abc import Iterator
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.end_to_end import FAST, Extracted, extract, has_bf16
+from benchmarks.contenders import FAST
+from benchmarks.end_to_end import has_bf16
 from benchmarks.footage import copies_of, link, repeated, videos_of
-from benchmarks.processes import Environment, ask
+from benchmarks.processes import Watched
 
 _TIMES = (1, 2, 4, 8)
 _WAY = FAST if has_bf16() else ()
-_PLANS = (10_000, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extracted:
+    """What one ``vidlake extract`` did."""
+
+    samples: int
+    wall_s: float
+    stages: dict[str, Any]
+    """From the run's report."""
+    driver_bytes: int
+    """The most that the driver had for itself (Private_Dirty)."""
+
+
+def extract(inputs: Sequence[Path], out: Path, *options: str, rule: str = "fps:6") -> Extracted:
+    """Run the command into an empty folder.
+
+    Raises:
+        subprocess.SubprocessError: it failed.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    model = ("--model", "resnet18", "--weights", "random:0")
+    words = [*map(str, inputs), "--out", str(out), "--sample", rule, *model, *options, "--json"]
+    began_s = time.monotonic()
+    with Watched([sys.executable, "-m", "pipeline", "extract", *words]) as run:
+        answer = json.loads(run.wait())
+    wall_s = time.monotonic() - began_s
+    [report] = (json.loads(path.read_text()) for path in (out / "_vidlake/runs").glob("*.json"))
+    return Extracted(
+        samples=answer["num_samples"],
+        wall_s=wall_s,
+        stages=report["stages"],
+        driver_bytes=run.most_private_bytes,
+    )
 
 
 def measure(archive: Path, *, folder: Path, hours: float) -> dict[str, Any]:
@@ -24,9 +63,6 @@ def measure(archive: Path, *, folder: Path, hours: float) -> dict[str, Any]:
         found["archive"][times] = {"samples": run.samples, "wall_s": run.wall_s} | _memory(run)
     found |= _line(found["archive"])
     found["length"] = _one_against_many(archive, folder, hours=hours)
-    for count in _PLANS:
-        print(f"  growth: a plan of {count:,} videos", flush=True)
-        found.setdefault("plans", {})[count] = ask("benchmarks.planned", [str(count)], Environment.own())
     return found
 
 
@@ -93,8 +129,3 @@ def describe(found: dict[str, Any]) -> Iterator[str]:
         f"{found['worst_off']:.0%} off; one long file takes **{length['ratio']:.2f}** of the time of the same footage "
         "in many."
     )
-    yield "\n| planned videos | driver CPU s | to resume | driver MB |"
-    yield "|---|---|---|---|"
-    for count, row in found["plans"].items():
-        memory = row["private_bytes"] / 1e6
-        yield f"| {int(count):,} | {row['cpu_s']['all']:.1f} | {row['resume_cpu_s']['all']:.1f} | {memory:.0f} |"

@@ -14,6 +14,8 @@ from typing import Any, Self
 import psutil
 
 CORES = len(os.sched_getaffinity(0))
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_LOOK_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,17 @@ class Environment:
         return cls(Path(sys.executable))
 
 
-def is_installed(module: str, environment: Environment) -> bool:
-    """Whether an import works there; some wheels want libraries that the system lacks."""
-    done = subprocess.run([environment.python, "-c", f"import {module}"], capture_output=True, check=False)
-    return done.returncode == 0
+def why_not(module: str, environment: Environment) -> str | None:
+    """Why an import does not work there, in the words of Python; ``None`` where it does.
+
+    Some wheels want libraries that the system lacks.
+    """
+    command = [str(environment.python), "-c", f"import {module}"]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    if done.returncode == 0:
+        return None
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return (lines or ["no message"])[-1][:200]
 
 
 def ask(module: str, words: Sequence[str], environment: Environment, *, limit_s: float | None = None) -> Any:
@@ -81,11 +90,31 @@ def cpu_s(*children: int | None) -> float:
     return total
 
 
+def private_bytes(pid: int) -> int:
+    """Memory that a process shares with no other and has written to (``Private_Dirty``); 0 where it has ended."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty:"))
+
+
+def own_cpu_s(pid: int) -> float:
+    """CPU seconds of a process, without its children's; 0 where it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
 class Watched:
-    """A command whose own memory is watched while it runs."""
+    """A command in a session of its own: the memory and the CPU time of its first process, seen from outside."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self.most_private_bytes = 0
+        self.cpu_s = 0.0
+        """Of the first process alone; of Ray's jobs that is the driver."""
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
@@ -101,19 +130,19 @@ class Watched:
         if self._process.poll() is None:
             kill_tree(self._process.pid)
 
-    def wait(self) -> str:
+    def wait(self, *, limit_s: float | None = None) -> str:
         """What it wrote to its standard output.
 
         Raises:
-            subprocess.SubprocessError: it failed.
+            subprocess.SubprocessError: it failed, or took longer than ``limit_s``.
         """
-        out, err = self._process.communicate()
+        out, err = self._process.communicate(timeout=limit_s)
         if self._process.returncode:
-            raise subprocess.SubprocessError(err.decode().strip()[-500:])
+            raise subprocess.SubprocessError(err.decode(errors="replace").strip()[-500:])
         return out.decode()
 
     def _watch(self) -> None:
-        from pipeline.extract.tally import private_bytes
-
-        while not self._is_over.wait(0.5):
-            self.most_private_bytes = max(self.most_private_bytes, private_bytes(self._process.pid))
+        pid = self._process.pid
+        while not self._is_over.wait(_LOOK_EVERY_S):
+            self.cpu_s = max(self.cpu_s, own_cpu_s(pid))
+            self.most_private_bytes = max(self.most_private_bytes, private_bytes(pid))

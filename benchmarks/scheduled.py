@@ -1,9 +1,10 @@
 """Many segments through Ray Data, commit and resume: the driver's time and memory, and the files it leaves.
 
-    python -m benchmarks.scheduled NUM_SEGMENTS [--factor F] [--workers N]
+    python -m benchmarks.scheduled NUM_SEGMENTS [--factor F] [--workers N] [--segments-per-video N]
 
 Ray, the scheduler, commits, leases, footers and derived tables are the product's own. Decoders and model sleep through
-their measured costs, ``F`` times as fast: see ``benchmarks.stand_ins``.
+their measured costs, ``F`` times as fast: see ``benchmarks.stand_ins``. All of the driver's CPU time counts, that of
+Ray Data's loop too, and its memory is sampled throughout.
 """
 
 import argparse
@@ -11,17 +12,14 @@ import cProfile
 import json
 import os
 import pstats
-import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.data._internal.execution import streaming_executor
-from ray.data._internal.execution.streaming_executor_state import WAIT_FOR_TASK_COMPLETION_TIMEOUT_S, OpState
 
 from benchmarks import stand_ins
 from benchmarks.planned import Edges, dataset_info, links, run
@@ -36,7 +34,6 @@ from pipeline.lake.ledger import Ledger
 from pipeline.records.resources import Hardware
 from pipeline.records.shards import WHOLE
 
-_SEGMENTS_PER_VIDEO = 20
 _OPTIONS = RunOptions(rows_per_file=16_384)
 """What is chosen from a hundred cores on; few workers leave smaller files."""
 _BYTES_PER_SAMPLE = 1280 * 4
@@ -90,75 +87,31 @@ def profile_scheduler(profiler: cProfile.Profile) -> None:
     streaming_executor.StreamingExecutor.run = profiled  # type: ignore[method-assign]
 
 
-class Turns:
-    """Ray Data's loop, held to its tenth of a second a turn, and what a turn costs in which nothing happens.
-
-    A turn waits that long for all tasks to have something ready, which hundreds never have at once, but eight that
-    sleep for milliseconds often do.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._idle_s: list[float] = []
-        self._num_events = 0
-        self._replace(OpState, "dispatch_next_task", self._counted)
-        self._replace(OpState, "add_output", self._counted)
-        self._replace(streaming_executor, "process_completed_tasks", self._paced)
-        self._replace(streaming_executor.StreamingExecutor, "_scheduling_loop_step", self._timed)
-
-    @property
-    def idle_s(self) -> float:
-        """CPU seconds of a turn in which nothing happened: the median."""
-        return statistics.median(self._idle_s) if self._idle_s else 0.0
-
-    def _replace(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        real = getattr(owner, name)
-        setattr(owner, name, lambda *words, **named: wrapper(real, *words, **named))
-
-    def _counted(self, real: Callable[..., Any], *words: Any, **named: Any) -> Any:
-        self._num_events += 1
-        return real(*words, **named)
-
-    def _paced(self, real: Callable[..., Any], *words: Any, **named: Any) -> Any:
-        began = time.monotonic()
-        try:
-            return real(*words, **named)
-        finally:
-            time.sleep(max(0.0, WAIT_FOR_TASK_COMPLETION_TIMEOUT_S - (time.monotonic() - began)))
-
-    def _timed(self, real: Callable[..., Any], *words: Any, **named: Any) -> Any:
-        before, used = self._num_events, time.thread_time()
-        try:
-            return real(*words, **named)
-        finally:
-            self.count += 1
-            if self._num_events == before:
-                self._idle_s.append(time.thread_time() - used)
-
-
 def main() -> None:
     """Run, resume, compact, and print what it took as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("num_segments", type=int)
     parser.add_argument("--factor", type=float, default=1000)
     parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--segments-per-video", type=int, default=20)
     parser.add_argument("--profile", action="store_true")
     asked = parser.parse_args()
     give_back_what_is_freed()
     profiler = cProfile.Profile()
     if asked.profile:
         profile_scheduler(profiler)
-    turns = Turns()
     ray.init(address="local", num_cpus=asked.workers, num_gpus=2, include_dashboard=False, log_to_driver=False)
     hardware = Hardware(num_cpus=asked.workers, num_gpus=2, num_nodes=1)
-    edges = Edges(segments_per_video=_SEGMENTS_PER_VIDEO, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S)
-    dataflow.run_plan = edges.run_plan
+    edges = Edges(
+        segments_per_video=asked.segments_per_video, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S
+    )
+    dataflow.probe = edges.probe
     dataflow._BLOCK_BYTES = stand_ins.BLOCK_BYTES
     dataflow.decode_block = stand_ins.decoder(asked.factor)  # type: ignore[attr-defined]
     dataflow.Embed = stand_ins.model(asked.factor)  # type: ignore[attr-defined, assignment]
     info = dataset_info(dim=stand_ins.DIM)
     with tempfile.TemporaryDirectory(prefix="vidlake-scheduled-") as folder:
-        archive = links(asked.num_segments // _SEGMENTS_PER_VIDEO, Path(folder))
+        archive = links(asked.num_segments // asked.segments_per_video, Path(folder))
         dataset = Dataset.at(f"{folder}/lake")
         memory, began = Memory(), time.monotonic()
         first_s = run(archive, dataset, edges, info=info, hardware=hardware, options=_OPTIONS, tally=SharedTally())
@@ -168,7 +121,7 @@ def main() -> None:
         resume_wall_s = time.monotonic() - began
         ray.shutdown()
         before = read_footers(dataset)
-        assert before["segments"] == asked.num_segments // _SEGMENTS_PER_VIDEO * _SEGMENTS_PER_VIDEO
+        assert before["segments"] == asked.num_segments // asked.segments_per_video * asked.segments_per_video
         began = time.monotonic()
         after = read_footers(target := compacted(dataset, f"{folder}/compacted"))
         assert (after["segments"], target.info()) == (before["segments"], info)
@@ -183,8 +136,6 @@ def main() -> None:
                 "workers": asked.workers,
                 "wall_s": wall_s,
                 "cpu_s": first_s,
-                "turns": turns.count,
-                "turn_s": turns.idle_s,
                 "resume_cpu_s": again_s,
                 "resume_wall_s": resume_wall_s,
                 "private_bytes_before": memory.begin_bytes,

@@ -86,6 +86,7 @@ def _samples(task: dict[str, Any]) -> pa.Table:
         "decoded_frames": NUM_SAMPLES,
         "uri": task["uri"],
         "time_base": task["facts"]["time_base"],
+        "recorded_at": None,
         "epoch": np.zeros(NUM_SAMPLES, np.int32),
         "pts": at * 15360,
         "time_s": at.astype(np.float64),

@@ -1,6 +1,6 @@
 """``python -m pipeline`` is ``vidlake``."""
 
-from pipeline.cli.main import main
+from pipeline.cli.starting import main
 
 if __name__ == "__main__":
     main()

@@ -69,6 +69,7 @@ HOMES = {
         "pipeline.extract.dataflow",
         "pipeline.extract.sinks",
         "pipeline.extract.shared_tally",
+        "pipeline.extract.model_actors",
         "pipeline.cluster.",
         "pipeline.training.finetune.",
         "pipeline.cameras.streams",

@@ -5,6 +5,9 @@ nothing, which is in the peers' favour), and where a peer resizes by itself the 
 ``uint8[h, w, 3]``.
 """
 
+import ctypes
+import importlib
+import importlib.util
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +24,8 @@ Size = tuple[int, int]
 
 _AT_ONCE = 16
 """Frames that batch interfaces are asked for at a time; more only take memory."""
+_MOST_AT_ONCE = 256
+"""Frames of 720p that fit into memory together."""
 
 
 def pyav(path: Path, picks: Sequence[int], *, is_keyframes: bool, size: Size | None) -> Iterator[Picture]:
@@ -63,7 +68,7 @@ def opencv(path: Path, picks: Sequence[int], *, is_keyframes: bool, size: Size |
 
 
 def decord(path: Path, picks: Sequence[int], *, is_keyframes: bool, size: Size | None) -> Iterator[Picture]:
-    """decord's reader, which seeks to what it is asked for."""
+    """decord2's reader (the module is called decord), which seeks to what it is asked for."""
     import decord as library
 
     del is_keyframes
@@ -71,6 +76,38 @@ def decord(path: Path, picks: Sequence[int], *, is_keyframes: bool, size: Size |
     reader = library.VideoReader(str(path), num_threads=1, width=width, height=height)
     for numbers in _batches(picks):
         yield from reader.get_batch(numbers).asnumpy()
+
+
+def video_reader_rs(path: Path, picks: Sequence[int], *, is_keyframes: bool, size: Size | None) -> Iterator[Picture]:
+    """video-reader-rs: asked for all picks at once, it chooses between seeking and reading on; else frame by frame."""
+    video_reader = video_reader_module()
+    del is_keyframes
+    height, width = size or (None, None)
+    even = {"target_height": height, "target_width": width and width + width % 2}  # it refuses odd sizes
+    reader = video_reader.PyVideoReader(str(path), threads=1, **even)
+    if len(picks) <= _MOST_AT_ONCE:
+        yield from reader.get_batch(list(picks))
+        return
+    wanted = set(picks)
+    for number, frame in enumerate(reader):
+        if number in wanted:
+            yield frame
+        if number == picks[-1]:
+            return
+
+
+def video_reader_module() -> Any:
+    """The module of video-reader-rs; its wheel holds a library that its own loader does not find.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    spec = importlib.util.find_spec("video_reader")
+    if spec is None or spec.origin is None:
+        raise ImportError("No module named 'video_reader'")
+    for library in (Path(spec.origin).parents[1] / "video_reader_rs.libs").glob("libsharpyuv*"):
+        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+    return importlib.import_module("video_reader")
 
 
 def torchcodec(path: Path, picks: Sequence[int], *, is_keyframes: bool, size: Size | None) -> Iterator[Picture]:
@@ -118,18 +155,24 @@ def ffmpeg(path: Path, picks: Sequence[int], *, is_keyframes: bool, size: Size |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A way to decode; ``needs`` is the module without which there is none."""
+    """A way to decode."""
 
     frames: Callable[..., Iterator[Picture]]
     needs: str
+    """What is imported to see whether it is there."""
+    program: str | None = None
+    """What has to be on the path besides."""
+    resizes: bool = True
+    """Whether its own way to resize is measured as well."""
 
 
 PEERS = {
     "PyAV loop": Peer(frames=pyav, needs="av"),
     "OpenCV loop": Peer(frames=opencv, needs="cv2"),
-    "decord": Peer(frames=decord, needs="decord"),
+    "decord2": Peer(frames=decord, needs="decord"),
     "torchcodec": Peer(frames=torchcodec, needs="torchcodec.decoders"),
-    "ffmpeg": Peer(frames=ffmpeg, needs="av"),
+    "video-reader-rs": Peer(frames=video_reader_rs, needs="benchmarks.peers.decoders as it; it.video_reader_module()"),
+    "ffmpeg": Peer(frames=ffmpeg, needs="av", program="ffmpeg", resizes=False),
 }
 
 

@@ -1,7 +1,5 @@
-"""Ray Data's own recipe: ``read_videos``, ``map_batches``, ``write_parquet``, as its guides put them together."""
+"""Ray Data's plain recipe, as its guides put it together: ``read_videos``, ``map_batches``, ``write_parquet``."""
 
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import ray
 import ray.data
 import torch
 
-from benchmarks.peers.archive_features import network, picks_by_name, report, to_input
+from benchmarks.peers.archive_features import BATCH, Asked, Model, picks_by_name, report, to_input
 
 
 class Picked:
@@ -29,40 +27,31 @@ def transform(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class Features:
-    """The actor with the model; remembers when it worked."""
+    """The actor with the model."""
 
-    def __init__(self, times: Path) -> None:
-        self._net = network()
-        self._times = times
+    def __init__(self, asked: Asked) -> None:
+        self._model = Model(is_free=asked.is_free, is_fast=asked.is_fast)
 
     def __call__(self, batch: dict[str, "np.ndarray[Any, Any]"]) -> dict[str, Any]:
-        with torch.inference_mode():
-            features = self._net(torch.from_numpy(batch.pop("pixels"))).numpy()
-        with self._times.open("a") as lines:
-            lines.write(f"{time.time()} {len(features)}\n")
-        return {**batch, "feature": features}
+        pixels = torch.from_numpy(batch.pop("pixels"))
+        return {**batch, "feature": self._model.features(pixels)}
 
 
-def main(archive: Path, out: Path, rule: str) -> None:
-    """ARCHIVE OUT RULE."""
-    out.mkdir(parents=True)
-    times = out / "times.txt"
+def main(asked: Asked) -> None:
+    """Run it."""
     ray.init(include_dashboard=False, log_to_driver=False, address="local")
-    frames = ray.data.read_videos(str(archive), include_paths=True)
-    frames = frames.filter(Picked(picks_by_name(archive, rule)))
+    frames = ray.data.read_videos(str(asked.archive), include_paths=True)
+    frames = frames.filter(Picked(picks_by_name(asked.archive, asked.rule)))
     features = frames.map(transform).map_batches(
         Features,
-        fn_constructor_kwargs={"times": times.resolve()},
-        batch_size=32,
+        fn_constructor_kwargs={"asked": asked},
+        batch_size=BATCH,
         num_cpus=0,  # of two CPUs reading takes one: were the other the model's, the filter would never get any
         compute=ray.data.ActorPoolStrategy(size=1),
     )
-    features.write_parquet(str(out / "features"))
-    done = [line.split() for line in times.read_text().splitlines()]
-    first, last = float(done[0][0]), float(done[-1][0])
-    counts = [int(words[1]) for words in done]
-    report(samples=sum(counts), steady_per_s=sum(counts[1:]) / max(last - first, 1e-9))
+    features.write_parquet(str(asked.out))
+    report(asked.out)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Asked.parse())

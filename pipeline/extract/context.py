@@ -136,10 +136,11 @@ class RunContext:
             thumbnails=thumbnails,
         )
 
-    def sized_for(self, work: Work) -> Self:
-        """The same run, its stages sized for what is left to do."""
+    def sized_for(self, work: Work, *, so_far: Work) -> Self:
+        """The same run, its stages sized for what is to be done next; ``so_far``: with all that came before."""
         beside_bytes = 0 if self.thumbnail_px is None else estimated_bytes(self.thumbnail_px)
-        return replace(self, sizes=choose_sizes(self.hardware, work, self.options, beside_bytes=beside_bytes))
+        sizes = choose_sizes(self.hardware, work, self.options, so_far=so_far, beside_bytes=beside_bytes)
+        return replace(self, sizes=sizes)
 
     @property
     def outputs(self) -> tuple[Target | ThumbnailTarget, ...]:

@@ -44,7 +44,7 @@ def run_extract(request: ExtractRequest, display: Display) -> Outcome:
         ]
         destinations.check_thumbnails(infos)
         with opened.run(*infos, thumbnails=destinations.thumbnails) as run:
-            run.extract(run.plan(inputs))
+            run.extract(inputs)
             return run.finish()
 
 

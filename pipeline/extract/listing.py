@@ -1,18 +1,23 @@
 """The input as a run goes through it: which videos it holds, which of them the run is to process, which are new."""
 
-import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.extract.request import RunOptions
 from pipeline.inputs.sources import Source, Sources, id_of, listed_video
-from pipeline.lake.ids import Ids
+from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import plan_schema
 from pipeline.records.documents import Document
 from pipeline.records.rows import table_of
 from pipeline.records.schemas import PLAN, SOURCES
 
+# The first videos are planned while the others are still listed; each batch is then twice as large as the last.
+_VIDEOS_AT_FIRST = 8
+_GROWTH = 2
 # A driver holds no more than this of what is to be planned, however large the archive.
 _VIDEOS_AT_ONCE = 20_000
 
@@ -25,16 +30,28 @@ class Chosen:
         self.num_videos = 0  # counted here, for asking ``ids`` for its length sorts it
         self.locators: dict[str, str] = {}
 
-    def add(self, video_id: str, source: Source) -> None:
-        """Add the video of a source."""
-        self.num_videos += video_id not in self.ids
+    def add(self, video_id: str, source: Source) -> bool:
+        """Add the video of a source; returns whether it is the first with it."""
+        is_first = video_id not in self.ids
+        self.num_videos += is_first
         self.ids.add(video_id)
         if source.locator != source.uri:
             self.locators[video_id] = source.locator
+        return is_first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Some videos that a run is to process."""
+
+    new: pa.Table
+    """Those that are not planned yet: rows of ``listed_schema``."""
+    planned: NDArray[np.bytes_]
+    """The ids of the others."""
 
 
 class Listing:
-    """One pass over the input: ``videos`` and ``chosen`` are complete once ``new_videos`` has come to its end.
+    """One pass over the input: ``videos`` and ``chosen`` are complete once ``batches`` has come to its end.
 
     Attributes:
         videos: all that the input holds of the run's shard.
@@ -51,23 +68,39 @@ class Listing:
         self._planned = planned
 
     def new_videos(self) -> Iterator[pa.Table]:
-        """The chosen videos that are not ``planned`` yet, some thousands at a time, as rows of ``listed_schema``."""
-        schema = listed_schema(self.plan_schema)
-        rows = self._new_rows()
-        while some := list(itertools.islice(rows, _VIDEOS_AT_ONCE)):
-            yield table_of(some, schema)
+        """The chosen videos that are not ``planned`` yet, batch by batch, as rows of ``listed_schema``."""
+        return (batch.new for batch in self.batches() if len(batch.new))
 
-    def _new_rows(self) -> Iterator[Document]:
+    def batches(self) -> Iterator[Batch]:
+        """The chosen videos, few at first, and some thousands at a time later on."""
+        most, rows, planned = _VIDEOS_AT_FIRST, list[Document](), list[str]()
+        for video_id, row in self._chosen():
+            if row is None:
+                planned.append(video_id)
+            else:
+                rows.append(row)
+            if len(rows) >= most or len(planned) >= _VIDEOS_AT_ONCE:
+                yield self._batch(rows, planned)
+                most, rows, planned = min(_GROWTH * most, _VIDEOS_AT_ONCE), [], []
+        if rows or planned:
+            yield self._batch(rows, planned)
+
+    def _batch(self, rows: list[Document], planned: list[str]) -> Batch:
+        new = table_of(rows, listed_schema(self.plan_schema))
+        return Batch(new=new, planned=id_bytes(pa.chunked_array([pa.array(planned, pa.string())])))
+
+    def _chosen(self) -> Iterator[tuple[str, Document | None]]:
+        """The ids of chosen videos, each with its row where it is not planned yet."""
         shard, limit = self._options.shard, self._options.limit
         for source in self._inputs:
             video_id = id_of(source)
             if not shard.holds(video_id):
                 continue
             self.videos.add(video_id)
-            if limit is None or self.chosen.num_videos < limit:
-                self.chosen.add(video_id, source)
-                if video_id not in self._planned:
-                    yield listed_video(source, attempts=1, known_id=video_id).to_row()
+            if (limit is None or self.chosen.num_videos < limit) and self.chosen.add(video_id, source):
+                is_new = video_id not in self._planned
+                row = listed_video(source, attempts=1, known_id=video_id).to_row() if is_new else None
+                yield video_id, row
 
 
 def listed_schema(schema: pa.Schema) -> pa.Schema:

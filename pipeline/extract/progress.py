@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -13,6 +14,16 @@ from pipeline.extract.tally import Tally, bottleneck
 
 _POLL_S = 1.0
 _LINE_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a run is known to have to do, so far."""
+
+    work: Work
+    num_videos: int
+    is_planning: bool
+    """Whether more may come."""
 
 
 class Display:
@@ -28,10 +39,10 @@ class Display:
             self._console.print(text, markup=False)
 
     @contextlib.contextmanager
-    def follow(self, tally: Tally, *, work: Work, num_videos: int, num_actors: int) -> Iterator[None]:
-        """Show how far decoding and the model have come, while the context is open."""
+    def follow(self, tally: Tally, *, known: Callable[[], Known], num_actors: int) -> Iterator[None]:
+        """Show how far decoding and the model have come with what is known by then, while the context is open."""
         stop = threading.Event()
-        view = _View(tally, work=work, num_videos=num_videos, num_actors=num_actors)
+        view = _View(tally, known=known, num_actors=num_actors)
         show = self._show_bar if self._console.is_terminal else self._show_lines
         thread = threading.Thread(target=show, args=(view, stop), daemon=True)
         if not self._is_quiet:
@@ -77,36 +88,44 @@ class Display:
 
     def _show_lines(self, view: "_View", stop: threading.Event) -> None:
         while not stop.wait(_LINE_EVERY_S):
-            share, text = view.look()
-            self.say(f"{100 * share:3.0f}%  {text}")
+            if view.has_begun:
+                share, text = view.look()
+                self.say(f"{100 * share:3.0f}%  {text}")
 
 
 class _View:
     """Turns a run's totals into a line."""
 
-    def __init__(self, tally: Tally, *, work: Work, num_videos: int, num_actors: int) -> None:
+    def __init__(self, tally: Tally, *, known: Callable[[], Known], num_actors: int) -> None:
         self._tally = tally
-        self._work = work
-        self._num_videos = num_videos
+        self._known = known
         self._num_actors = num_actors
         self._began = time.monotonic()
         self._before = tally.progress()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is anything to tell: a file of lines gets none that say so."""
+        return self._known().num_videos > 0
+
     def look(self) -> tuple[float, str]:
-        """The share that is done, 0 to 1, and the line."""
-        now = self._tally.progress()
+        """The share of what is known that is done, 0 to 1, and the line."""
+        now, known = self._tally.progress(), self._known()
         elapsed_s = time.monotonic() - self._began
         decoded = now.decode.counts - self._before.decode.counts
         embedded = now.embed.counts - self._before.embed.counts
+        planned = now.plan.counts - self._before.plan.counts
         # A segment is done when the model is done with it, and half done when it is decoded.
-        share = min(1.0, (decoded.num_segments + embedded.num_segments) / (2 * self._work.num_segments))
+        done = decoded.num_segments + embedded.num_segments
+        share = min(1.0, done / max(1, 2 * known.work.num_segments))
         left_s = elapsed_s * (1 - share) / share if share else None
         stage = bottleneck(now, elapsed_s=elapsed_s, num_actors=self._num_actors)
         parts = [
-            f"about {share * self._num_videos:.0f} of {self._num_videos} videos",
+            f"about {share * known.num_videos:.0f} of {known.num_videos} videos",
+            *([f"still planning ({planned.num_videos / elapsed_s:.0f} videos/s)"] if known.is_planning else []),
             f"{embedded.num_samples / elapsed_s:.1f} frames/s",
             f"{decoded.video_s / elapsed_s:.1f} x real time",
-            "starting the model" if left_s is None else f"{_clock(left_s)} left",
+            *(["starting the model"] if left_s is None else [f"{_clock(left_s)} left"] * (not known.is_planning)),
             *([f"bottleneck: {stage}"] if stage else []),
         ]
         return share, ", ".join(parts)

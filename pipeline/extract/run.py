@@ -1,31 +1,34 @@
-"""One run over its datasets: plan what is new, process what each has not settled, bring derived tables up to date."""
+"""One run over its datasets: plan and process what each has not settled, then bring derived tables up to date."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.extract import dataflow
-from pipeline.extract.context import RunContext
-from pipeline.extract.listing import Chosen, Listing
+from pipeline.extract.context import Place, RunContext
+from pipeline.extract.flow import Flow
+from pipeline.extract.listing import Listing
 from pipeline.extract.planning import Planner, grouped
 from pipeline.extract.progress import Display
 from pipeline.extract.relisting import Relisting
 from pipeline.extract.report import Reporting
 from pipeline.extract.results import Clockwork, Filled, Outcome
-from pipeline.extract.sizes import Work
 from pipeline.extract.tally import counts_of
-from pipeline.extract.tasks import group_tables, work_of
 from pipeline.inputs.sources import Sources
-from pipeline.lake.ids import in_all
+from pipeline.lake.ids import Ids, find_places, in_all
 from pipeline.lake.ledger import Ledger
-from pipeline.lake.pending import Wanted, num_signed_failures, unsettled_failures
-from pipeline.lake.pending_together import PendingTogether, Progress, pending_together
+from pipeline.lake.pending import (
+    TASK_COLUMNS,
+    Wanted,
+    failures_in,
+    num_signed_failures,
+    unsettled_failures,
+    unsettled_videos,
+)
+from pipeline.lake.pending_together import PendingTogether, Progress, pending_in, pending_of, pending_together
+from pipeline.lake.plan_folding import fold_plan
 from pipeline.lake.planned import Planned, publish_listed, replace_listed
 from pipeline.lake.tables import derive
-
-# A driver holds no more than this of what is left to do, however large the archive.
-_SEGMENTS_AT_ONCE = 100_000
 
 
 class Run:
@@ -36,30 +39,53 @@ class Run:
         self._display = display
         self._clockwork = clockwork
         self._reporting = reporting
+        self._windows = [context.of_outputs([at]).windows for at in range(len(context.outputs))]
 
-    def plan(self, inputs: Sources) -> Chosen:
-        """Plan what is new in the input; returns what of it this run is to process."""
+    def extract(self, inputs: Sources) -> None:
+        """Plan what is new in the input, and decode, embed and commit what of it is not settled, as it is planned."""
+        progress = self._progress()
+        flow = Flow(self._context, display=self._display)
+        flow.run(partial(self._plan, inputs, progress, flow))
+        self._clockwork.mark("extract")
+
+    def _plan(self, inputs: Sources, progress: Sequence[Progress], flow: Flow) -> None:
         places = self._context.places
-        planned = [Planned(place.dataset) for place in places]
-        planner = Planner(self._context, planned, display=self._display)
+        planned = [self._plan_at(place, progress) for place in places]
+        unsettled = Ids([unsettled_videos(each.planned, each.ledger).to_bytes() for each in progress])
         listing = Listing(inputs, self._context.options, planned=in_all([each.ids for each in planned]))
-        for videos in listing.new_videos():
-            planner.add(videos, listing.plan_schema)
+        locators = listing.chosen.locators
+
+        def tell(rows: pa.Table, of: Sequence[Place]) -> None:
+            self._settle_failures(rows, of)
+            uris = {place.dataset.store.uri for place in of}
+            numbers = [at for at, each in enumerate(self._context.outputs) if each.dataset.store.uri in uris]
+            ledgers = {at: progress[at].ledger for at in numbers}
+            wanted = Wanted(chosen=None, locators=locators, is_retry=False)
+            self._offer(pending_in(rows.select(TASK_COLUMNS), ledgers, wanted), flow)
+
+        planner = Planner(self._context, planned, then=tell, is_awaited=lambda: flow.is_hungry)
+        elsewhere = Ids()
+        for batch in listing.batches():
+            known = batch.planned[find_places(unsettled.to_bytes(), batch.planned) >= 0]
+            if len(known):
+                wanted = Wanted(chosen=None, locators=locators, is_retry=False)
+                self._offer(pending_of(progress, wanted, known), flow)
+            if len(batch.new):
+                self._warm_up(flow)
+                elsewhere = Ids([elsewhere.to_bytes(), planner.add(batch.new, listing.plan_schema).to_bytes()])
         for place in places:
             publish_listed(place.dataset, listing.videos, shard=self._context.options.shard, token=place.token)
+        if len(elsewhere):
+            wanted = Wanted(chosen=elsewhere, locators=locators, is_retry=False)
+            self._offer(pending_of(self._progress(), wanted, elsewhere.to_bytes()), flow)
         self._clockwork.mark("plan")
-        return listing.chosen
-
-    def extract(self, chosen: Chosen) -> None:
-        """Decode, embed and commit the segments of the ``chosen`` videos that are not settled yet."""
-        wanted = Wanted(chosen=chosen.ids, locators=chosen.locators, is_retry=False)
-        self._process(pending_together(self._progress(), wanted))
+        self._say_planned(flow)
 
     def retry(self) -> None:
         """Probe failed videos and decode failed segments once more."""
         places = self._context.places
         planned = [Planned(place.dataset) for place in places]
-        planner = Planner(self._context, planned, display=self._display)
+        planner = Planner(self._context, planned)
         for place, before in zip(places, planned, strict=True):
             relisting = Relisting(before)
             for videos in relisting.videos():
@@ -71,12 +97,16 @@ class Run:
             self._display.say(
                 f"{num_signed} failed videos cannot be retried: their addresses were signed, which is not written down"
             )
-        self._process(pending_together(progress, Wanted(chosen=None, locators={}, is_retry=True)))
+        flow = Flow(self._context, display=self._display)
+        pending = pending_together(progress, Wanted(chosen=None, locators={}, is_retry=True))
+        flow.run(lambda: self._offer(pending, flow))
+        self._clockwork.mark("extract")
 
     def finish(self) -> Outcome:
         """Bring the derived tables up to date and finish the run's report."""
-        self._clockwork.mark("extract")
         shard = self._context.options.shard
+        for place in self._context.places:
+            fold_plan(place.dataset, shard=shard, token=place.token)
         filled = [
             Filled(
                 model=target.info.config.model.name,
@@ -111,52 +141,45 @@ class Run:
             found.append(Progress(planned=plan, ledger=ledger))
         return found
 
-    def _process(self, pending: Iterable[PendingTogether]) -> None:
-        windows = [self._context.of_outputs([at]).windows for at in range(len(self._context.outputs))]
-        for wave in _waves(pending):
-            for lacking, parts in wave.items():
-                for _, together in grouped(lacking, windows):
-                    self._decode(parts, context=self._context.of_outputs(together))
+    def _plan_at(self, place: Place, progress: Sequence[Progress]) -> Planned:
+        """The plan at a place, which outputs that are there have in common."""
+        uri = place.dataset.store.uri
+        outputs = zip(self._context.outputs, progress, strict=True)
+        return next(each.planned for output, each in outputs if output.dataset.store.uri == uri)
 
-    def _decode(self, parts: list[pa.Table], *, context: RunContext) -> None:
-        """Decode segments, and whatever follows, for those outputs that the context has."""
-        work = work_of(pa.chunked_array([chunk for part in parts for chunk in part["segment"].chunks]))
-        context = context.sized_for(work)
-        sizes = context.sizes
-        num_videos = sum(len(pc.unique(part["video_id"])) for part in parts)
+    def _offer(self, pending: Iterable[PendingTogether], flow: Flow) -> None:
+        for each in pending:
+            for _, together in grouped(each.lacking, self._windows):
+                flow.offer(together, each.tasks)
+
+    def _warm_up(self, flow: Flow) -> None:
+        """Have the models start that most of what is new will need."""
+        _, together = next(grouped(range(len(self._context.outputs)), self._windows))
+        flow.warm_up(together)
+
+    def _settle_failures(self, rows: pa.Table, places: Sequence[Place]) -> None:
+        """Settle, in all outputs at these places, those videos that could not be planned."""
+        entries = failures_in(rows)
+        uris = {place.dataset.store.uri for place in places}
+        for output in self._context.outputs if entries else ():
+            if output.dataset.store.uri in uris:
+                output.settle(entries)
+
+    def _say_planned(self, flow: Flow) -> None:
+        known = flow.known()
+        if not known.num_videos:
+            return
+        work = known.work
         self._display.say(
-            f"{num_videos} videos to do{self._for_whom(context)}, {work.num_segments} segments, about "
-            f"{work.num_samples} samples of {work.video_s / 3600:.2f} h: {sizes.decode_workers} decode workers, "
-            f"{_beside_decoding(work, context)}"
+            f"planned: {known.num_videos} videos to do, {work.num_segments} segments, about {work.num_samples} samples "
+            f"of {work.video_s / 3600:.2f} h{self._kept(work.num_samples)}"
         )
-        run_stages = dataflow.run_extract if context.has_models else dataflow.run_decode
-        with self._display.follow(context.tally, work=work, num_videos=num_videos, num_actors=sizes.num_actors):
-            run_stages(group_tables(parts, task_s=sizes.task_s), context=context)
 
-    def _for_whom(self, context: RunContext) -> str:
-        *others, last = [output.label for output in context.outputs]
-        names = f"{', '.join(others)} and {last}" if others else last
-        return f" for {names}" if len(self._context.outputs) > 1 else ""
-
-
-def _beside_decoding(work: Work, context: RunContext) -> str:
-    if context.has_models:
-        return f"{context.sizes.num_actors} model actors"
-    if not context.targets:
-        return "and no model"
-    target = context.targets[0]
-    sample_bytes = target.info.config.model.preprocessing.sample_bytes
-    num_bytes, where = work.num_samples * sample_bytes, target.dataset.store.uri
-    return f"keeping {work.num_samples} x {sample_bytes} bytes ({num_bytes / 1e6:.0f} MB) of pictures in {where}"
-
-
-def _waves(pending: Iterable[PendingTogether]) -> Iterator[dict[tuple[int, ...], list[pa.Table]]]:
-    """As much as a driver holds at once, by those that lack it."""
-    wave: dict[tuple[int, ...], list[pa.Table]] = {}
-    for each in pending:
-        wave.setdefault(each.lacking, []).append(each.tasks)
-        if sum(len(part) for parts in wave.values() for part in parts) >= _SEGMENTS_AT_ONCE:
-            yield wave
-            wave = {}
-    if wave:
-        yield wave
+    def _kept(self, num_samples: int) -> str:
+        """What of the disk the pictures take, where they are kept."""
+        if not self._context.keeps_inputs:
+            return ""
+        target = self._context.targets[0]
+        sample_bytes = target.info.config.model.preprocessing.sample_bytes
+        size, where = f"{num_samples * sample_bytes / 1e6:.0f} MB", target.dataset.store.uri
+        return f", keeping {num_samples} x {sample_bytes} bytes ({size}) of pictures in {where}"

@@ -77,7 +77,7 @@ def run_shots(request: ShotsRequest, display: Display) -> Outcome:
         predictions.check(config)
         info = DatasetInfo(config=config, weights="default")
         with opened.run(info) as run:
-            run.extract(run.plan(inputs))
+            run.extract(inputs)
             outcome = run.finish()
         with leased(lake, slot=request.run.shard) as token:
             publish_shots(predictions, lake, info, shard=request.run.shard, token=token)

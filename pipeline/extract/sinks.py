@@ -1,38 +1,16 @@
-"""Where a stage's rows leave Ray Data: planned videos and finished segments are published in the run's datasets."""
+"""Where a stage's rows leave Ray Data: finished segments are published in the run's datasets."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pyarrow as pa
 from ray.data import Datasink
 from ray.data.block import Block
 
-from pipeline.extract.context import Place, RunContext, Target, ThumbnailTarget
+from pipeline.extract.context import RunContext, Target, ThumbnailTarget
 from pipeline.extract.tally import Counts, Worked
-from pipeline.lake.planned import publish_plan
 from pipeline.records.rows import embedded_rows, last_attempts, pictured_rows, settled_of
 from pipeline.records.thumbnails import thumbnail_rows
-
-_PLAN_VIDEOS_PER_FILE = 5_000
-
-
-class PlanSink(Datasink[int]):
-    """Adds planned videos to the plan of each of some datasets."""
-
-    def __init__(self, places: Sequence[Place]) -> None:
-        self._places = places
-
-    @property
-    def min_rows_per_write(self) -> int:
-        """Videos a file."""
-        return _PLAN_VIDEOS_PER_FILE
-
-    def write(self, blocks: Iterable[Block], ctx: object) -> int:
-        """Publish one file of the plan in each dataset."""
-        planned = pa.concat_tables(blocks)
-        for place in self._places:
-            publish_plan(place.dataset, planned, token=place.token)
-        return len(planned)
 
 
 class FeatureSinks(Datasink[int]):

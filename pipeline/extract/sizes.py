@@ -8,16 +8,15 @@ from pipeline.records.resources import Hardware
 
 _CPU_BATCH = 32
 _GPU_BATCH = 256
-# A model actor on a CPU-only node asks Ray for this much, so that decoding can be scheduled beside it; how much it
-# uses is up to the operating system. It must differ from what decoding asks for, or Ray fuses both into one task.
-_CPU_ACTOR_CPUS = 0.45
-_COMMIT_CPUS = 0.01
-# Decode tasks ask for this share of the CPUs in all, and their number is capped beside. Ray Data keeps so much back
-# for the stages behind (its operators' reservations) that of two tasks of 0.5 on 2 CPUs one waits, and of 0.25 none.
-_DECODE_SHARE = 0.25
-# For commits, and for the actor that counts.
-_SPARE_CPUS = 0.05
-_LEAST_TASK_S = 2.0
+# What a decode task takes, and asks Ray for: a node then gets no more of them than it has cores and memory for, and an
+# autoscaler sees how many nodes are wanted. What else runs on the CPUs (planning, commits, models where there is no
+# GPU) asks for none, and is capped by number. Ray Data shares the CPUs among its stages, but to one that can use none
+# it gives none: so all are left to decoding, on however small a machine.
+_DECODE_CPUS = 1.0
+_DECODE_MEMORY_BYTES = 500_000_000
+_LEAST_PLAN_WORKERS = 2
+_LEAST_COMMITS_AT_ONCE = 2
+_LEAST_TASK_S = 0.2
 _TASK_S = 60.0
 _TASKS_PER_WORKER = 8
 _FILE_EVERY_S = 20.0
@@ -27,10 +26,9 @@ _MOST_SEGMENTS_PER_FILE = 4_096
 _MOST_BYTES_BESIDE = 64 << 20
 _MOST_SEGMENTS_PER_CALL = 4_096
 _CALLS_PER_ACTOR = 8
-# Each call of the model and each decode task cost the driver milliseconds. A large archive therefore has fewer of them,
-# of more segments each, but still so many for an actor or a worker that the first and the last do not matter.
+# Each call of the model costs the driver milliseconds. A large archive therefore has fewer of them, of more segments
+# each, but still so many for an actor that the first and the last do not matter.
 _SAMPLES_PER_LARGE_CALL = 2_048
-_LARGE_TASK_S = 180.0
 _LARGE_PER_WORKER = 64
 # The least that Ray takes apart is a ten-thousandth of a CPU or GPU.
 _LEAST = 0.0001
@@ -60,16 +58,15 @@ NO_WORK = Work(num_segments=0, num_samples=0, cost_s=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """The shape of one run."""
+    """The shape of one run, or of one wave of it."""
 
     decode_workers: int
     """Decode tasks at once. Where ``--decode-workers`` asks for fewer than the CPUs could run, only a cap on tasks
     keeps to it: what one task asks for cannot exceed a node.
     """
-    decode_cpus: float
-    """What each decode task asks Ray for; never what an actor or a commit asks for, or Ray fuses them into one task."""
+    plan_workers: int
+    """Planning tasks at once."""
     num_actors: int
-    actor_cpus: float
     actor_gpus: float
     """Below 1 where several actors share a GPU."""
     actor_threads: int | None
@@ -79,37 +76,38 @@ class Sizes:
     segments_per_file: int
     task_s: float
     """Target decoding time of one task."""
-    commit_cpus: float = _COMMIT_CPUS
+    commits_at_once: int
+    decode_cpus: float = _DECODE_CPUS
+    decode_memory_bytes: int = _DECODE_MEMORY_BYTES
 
 
-def choose_sizes(hardware: Hardware, work: Work, options: RunOptions, *, beside_bytes: int = 0) -> Sizes:
-    """Sizes for a run: what the options say, and the rest from the cluster and the work.
+def choose_sizes(
+    hardware: Hardware, work: Work, options: RunOptions, *, so_far: Work | None = None, beside_bytes: int = 0
+) -> Sizes:
+    """Sizes for a run, or for a wave of it: what the options say, and the rest from the cluster and the work.
 
-    ``beside_bytes`` are made of each sample beside its features, and held until a file is full.
-
-    Together they never ask for more CPUs or GPUs than there are: Ray would wait for them for ever.
+    ``so_far``: all that is known to be done in the run, this wave included. Calls and files grow with it; tasks are a
+    part of the wave, which all workers are to end at about the same time. ``beside_bytes`` are made of each sample
+    beside its features, and held until a file is full.
     """
     is_on_gpu = hardware.num_gpus > 0
-    num_cpus = max(1, hardware.num_cpus)
+    num_cpus, so_far = max(1, hardware.num_cpus), so_far or work
     num_actors = options.gpu_actors or (hardware.num_gpus if is_on_gpu else max(1, hardware.num_nodes))
-    actor_cpus = 0.0 if is_on_gpu else max(_LEAST, _floor(_CPU_ACTOR_CPUS * min(1.0, num_cpus / (2 * num_actors))))
-    free_cpus = num_cpus - num_actors * actor_cpus - _SPARE_CPUS
-    decode_workers = min(options.decode_workers or num_cpus, int(free_cpus / (4 * _LEAST)))
-    decode_cpus = min(_DECODE_SHARE, min(_DECODE_SHARE * num_cpus, free_cpus) / decode_workers)
+    decode_workers = min(options.decode_workers or num_cpus, num_cpus)
     batch_size = options.batch_size or (_GPU_BATCH if is_on_gpu else _CPU_BATCH)
     return Sizes(
         decode_workers=decode_workers,
-        decode_cpus=_apart(_floor(decode_cpus), others=(actor_cpus, _COMMIT_CPUS)),
+        plan_workers=max(_LEAST_PLAN_WORKERS, num_cpus // 2),
         num_actors=num_actors,
-        actor_cpus=actor_cpus,
         actor_gpus=_floor(1 / -(-num_actors // hardware.num_gpus)) if is_on_gpu else 0.0,
         actor_threads=None if is_on_gpu else max(1, num_cpus // num_actors),
         batch_size=batch_size,
-        segments_per_call=_segments_per_call(work, batch_size=batch_size, num_actors=num_actors),
+        segments_per_call=_segments_per_call(so_far, batch_size=batch_size, num_actors=num_actors),
         segments_per_file=_segments_per_file(
-            work, rows=options.rows_per_file, decode_workers=decode_workers, row_bytes=beside_bytes
+            so_far, rows=options.rows_per_file, decode_workers=decode_workers, row_bytes=beside_bytes
         ),
         task_s=_task_s(work.cost_s / decode_workers),
+        commits_at_once=max(_LEAST_COMMITS_AT_ONCE, num_actors),
     )
 
 
@@ -118,9 +116,7 @@ def _task_s(worker_s: float) -> float:
 
     Long enough that starting it does not matter, short enough that all workers end at about the same time.
     """
-    usual = min(worker_s / _TASKS_PER_WORKER, _TASK_S)
-    large = min(worker_s / _LARGE_PER_WORKER, _LARGE_TASK_S)
-    return max(_LEAST_TASK_S, usual, large)
+    return max(_LEAST_TASK_S, min(worker_s / _TASKS_PER_WORKER, _TASK_S))
 
 
 def _segments_per_call(work: Work, *, batch_size: int, num_actors: int) -> int:
@@ -154,10 +150,3 @@ def _samples_per_segment(work: Work) -> float:
 
 def _floor(share: float) -> float:
     return math.floor(share / _LEAST + 1e-6) / round(1 / _LEAST)
-
-
-def _apart(cpus: float, *, others: tuple[float, ...]) -> float:
-    """At most ``cpus``, and none of ``others``."""
-    while any(abs(cpus - other) < _LEAST / 2 for other in others):
-        cpus = round(cpus - _LEAST, 4)
-    return cpus

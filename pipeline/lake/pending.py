@@ -80,13 +80,28 @@ class Wanted:
         return _tasks(part, segments, rows, attempts=attempts[rows], locators=self.locators)
 
 
+def unsettled_videos(planned: Planned, ledger: Ledger) -> Ids:
+    """The videos with a planned segment that is not settled."""
+    found = []
+    for _, part in planned.parts(["video_id", "segments"]):
+        segments = PlannedSegments(part, ledger)
+        found.append(id_bytes(part["video_id"])[np.unique(segments.owner[segments.at < 0])])
+    return Ids(found)
+
+
 def unsettled_failures(planned: Planned, ledger: Ledger) -> Iterator[list[Settled]]:
     """The outcomes of videos that could not be planned and that no footer tells of, part by part."""
     for _, part in planned.parts(["video_id", "attempts", "reason", "detail"]):
         failed = part.filter(pc.is_valid(part["reason"]))
-        failed = failed.filter(pa.array(~ledger.holds(failed["video_id"], failed["attempts"])))
-        if len(failed):
-            yield [Settled.failed(row.pop("video_id"), **row) for row in failed.to_pylist()]
+        entries = failures_in(failed.filter(pa.array(~ledger.holds(failed["video_id"], failed["attempts"]))))
+        if entries:
+            yield entries
+
+
+def failures_in(part: pa.Table) -> list[Settled]:
+    """The outcomes of those videos of a part that could not be planned."""
+    failed = part.filter(pc.is_valid(part["reason"])).select(["video_id", "attempts", "reason", "detail"])
+    return [Settled.failed(row.pop("video_id"), **row) for row in failed.to_pylist()]
 
 
 def failed_plans(planned: Planned) -> Iterator[pa.Table]:

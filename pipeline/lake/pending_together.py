@@ -4,7 +4,7 @@ Each has a plan and a ledger of its own: made at another time, it may have cut a
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,9 +47,26 @@ def pending_together(progress: Sequence[Progress], wanted: Wanted) -> Iterator[P
     """
     for place, mine in enumerate(progress):
         for _, part in mine.planned.parts(TASK_COLUMNS):
-            videos = _without(part, progress[:place])
-            tables = enumerate(_tasks_of(videos, progress[place:], wanted), start=place) if len(videos) else ()
-            yield from _grouped({at: tasks for at, tasks in tables if len(tasks)})
+            yield from _pending(part, progress, wanted, place=place)
+
+
+def pending_of(progress: Sequence[Progress], wanted: Wanted, videos: NDArray[np.bytes_]) -> Iterator[PendingTogether]:
+    """The same of these videos alone; reads no files of the plans without any."""
+    for place, mine in enumerate(progress):
+        yield from _pending(mine.planned.of_videos(videos, TASK_COLUMNS), progress, wanted, place=place)
+
+
+def pending_in(part: pa.Table, ledgers: Mapping[int, Ledger], wanted: Wanted) -> Iterator[PendingTogether]:
+    """The same of rows of a plan, ``TASK_COLUMNS`` at least, that those with these ledgers have in common."""
+    tables = {place: wanted.tasks(part, ledger) for place, ledger in ledgers.items()}
+    yield from _grouped({place: tasks for place, tasks in tables.items() if len(tasks)})
+
+
+def _pending(part: pa.Table, progress: Sequence[Progress], wanted: Wanted, *, place: int) -> Iterator[PendingTogether]:
+    """Of rows of the plan of the one at ``place``, without what those before it have been looked at for."""
+    videos = _without(part, progress[:place])
+    tables = enumerate(_tasks_of(videos, progress[place:], wanted), start=place) if len(videos) else ()
+    yield from _grouped({at: tasks for at, tasks in tables if len(tasks)})
 
 
 def _without(part: pa.Table, earlier: Sequence[Progress]) -> pa.Table:

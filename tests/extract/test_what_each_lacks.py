@@ -73,7 +73,7 @@ def run(archive: Path, lake: Path, *names: str, segment_seconds: float = 1, thum
         )
         reporting = leases.enter_context(Reporting(context, clockwork))
         work = Run(context, display=Display(is_quiet=True), clockwork=clockwork, reporting=reporting)
-        work.extract(work.plan(Inputs([str(archive)])))
+        work.extract(Inputs([str(archive)]))
         return work.finish()
 
 

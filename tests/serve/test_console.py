@@ -211,7 +211,7 @@ def test_a_video_that_comes_while_the_server_runs_is_listed(tmp_path: Path) -> N
         listed = Ids([id_bytes(pa.chunked_array([[id_of("a"), id_of("b")]]))])
         publish_listed(dataset, listed, shard=WHOLE, token=token)
         derive(dataset, shard=WHOLE, token=token)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (found := live.get("/v1/videos").json()["num_rows"]) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert found == 2

@@ -144,7 +144,7 @@ def test_sockets_use_up_no_room_for_requests_and_leave_none_behind() -> None:
                 socket.transport.abort()
             for socket in sockets[10:]:
                 await socket.close()
-            for _ in range(100):
+            for _ in range(600):
                 if small.service.admission.is_idle:
                     return
                 await asyncio.sleep(0.05)

@@ -247,7 +247,7 @@ def told(lines: Iterator[str]) -> Iterator[Told]:
             yield message["id"], json.loads(message["data"])
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

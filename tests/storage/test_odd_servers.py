@@ -269,7 +269,7 @@ def test_a_store_that_answers_within_the_minute_is_survived(clock: Clock) -> Non
         pytest.param("999999999", (120, 121), id="absurd"),
         pytest.param("-5", (1, 2), id="negative"),
         pytest.param("soon", (1, 2), id="no-time"),
-        pytest.param(lambda: formatdate(time.time() + 30, usegmt=True), (28, 31), id="date"),
+        pytest.param(lambda: formatdate(time.time() + 30, usegmt=True), (10, 31), id="date"),
         pytest.param("Thu, 01 Jan 1970 00:00:00 GMT", (1, 2), id="past-date"),
     ],
 )

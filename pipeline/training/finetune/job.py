@@ -90,7 +90,7 @@ def _decode(opened: Opened, folder: FinetuneFolder, info: DatasetInfo, chosen: L
     """Keep the pictures of the chosen videos, those that are not kept already."""
     rows_per_file = max(1, _FILE_BYTES // info.config.model.preprocessing.sample_bytes)
     with opened.run(info, rows_per_file=rows_per_file) as run:
-        run.extract(run.plan(chosen))
+        run.extract(chosen)
         run.finish()
 
 
