@@ -18,13 +18,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pyarrow as pa
 
 from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.extract import dataflow
-from pipeline.extract.context import Place, Planning, RunContext, Target
+from pipeline.extract.context import Planning, RunContext, Target
+from pipeline.extract.model_actors import ModelActors
 from pipeline.extract.progress import Display
 from pipeline.extract.report import Reporting
 from pipeline.extract.request import RunOptions
@@ -35,7 +36,6 @@ from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import RESERVED_COLUMNS
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo, leased
-from pipeline.lake.planned import publish_plan
 from pipeline.records.model_info import ModelInfo, Preprocessing
 from pipeline.records.resources import Hardware
 from pipeline.records.schemas import EMBEDDED, TASKS
@@ -71,18 +71,15 @@ class Edges:
         self.num_segments = 0
         self._segments = [segment(index, num_samples=num_samples, cost_s=cost_s) for index in range(segments_per_video)]
 
-    def run_plan(
-        self, sources: Sequence[pa.Table], *, planning: Planning, places: Sequence[Place], schema: pa.Schema
-    ) -> None:
+    def probe(self, sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema) -> Iterator[pa.Table]:
         """Every video is planned alike."""
-        [target] = places
-        with self._apart():
-            for table in _of_size(sources, 5_000):
-                outcome = {"facts": _FACTS, "segments": self._segments, "reason": None, "detail": None}
-                rows = [row | outcome for row in table.to_pylist()]
-                publish_plan(target.dataset, pa.Table.from_pylist(rows, schema=schema), token=target.token)
+        outcome = {"facts": _FACTS, "segments": self._segments, "reason": None, "detail": None}
+        for table in sources:
+            with self._apart():
+                planned = pa.Table.from_pylist([row | outcome for row in table.to_pylist()], schema=schema)
+            yield planned
 
-    def run_extract(self, tasks: Sequence[pa.Table], *, context: RunContext) -> None:
+    def run_extract(self, tasks: Sequence[pa.Table], *, context: RunContext, models: object) -> None:
         """Every segment has no samples."""
         [target] = context.targets
         with self._apart():
@@ -92,9 +89,9 @@ class Edges:
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
-        used = time.process_time()
+        used = time.thread_time()
         yield
-        self.seconds += time.process_time() - used
+        self.seconds += time.thread_time() - used
 
 
 def segment(index: int, *, num_samples: int, cost_s: float) -> dict[str, Any]:
@@ -181,10 +178,8 @@ def run(
         with Reporting(context, clockwork) as reporting:
             job = Run(context, display=Display(is_quiet=True), clockwork=clockwork, reporting=reporting)
             used = time.process_time() - edges.seconds
-            chosen = job.plan(inputs)
-            marks["plan"] = time.process_time() - edges.seconds
-            job.extract(chosen)
-            marks["schedule"] = time.process_time() - edges.seconds
+            job.extract(inputs)
+            marks["plan and schedule"] = time.process_time() - edges.seconds
             job.finish()
             marks["derive"] = time.process_time() - edges.seconds
     spent = (after - before for before, after in pairwise([used, *marks.values()]))
@@ -225,7 +220,8 @@ def main() -> None:
         dataset = Dataset.at(f"{folder}/lake")
         before_bytes = private_bytes(os.getpid())
         edges = Edges(segments_per_video=asked.segments_per_video)
-        dataflow.run_plan = edges.run_plan
+        dataflow.probe = edges.probe
+        dataflow.start_models = lambda context: cast(ModelActors, edges)
         dataflow.run_extract = edges.run_extract
         with Sampled() as sampled:
             first_s = run(archive, dataset, edges, info=dataset_info())

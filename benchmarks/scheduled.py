@@ -105,7 +105,7 @@ def main() -> None:
     edges = Edges(
         segments_per_video=asked.segments_per_video, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S
     )
-    dataflow.run_plan = edges.run_plan
+    dataflow.probe = edges.probe
     dataflow._BLOCK_BYTES = stand_ins.BLOCK_BYTES
     dataflow.decode_block = stand_ins.decoder(asked.factor)  # type: ignore[attr-defined]
     dataflow.Embed = stand_ins.model(asked.factor)  # type: ignore[attr-defined, assignment]

@@ -222,7 +222,7 @@ def _listening(settings: Settings, address: Address) -> DeploymentHandle[object]
     # Serve itself would look once a second whether it runs.
     [handle] = ray.serve.run_many([application], wait_for_applications_running=False)
     while (status := ray.serve.status().applications[NAME].status) != ApplicationStatus.RUNNING:
-        if status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+        if status == ApplicationStatus.DEPLOY_FAILED:
             raise _cause()
         time.sleep(_STATUS_S)
     return handle

@@ -72,7 +72,7 @@ def run_server(
     )
     keys = ApiKeys.read(settings.access)
     address = Address(host=host, port=port)
-    _require_free(address)
+    held = _held(address)
     metrics_port = metrics_port or _free_port()
     # Ray starts its workers with nice 15. That suits a batch job, but clients wait for a server.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -80,7 +80,7 @@ def run_server(
     for name, value in KEEPING_WHAT_IS_FREED.items():
         os.environ.setdefault(name, value)
     stop = _StopSignal()
-    with address.bound(), starting(None, metrics_port=metrics_port) as cluster:
+    with held, starting(None, metrics_port=metrics_port) as cluster:
         from serve.app import deployed  # what it imports takes as long as Ray does to start
 
         settings = _sized(settings, replicas, cluster.hardware())
@@ -156,11 +156,13 @@ def _sized(settings: Settings, replicas: str, hardware: Hardware) -> Settings:
     )
 
 
-def _require_free(address: Address) -> None:
+def _held(address: Address) -> socket.socket:
+    """Keep the port for the replica, until it listens and whenever it is started anew."""
     try:
-        with socket.socket(address.family) as trial:
+        with socket.socket(address.family) as trial:  # another server of the same user would share it
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((address.host.strip("[]"), address.port))
+        return address.bound()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(

@@ -5,6 +5,7 @@ is then taken over, and nothing is probed: so what a killed run had planned for 
 added to, is decoded once for all that lack it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,8 +24,10 @@ from pipeline.records.segments import Sizing
 from pipeline.records.windows import Windows
 
 _PLAN_VIDEOS_PER_TASK = 32
-# What is probed waits so long for more, and is published with it, in one file; but not while the workers wait for it.
+# What is probed waits so long for more, and is published with it, in one file; less where the workers wait for it, and
+# not at all in the beginning.
 _PUBLISHED_EVERY_S = 5.0
+_AWAITED_EVERY_S = 1.0
 _VIDEOS_PER_FILE = 5_000
 
 Published = Callable[[pa.Table, Sequence[Place]], None]
@@ -55,6 +58,7 @@ class Planner:
         self._windows = [context.at([place]).windows for place in context.places]
         self._then = then
         self._is_awaited = is_awaited
+        self._published = -math.inf
 
     def add(self, videos: pa.Table, schema: pa.Schema) -> Ids:
         """Plan each of these videos, rows of ``listed_schema``, where it is not planned yet, as rows of ``schema``.
@@ -92,19 +96,19 @@ class Planner:
         blocks = plan_blocks(present, self._context.hardware)
         planning = replace(self._context.planning, windows=self._context.at(places).windows)
         parts: list[pa.Table] = []
-        since = time.monotonic()
         for part in dataflow.probe(blocks, planning=planning, schema=schema):
             parts.append(part)
-            is_late = time.monotonic() - since > _PUBLISHED_EVERY_S
-            if is_late or self._is_awaited() or sum(map(len, parts)) >= _VIDEOS_PER_FILE:
+            every_s = _AWAITED_EVERY_S if self._is_awaited() else _PUBLISHED_EVERY_S
+            if time.monotonic() - self._published > every_s or sum(map(len, parts)) >= _VIDEOS_PER_FILE:
                 self._publish(pa.concat_tables(parts), places, is_told=is_told)
-                parts, since = [], time.monotonic()
+                parts = []
         if parts:
             self._publish(pa.concat_tables(parts), places, is_told=is_told)
 
     def _publish(self, rows: pa.Table, places: Sequence[Place], *, is_told: bool) -> None:
         for place in places:
             publish_plan(place.dataset, rows, token=place.token)
+        self._published = time.monotonic()
         if is_told:
             self._then(rows, places)
 

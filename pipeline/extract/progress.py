@@ -88,8 +88,9 @@ class Display:
 
     def _show_lines(self, view: "_View", stop: threading.Event) -> None:
         while not stop.wait(_LINE_EVERY_S):
-            share, text = view.look()
-            self.say(f"{100 * share:3.0f}%  {text}")
+            if view.has_begun:
+                share, text = view.look()
+                self.say(f"{100 * share:3.0f}%  {text}")
 
 
 class _View:
@@ -101,6 +102,11 @@ class _View:
         self._num_actors = num_actors
         self._began = time.monotonic()
         self._before = tally.progress()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is anything to tell: a file of lines gets none that say so."""
+        return self._known().num_videos > 0
 
     def look(self) -> tuple[float, str]:
         """The share of what is known that is done, 0 to 1, and the line."""
