@@ -9,6 +9,7 @@ hold the models stay from the first wave to the last.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -119,15 +120,13 @@ class Flow:
             RunError: planning or a wave failed.
             RayError: likewise.
         """
-        self._start("planning", self._plan, plan)
+        self._start("planning", plan, then=self._end_planning)
         following = self._display.follow(
             self._context.tally, known=self.known, num_actors=self._context.sizes.num_actors
         )
         try:
             with following, self._changed:
-                while self._is_planning or self._offered or self._running:
-                    if self._error is not None:
-                        raise self._error
+                while self._error is None and (self._is_planning or self._offered or self._running):
                     self._start_what_is_due()
                     self._changed.wait(_LOOK_EVERY_S)
                 if self._error is not None:
@@ -142,26 +141,23 @@ class Flow:
     def _num_offered(self) -> int:
         return sum(each.work.num_segments for each in self._offered.values())
 
-    def _plan(self, plan: Callable[[], None]) -> None:
-        try:
-            plan()
-        finally:
-            with self._changed:
-                self._is_planning = False
+    def _end_planning(self) -> None:
+        self._is_planning = False
 
-    def _start(self, name: str, do: Callable[..., None], *args: object) -> None:
-        """Have a thread do it; what it fails with is the run's error."""
+    def _start(self, name: str, do: Callable[[], None], *, then: Callable[[], None]) -> None:
+        """Have a thread do it; what it fails with is the run's error, known before ``then`` says that it is over."""
 
         def watched() -> None:
             error: BaseException | None = None
             try:
-                do(*args)
+                do()
             except Stopped:
                 pass
             except BaseException as failure:  # noqa: BLE001  (it is raised where the run is waited for)
                 error = failure
             with self._changed:
                 self._error = self._error or error
+                then()
                 self._changed.notify_all()
 
         threading.Thread(target=watched, name=name, daemon=True).start()
@@ -184,7 +180,8 @@ class Flow:
         if so_far == offered.work:
             self._say(context)
         self._running.append(offered.work)
-        self._start("wave", self._do, offered, context, self._models)
+        do = partial(self._do, offered.parts, context, self._models)
+        self._start("wave", do, then=partial(self._running.remove, offered.work))
 
     def _next_group(self) -> Group | None:
         """The group at work, as long as it has something; another one only when all waves of that have ended."""
@@ -202,17 +199,13 @@ class Flow:
         self._group, self._models = group, None
         self._models = dataflow.start_models(context) if context.has_models else None
 
-    def _do(self, offered: _Offered, context: RunContext, models: ModelActors | None) -> None:
-        tasks = group_tables(offered.parts, task_s=context.sizes.task_s)
-        offered.parts.clear()
-        try:
-            if models is None:
-                dataflow.run_decode(tasks, context=context)
-            else:
-                dataflow.run_extract(tasks, context=context, models=models)
-        finally:
-            with self._changed:
-                self._running.remove(offered.work)
+    def _do(self, parts: list[pa.Table], context: RunContext, models: ModelActors | None) -> None:
+        tasks = group_tables(parts, task_s=context.sizes.task_s)
+        parts.clear()
+        if models is None:
+            dataflow.run_decode(tasks, context=context)
+        else:
+            dataflow.run_extract(tasks, context=context, models=models)
 
     def _say(self, context: RunContext) -> None:
         labels, sizes = [output.label for output in context.outputs], context.sizes

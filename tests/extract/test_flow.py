@@ -142,7 +142,7 @@ def test_planning_waits_where_it_is_far_ahead(tmp_path: Path, waves: Waves, monk
     assert sum(waves.begun) == 6
 
 
-@pytest.mark.parametrize("where", ["planning", "a wave"])
+@pytest.mark.parametrize("where", ["planning", "planning alone", "a wave"])
 def test_what_fails_ends_the_run_with_its_own_error(
     tmp_path: Path, waves: Waves, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -152,8 +152,9 @@ def test_what_fails_ends_the_run_with_its_own_error(
         raise RunError("no space left")
 
     def plan() -> None:
-        stream.offer((0,), video("a"))
-        if where == "planning":
+        if where != "planning alone":
+            stream.offer((0,), video("a"))
+        if where != "a wave":
             fail()
         waves.wait_for_one()
 
