@@ -73,7 +73,7 @@ class DatasetFiles:
         def read(file: pa.NativeFile) -> Result:
             try:
                 return how(file)
-            except (pa.ArrowException, KeyError, OSError) as error:
+            except (pa.ArrowException, KeyError, ValueError, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
                 raise ForeignFile(f"{self.uri(name)} is damaged: remove it and run the command again") from None

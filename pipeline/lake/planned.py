@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.lake import earlier_versions
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import DatasetFiles, digest_of, parquet_bytes
-from pipeline.lake.ids import Ids, find_places, id_bytes, in_shard, packed, repeated
+from pipeline.lake.ids import Ids, find_places, id_bytes, in_shard, packed, repeated, unpacked
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.rows import concat
 from pipeline.records.schemas import PLAN
@@ -74,14 +74,11 @@ class PlanFiles:
         Raises:
             ForeignFile: it is damaged.
         """
+        return self._files.read_ours(name, lambda file: _rows(file, columns))
 
-        def read(file: pa.NativeFile) -> pa.Table:
-            parquet = pq.ParquetFile(file)
-            names = earlier_versions.plan_names(parquet.schema_arrow)
-            wanted = names if columns is None else columns
-            return earlier_versions.plan_table(parquet.read([names[column] for column in wanted]))
-
-        return self._files.read_ours(name, read)
+    def ids(self, name: str) -> NDArray[np.bytes_]:
+        """The videos of one file, packed, each as often as it is there. Raises as ``part``."""
+        return self._files.read_ours(name, lambda file: packed(id_bytes(_rows(file, ["video_id"])["video_id"])))
 
 
 class Planned:
@@ -135,9 +132,8 @@ class Planned:
     def _ids(self) -> Iterator[NDArray[np.bytes_]]:
         """The videos file by file, those that do not count as well, which are kept, packed."""
         for name in self._names:
-            ids = id_bytes(self._files.part(name, ["video_id"])["video_id"])
-            self._packed[name] = packed(ids)
-            yield ids
+            self._packed[name] = self._files.ids(name)
+            yield unpacked(self._packed[name])
 
     def _part(self, name: str, schema: pa.Schema) -> pa.Table:
         try:
@@ -222,6 +218,13 @@ def replace_listed(dataset: Dataset, replaced: Mapping[str, str], *, token: str)
         data = parquet_bytes(pa.table({"video_id": ids}))
         if current.isdisjoint(replaced) or dataset.files.fence(token).replace(LISTING, data, version=version):
             return
+
+
+def _rows(file: pa.NativeFile, columns: Sequence[str] | None) -> pa.Table:
+    parquet = pq.ParquetFile(file)
+    names = earlier_versions.plan_names(parquet.schema_arrow)
+    wanted = names if columns is None else columns
+    return earlier_versions.plan_table(parquet.read([names[column] for column in wanted]))
 
 
 def _listing(file: pa.NativeFile) -> Ids:

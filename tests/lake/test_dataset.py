@@ -33,7 +33,7 @@ from pipeline.lake.dataset import Dataset
 from pipeline.lake.derived import Derived
 from pipeline.lake.files import ForeignFile
 from pipeline.lake.ids import Ids
-from pipeline.lake.planned import PlanFiles, publish_listed, publish_plan
+from pipeline.lake.planned import PlanFiles, Planned, publish_listed, publish_plan
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive
 from pipeline.records.model_info import FeatureType
@@ -192,13 +192,23 @@ def test_files_that_no_reader_sees_are_passed_over(tmp_path: Path, name: str) ->
     assert len(settled(dataset)) == 1
 
 
-def test_damaged_plan_file_is_named_in_one_line(tmp_path: Path) -> None:
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def of_what_is_no_video(path: Path) -> None:
+    rows = pq.read_table(path)
+    pq.write_table(rows.set_column(rows.schema.get_field_index("video_id"), "video_id", pa.array(["no id"])), path)
+
+
+@pytest.mark.parametrize("damage", [cut_short, of_what_is_no_video])
+def test_damaged_plan_file_is_named_in_one_line(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     dataset, token = new_dataset(tmp_path)
     publish_plan(dataset, plan_table(planned("a")), token=token)
     [path] = (tmp_path / "_vidlake/plan").iterdir()
-    path.write_bytes(path.read_bytes()[:100])
+    damage(path)
     with pytest.raises(ForeignFile, match=f"{path.name} is damaged: remove it"):
-        plan_parts(dataset)
+        Planned(dataset)
 
 
 @pytest.mark.parametrize(
