@@ -48,7 +48,7 @@ def probe(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema)
 
 def start_models(context: RunContext) -> ModelActors:
     """Have the actors start that hold the models of the run's targets."""
-    return ModelActors(context, partial(Embed, context=context))
+    return ModelActors(context.sizes, partial(Embed, context=context))
 
 
 def run_extract(tasks: Sequence[pa.Table], *, context: RunContext, models: ModelActors) -> None:
@@ -60,7 +60,7 @@ def run_extract(tasks: Sequence[pa.Table], *, context: RunContext, models: Model
         batch_format="pyarrow",
         compute=TaskPoolStrategy(models.num_calls),
         num_cpus=0,
-        ray_remote_args_fn=partial(_beside_a_model, models),
+        ray_remote_args_fn=_bounded_retries,
     )
     _commit(features, context=context)
 
@@ -147,13 +147,9 @@ def _task_a_block(num_tasks: int, *, num_cpus: float) -> _TaskABlock:
     }
 
 
-def _beside_a_model(models: ModelActors) -> dict[str, Any]:
-    # Ray Data fuses no stage that has such a function with those beside it: a commit would otherwise be of one call.
-    return {**_bounded_retries(), **models.beside_one()}
-
-
 def _bounded_retries() -> dict[str, int]:
     """How often a task whose worker dies is run again."""
+    # Ray Data fuses no stage that has such a function with those beside it: a commit would otherwise be of one call.
     # Deprecated in favour of named parameters, of which none is `max_retries`; `_quiet` keeps the warning to itself.
     return {"max_retries": _RETRIES}
 

@@ -1,15 +1,13 @@
 """The actors that hold a run's models, from its first video to its last, whatever hands them samples meanwhile."""
 
-import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
-from pipeline.extract.context import RunContext
 from pipeline.extract.sizes import Sizes
 
 _CALLS_AT_ONCE = 2
@@ -48,14 +46,35 @@ class Embedding:
         return self._model
 
 
+class Turns:
+    """Who of several actors is at work on what, for those that hand samples to them."""
+
+    def __init__(self) -> None:
+        self._at_work: dict[str, int] = {}
+
+    def take(self, task: str, *, begun: Sequence[int], near: Sequence[int]) -> int:
+        """The number of that of the ``begun`` actors which has least to do, and of several one that is ``near``.
+
+        A task that is run again, because its worker died, has one turn and not two.
+        """
+        self._at_work.pop(task, None)
+        waiting = Counter(self._at_work.values())
+        chosen = min(begun, key=lambda number: (waiting[number], number not in near))
+        self._at_work[task] = chosen
+        return chosen
+
+    def give_back(self, task: str) -> None:
+        """The task is done."""
+        self._at_work.pop(task, None)
+
+
 class ModelActors:
     """Actors that are started as this is made, and end when the last copy of it is gone.
 
     An actor that dies is started again elsewhere, and what it was at work on is done once more.
     """
 
-    def __init__(self, context: RunContext, make: Callable[[], Model]) -> None:
-        sizes = context.sizes
+    def __init__(self, sizes: Sizes, make: Callable[[], Model]) -> None:
         options: dict[str, Any] = {
             "num_cpus": 0,
             "num_gpus": sizes.actor_gpus or None,
@@ -64,11 +83,10 @@ class ModelActors:
             "max_task_retries": -1,
             "runtime_env": memory_of_actors(sizes),
         }
-        self._num_nodes = context.hardware.num_nodes
-        self._actors: list[Any] = [
-            cast(Any, ray).remote(**options)(Embedding).remote(make) for _ in range(sizes.num_actors)
-        ]
+        actor = cast(Any, ray).remote(**options)(Embedding)
+        self._actors: list[Any] = [actor.remote(make) for _ in range(sizes.num_actors)]
         self._places = [actor.node.remote() for actor in self._actors]
+        self._turns = _turns() if len(self._actors) > 1 else None
         for actor in self._actors:
             actor.load.remote()
 
@@ -77,26 +95,32 @@ class ModelActors:
         """How many calls at once keep all of them busy, while the next samples are on their way."""
         return _CALLS_AT_ONCE * len(self._actors)
 
-    def beside_one(self) -> dict[str, Any]:
-        """Where a task runs that hands samples to one of them: on the node of one, where that is still there."""
-        nodes = [] if self._num_nodes == 1 else list(self._nodes())
-        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(random.choice(nodes), soft=True)} if nodes else {}
-
     def embed(self, samples: pa.Table) -> pa.Table:
-        """Have one of them embed the samples of decoded segments: one on this node, if any."""
-        here = ray.get_runtime_context().get_node_id()
-        near = [] if self._num_nodes == 1 else self._nodes().get(here, [])
-        features: pa.Table = ray.get(random.choice(near or self._actors).embed.remote(samples))
+        """Have one of them embed the samples of decoded segments: that which has least to do."""
+        if self._turns is None:
+            return self._embedded(samples, by=0)
+        here, task = ray.get_runtime_context().get_node_id(), ray.get_runtime_context().get_task_id()
+        places = self._known_places()
+        near = [number for number, place in places.items() if place == here]
+        begun = list(places) or list(range(len(self._actors)))
+        number: int = ray.get(self._turns.take.remote(task, begun=begun, near=near))
+        try:
+            return self._embedded(samples, by=number)
+        finally:
+            self._turns.give_back.remote(task)
+
+    def _embedded(self, samples: pa.Table, *, by: int) -> pa.Table:
+        features: pa.Table = ray.get(self._actors[by].embed.remote(samples))
         return features
 
-    def _nodes(self) -> dict[str, list[Any]]:
-        """The nodes of those that have begun, each with its actors; one that was started again may be elsewhere."""
+    def _known_places(self) -> dict[int, str]:
+        """The nodes of those that have begun; one that was started again may be elsewhere."""
         begun, _ = ray.wait(self._places, num_returns=len(self._places), timeout=0)
-        nodes: dict[str, list[Any]] = {}
-        for place, actor in zip(self._places, self._actors, strict=True):
-            if place in begun:
-                nodes.setdefault(ray.get(place), []).append(actor)
-        return nodes
+        return {number: ray.get(place) for number, place in enumerate(self._places) if place in begun}
+
+
+def _turns() -> Any:
+    return cast(Any, ray).remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Turns).remote()
 
 
 def memory_of_actors(sizes: Sizes) -> dict[str, dict[str, str]] | None:

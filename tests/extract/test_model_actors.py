@@ -1,0 +1,74 @@
+"""Several actors hold the model of a run: what is decoded goes to the one that has least to do."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+import ray
+from clusters import ray_of_this_process
+
+from pipeline.extract.model_actors import ModelActors, Turns
+from pipeline.extract.request import RunOptions
+from pipeline.extract.sizes import NO_WORK, choose_sizes
+from pipeline.records.resources import Hardware
+
+
+def test_each_turn_is_of_the_actor_with_least_to_do() -> None:
+    turns = Turns()
+    taken = [turns.take(task, begun=[0, 1, 2], near=[]) for task in "abcdef"]
+    assert taken == [0, 1, 2, 0, 1, 2]
+    turns.give_back("b")
+    turns.give_back("e")
+    assert [turns.take(task, begun=[0, 1, 2], near=[]) for task in "gh"] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("begun", "near", "expected"),
+    [
+        pytest.param([0, 1, 2], [2], 2, id="of-two-that-are-idle-the-one-on-this-node"),
+        pytest.param([0, 1], [2], 1, id="one-that-has-not-begun-gets-nothing"),
+        pytest.param([0], [], 0, id="a-busy-one-where-no-other-has-begun"),
+    ],
+)
+def test_whose_turn_it_is(begun: list[int], near: list[int], expected: int) -> None:
+    turns = Turns()
+    assert turns.take("busy", begun=[0], near=[0]) == 0
+    assert turns.take("next", begun=begun, near=near) == expected
+
+
+def test_task_that_is_run_again_has_one_turn() -> None:
+    turns = Turns()
+    for _ in range(5):
+        assert turns.take("a", begun=[0, 1], near=[]) == 0
+    turns.give_back("a")
+    assert turns.take("b", begun=[0, 1], near=[]) == 0
+
+
+@pytest.fixture(scope="module")
+def own_ray() -> Iterator[None]:
+    with ray_of_this_process():
+        yield
+
+
+@pytest.mark.usefixtures("own_ray")
+def test_two_actors_share_the_work_evenly() -> None:
+    class Slow:
+        """Says who it is."""
+
+        def __call__(self, samples: pa.Table) -> pa.Table:
+            time.sleep(0.1)
+            return samples.append_column("by", pa.array([ray.get_runtime_context().get_actor_id()] * len(samples)))
+
+    hardware = Hardware(num_cpus=2, num_gpus=0, num_nodes=1)
+    models = ModelActors(choose_sizes(hardware, NO_WORK, RunOptions(gpu_actors=2)), Slow)
+    ask = cast(Any, ray).remote(num_cpus=0)(lambda number: models.embed(pa.table({"number": [number]})))
+    warm_up = ray.get([ask.remote(number) for number in range(models.num_calls)])
+    tables = ray.get([ask.remote(number) for number in range(12)])
+
+    assert [table["number"].to_pylist() for table in tables] == [[number] for number in range(12)]
+    by = Counter(table["by"][0].as_py() for table in tables)
+    assert len(by) == len({table["by"][0].as_py() for table in [*warm_up, *tables]}) == 2
+    assert max(by.values()) <= 8, "neither does much more than half"
