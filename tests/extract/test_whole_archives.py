@@ -5,6 +5,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import av
@@ -54,15 +55,21 @@ def test_long_video_keeps_all_workers_busy_beside_short_ones_in_flat_memory(tmp_
 
     rows = features(tmp_path / "all")
     assert len(rows) == NUM_SHORT * 2 + LONG_S
-    decoders = report(tmp_path / "all")["decode"].values()
-    assert len(decoders) == 2
-    ends = [max(end for _, end in worker["stretches"]) for worker in decoders]  # type: ignore[union-attr]
-    assert max(ends) - min(ends) < IDLE_AT_THE_END_S
+    # A wave may get other processes than the one before, but no more of them work at once than there are CPUs.
+    stretches = [each for worker in report(tmp_path / "all")["decode"].values() for each in worker["stretches"]]  # type: ignore[union-attr]
+    assert max(end for _, end in stretches) - last_time_of_two(stretches) < IDLE_AT_THE_END_S
     before, after = (
         max(float(worker["private_bytes"]) for worker in report(tmp_path / name)["decode"].values())  # type: ignore[arg-type]
         for name in ("one", "all")
     )
     assert after - before < MORE_MEMORY_BYTES
+
+
+def last_time_of_two(stretches: list[list[float]]) -> float:
+    """Until when two of these were going on at once."""
+    changes = sorted([(begin, 1) for begin, _ in stretches] + [(end, -1) for _, end in stretches])
+    counts = accumulate(change for _, change in changes)
+    return max(at for (at, change), count in zip(changes, counts, strict=True) if change == -1 and count == 1)
 
 
 def repeat(video: bytes, *, times: int, into: Path) -> None:
