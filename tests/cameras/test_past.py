@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from command import vidlake
 from numpy.typing import NDArray
+from rows import id_of
 from served_heads import put, served_backbone, video_cnn
 from sessions import camera_session
 
@@ -45,7 +46,7 @@ def info() -> DatasetInfo:
 
 def session(stream: str, number: int = 0) -> Session:
     return camera_session(
-        f"{stream}{number}".ljust(16, "0"),
+        id_of(f"{stream}{number}"),
         stream=stream,
         uri=f"rtsp://{stream}/cam",
         started_at=BEGAN + timedelta(hours=number),

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from rows import dataset_info, finished, new_dataset, plan_table, planned
+from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.cli.dataset_commands import compact, status
 from pipeline.errors import UsageError
@@ -39,8 +39,9 @@ def lake(tmp_path: Path) -> Path:
 def with_thumbnails(dataset: Dataset, table: Table) -> None:
     dataset.store.ensure_writable()
     token = dataset.backend.acquire(slot=WHOLE).token
-    entry = Settled.complete("a", 0, attempts=1, num_samples=1)
-    row = {"video_id": "a", "uri": "/a", "epoch": 0, "pts": 0, "time_s": 0.0, "width": 1, "height": 1, "jpeg": b"x"}
+    video = id_of("a")
+    entry = Settled.complete(video, 0, attempts=1, num_samples=1)
+    row = {"video_id": video, "uri": "/a", "epoch": 0, "pts": 0, "time_s": 0.0, "width": 1, "height": 1, "jpeg": b"x"}
     rows = pa.Table.from_pylist([row], schema=table.schema)
     dataset.publish(table, rows, [entry], token=token)
 

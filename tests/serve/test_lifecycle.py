@@ -26,22 +26,26 @@ def test_stop_finishes_what_is_running_and_is_unready_meanwhile(clips: ClipFacto
     body = clips(num_frames=1500, width=640, height=480, gop=50).read_bytes()
     with running(*MODEL, "--decoders", 1) as leaving:
         answers: list[httpx.Response] = []
-        thread = threading.Thread(
-            target=lambda: answers.append(leaving.post("/v1/embed?sample=fps:15", body, "video/mp4"))
-        )
-        thread.start()
+
+        def ask() -> None:
+            answers.append(leaving.post("/v1/embed?sample=fps:15", body, "video/mp4"))
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]  # one after the other, for there is one decoder
+        for thread in threads:
+            thread.start()
         time.sleep(1)
         leaving.process.send_signal(signal.SIGINT)
         seen = set()
-        while thread.is_alive():
+        while any(thread.is_alive() for thread in threads):
             try:
                 seen.add(httpx.get(f"{leaving.url}/readyz", timeout=5).status_code)
             except httpx.TransportError:
                 break
             time.sleep(0.05)
-        thread.join()
-        assert answers[0].status_code == 200
-        assert len(answers[0].json()["samples"]) == 900
+        for thread in threads:
+            thread.join()
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert [len(answer.json()["samples"]) for answer in answers] == [900, 900, 900]
         assert 503 in seen
         assert leaving.process.wait(60) == 0
 
