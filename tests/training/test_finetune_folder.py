@@ -10,6 +10,7 @@ from safetensors.torch import save
 from pipeline.errors import UsageError
 from pipeline.lake.publishing.backends import leased
 from pipeline.lake.publishing.holders import LeaseLost
+from pipeline.lake.publishing.store import Store
 from pipeline.models.weights_notes import WeightsNotes, read_notes
 from pipeline.models.zoo.video_cnn import PREPROCESSING
 from pipeline.records.shards import WHOLE
@@ -74,6 +75,29 @@ class Promises:
         folder.clear()
         assert folder.is_cleared()
         assert folder.is_finished
+
+    def test_killed_while_pictures_are_removed_it_is_not_cleared(
+        self, folder: FinetuneFolder, token: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder.begin(SETTINGS, token=token)
+        Checkpoints(folder.uri, digest="one").publish(checkpoint(epochs=1), token=token)
+        names = ("_vidlake/config.json", "features/a.parquet")
+        for name in names:
+            folder.inputs.store.publish(name, b"{}")
+        folder.finish(FILES, token=token)
+
+        def killed(store: Store, name: str) -> None:
+            folder.inputs.store.remove(names[0])
+            raise KeyboardInterrupt
+
+        store = type(folder.backend.store)
+        with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+            context.setattr(store, "remove_folder", killed)
+            folder.clear()
+        assert not folder.is_cleared()
+        folder.clear()
+        assert folder.is_cleared()
+        assert folder.inputs.store.version(names[1]) is None
 
     def test_checkpoint_is_replaced_whole_and_read_back(self, folder: FinetuneFolder, token: str) -> None:
         checkpoints = Checkpoints(folder.uri, digest="one")

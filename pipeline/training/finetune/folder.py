@@ -95,9 +95,9 @@ class FinetuneFolder:
             self._files.fence(token).replace(name, files[name], version=self._store.version(name))
 
     def clear(self) -> None:
-        """Remove what was needed on the way: the pictures and the checkpoint."""
-        self._store.remove(CHECKPOINT)
+        """Remove what was needed on the way: the pictures, and the checkpoint last, which says that they may be left."""
         self._store.remove_folder(_INPUTS)
+        self._store.remove(CHECKPOINT)
 
     def is_cleared(self) -> bool:
         """Whether nothing of what was needed on the way is left."""
