@@ -90,10 +90,10 @@ class Promises:
             folder.inputs.store.remove(names[0])
             raise KeyboardInterrupt
 
-        store = type(folder.backend.store)
-        with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
-            context.setattr(store, "remove_folder", killed)
-            folder.clear()
+        with monkeypatch.context() as context:
+            context.setattr(type(folder.backend.store), "remove_folder", killed)
+            with pytest.raises(KeyboardInterrupt):
+                folder.clear()
         assert not folder.is_cleared()
         folder.clear()
         assert folder.is_cleared()
