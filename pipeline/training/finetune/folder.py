@@ -95,7 +95,7 @@ class FinetuneFolder:
             self._files.fence(token).replace(name, files[name], version=self._store.version(name))
 
     def clear(self) -> None:
-        """Remove what was needed on the way: the pictures, and last the checkpoint, which says that some may be left."""
+        """Remove what was needed on the way: the pictures, and last the checkpoint, which tells that some are left."""
         self._store.remove_folder(_INPUTS)
         self._store.remove(CHECKPOINT)
 
