@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.extract import dataflow
 from pipeline.extract.context import Place, RunContext
 from pipeline.lake.ids import Ids, id_bytes
-from pipeline.lake.planned import Planned, publish_plan
+from pipeline.lake.planned import VIDEOS_PER_FILE, Planned, publish_plan
 from pipeline.records.resources import Hardware
 from pipeline.records.segments import Sizing
 from pipeline.records.windows import Windows
@@ -28,7 +28,6 @@ _PLAN_VIDEOS_PER_TASK = 32
 # not at all in the beginning.
 _PUBLISHED_EVERY_S = 5.0
 _AWAITED_EVERY_S = 1.0
-_VIDEOS_PER_FILE = 5_000
 
 Published = Callable[[pa.Table, Sequence[Place]], None]
 """Is given rows of a plan once they are published in some places."""
@@ -99,7 +98,7 @@ class Planner:
         for part in dataflow.probe(blocks, planning=planning, schema=schema):
             parts.append(part)
             every_s = _AWAITED_EVERY_S if self._is_awaited() else _PUBLISHED_EVERY_S
-            if time.monotonic() - self._published > every_s or sum(map(len, parts)) >= _VIDEOS_PER_FILE:
+            if time.monotonic() - self._published > every_s or sum(map(len, parts)) >= VIDEOS_PER_FILE:
                 self._publish(pa.concat_tables(parts), places, is_told=is_told)
                 parts = []
         if parts:

@@ -15,7 +15,7 @@ from pipeline.extract.report import Reporting
 from pipeline.extract.results import Clockwork, Filled, Outcome
 from pipeline.extract.tally import counts_of
 from pipeline.inputs.sources import Sources
-from pipeline.lake.ids import Ids, find_places, in_all
+from pipeline.lake.ids import Ids, in_all
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import (
     TASK_COLUMNS,
@@ -51,33 +51,30 @@ class Run:
     def _plan(self, inputs: Sources, progress: Sequence[Progress], flow: Flow) -> None:
         places = self._context.places
         planned = [self._plan_at(place, progress) for place in places]
-        unsettled = Ids([unsettled_videos(each.planned, each.ledger).to_bytes() for each in progress])
+        unsettled = Ids(unsettled_videos(each.planned, each.ledger).to_bytes() for each in progress)
         listing = Listing(inputs, self._context.options, planned=in_all([each.ids for each in planned]))
-        locators = listing.chosen.locators
+        wanted = Wanted(chosen=None, locators=listing.chosen.locators, is_retry=False)
 
         def tell(rows: pa.Table, of: Sequence[Place]) -> None:
-            self._settle_failures(rows, of)
-            uris = {place.dataset.store.uri for place in of}
-            numbers = [at for at, each in enumerate(self._context.outputs) if each.dataset.store.uri in uris]
+            numbers = self._outputs_at(of)
+            self._settle_failures(rows, numbers)
             ledgers = {at: progress[at].ledger for at in numbers}
-            wanted = Wanted(chosen=None, locators=locators, is_retry=False)
             self._offer(pending_in(rows.select(TASK_COLUMNS), ledgers, wanted), flow)
 
         planner = Planner(self._context, planned, then=tell, is_awaited=lambda: flow.is_hungry)
-        elsewhere = Ids()
+        elsewhere = []
         for batch in listing.batches():
-            known = batch.planned[find_places(unsettled.to_bytes(), batch.planned) >= 0]
+            known = batch.planned[unsettled.find(batch.planned) >= 0]
             if len(known):
-                wanted = Wanted(chosen=None, locators=locators, is_retry=False)
                 self._offer(pending_of(progress, wanted, known), flow)
             if len(batch.new):
                 self._warm_up(flow)
-                elsewhere = Ids([elsewhere.to_bytes(), planner.add(batch.new, listing.plan_schema).to_bytes()])
+                elsewhere.append(planner.add(batch.new, listing.plan_schema).to_bytes())
         for place in places:
             publish_listed(place.dataset, listing.videos, shard=self._context.options.shard, token=place.token)
-        if len(elsewhere):
-            wanted = Wanted(chosen=elsewhere, locators=locators, is_retry=False)
-            self._offer(pending_of(self._progress(), wanted, elsewhere.to_bytes()), flow)
+        left = Ids(elsewhere)
+        if len(left):
+            self._offer(pending_of(self._progress(), wanted, left.to_bytes()), flow)
         self._clockwork.mark("plan")
         self._say_planned(flow)
 
@@ -143,9 +140,7 @@ class Run:
 
     def _plan_at(self, place: Place, progress: Sequence[Progress]) -> Planned:
         """The plan at a place, which outputs that are there have in common."""
-        uri = place.dataset.store.uri
-        outputs = zip(self._context.outputs, progress, strict=True)
-        return next(each.planned for output, each in outputs if output.dataset.store.uri == uri)
+        return progress[self._outputs_at([place])[0]].planned
 
     def _offer(self, pending: Iterable[PendingTogether], flow: Flow) -> None:
         for each in pending:
@@ -157,13 +152,16 @@ class Run:
         _, together = next(grouped(range(len(self._context.outputs)), self._windows))
         flow.warm_up(together)
 
-    def _settle_failures(self, rows: pa.Table, places: Sequence[Place]) -> None:
-        """Settle, in all outputs at these places, those videos that could not be planned."""
-        entries = failures_in(rows)
+    def _outputs_at(self, places: Sequence[Place]) -> list[int]:
+        """The numbers of the outputs at some places."""
         uris = {place.dataset.store.uri for place in places}
-        for output in self._context.outputs if entries else ():
-            if output.dataset.store.uri in uris:
-                output.settle(entries)
+        return [at for at, output in enumerate(self._context.outputs) if output.dataset.store.uri in uris]
+
+    def _settle_failures(self, rows: pa.Table, numbers: Sequence[int]) -> None:
+        """Settle, in the outputs with these numbers, those videos that could not be planned."""
+        entries = failures_in(rows)
+        for at in numbers if entries else ():
+            self._context.outputs[at].settle(entries)
 
     def _say_planned(self, flow: Flow) -> None:
         known = flow.known()

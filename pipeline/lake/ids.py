@@ -83,7 +83,6 @@ class Ids:
 
     def mask(self, video_ids: pa.ChunkedArray) -> NDArray[np.bool_]:
         """Which of many are in it."""
-        self._merge()
         return self.find(id_bytes(video_ids)) >= 0
 
     def find(self, ids: NDArray[np.bytes_]) -> NDArray[np.int64]:

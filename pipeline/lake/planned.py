@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.lake import earlier_versions
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import DatasetFiles, digest_of, parquet_bytes
-from pipeline.lake.ids import Ids, find_places, id_bytes, in_shard, packed, repeated, unpacked
+from pipeline.lake.ids import ID_BYTES, Ids, find_places, id_bytes, in_shard, packed, repeated, unpacked
 from pipeline.lake.publishing.store import MissingFile
 from pipeline.records.rows import concat
 from pipeline.records.schemas import PLAN
@@ -123,8 +123,8 @@ class Planned:
     @cached_property
     def _index(self) -> tuple[NDArray[np.bytes_], NDArray[np.int32]]:
         """All videos, packed and sorted, and the number of the file that holds the row of each."""
-        parts = [packed(id_bytes(part["video_id"])) for _, part in self.parts(["video_id"])]
-        ids = np.concatenate(parts) if parts else packed(np.empty(0, "S20"))
+        parts = [np.delete(ids, self._losers.get(name, [])) for name, ids in self._packed.items()]
+        ids = np.concatenate([packed(np.empty(0, f"S{ID_BYTES}")), *parts])
         files = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
         order = np.argsort(ids, kind="stable")
         return ids[order], files[order]
