@@ -13,7 +13,6 @@ import json
 import os
 import pstats
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import ray
 from ray.data._internal.execution import streaming_executor
 
 from benchmarks import stand_ins
-from benchmarks.planned import Edges, dataset_info, links, run
+from benchmarks.planned import Edges, Sampled, dataset_info, links, run
 from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.extract import dataflow
 from pipeline.extract.request import RunOptions
@@ -38,20 +37,6 @@ _OPTIONS = RunOptions(rows_per_file=16_384)
 """What is chosen from a hundred cores on; few workers leave smaller files."""
 _BYTES_PER_SAMPLE = 1280 * 4
 """Of a feature of the default model: a compacted file holds as many segments as one of those would."""
-
-
-class Memory:
-    """Watches the private memory of this process."""
-
-    def __init__(self) -> None:
-        self.begin_bytes = private_bytes(os.getpid())
-        self.most_bytes = 0
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        while True:
-            self.most_bytes = max(self.most_bytes, private_bytes(os.getpid()))
-            time.sleep(1)
 
 
 def read_footers(dataset: Dataset) -> dict[str, float]:
@@ -113,10 +98,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vidlake-scheduled-") as folder:
         archive = links(asked.num_segments // asked.segments_per_video, Path(folder))
         dataset = Dataset.at(f"{folder}/lake")
-        memory, began = Memory(), time.monotonic()
-        first_s = run(archive, dataset, edges, info=info, hardware=hardware, options=_OPTIONS, tally=SharedTally())
-        wall_s = time.monotonic() - began
-        most_bytes, began = memory.most_bytes, time.monotonic()
+        before_bytes, began = private_bytes(os.getpid()), time.monotonic()
+        with Sampled() as sampled:
+            first_s = run(archive, dataset, edges, info=info, hardware=hardware, options=_OPTIONS, tally=SharedTally())
+        wall_s, began = time.monotonic() - began, time.monotonic()
         again_s = run(archive, dataset, edges, info=info, hardware=hardware, options=_OPTIONS, tally=SharedTally())
         resume_wall_s = time.monotonic() - began
         ray.shutdown()
@@ -138,8 +123,8 @@ def main() -> None:
                 "cpu_s": first_s,
                 "resume_cpu_s": again_s,
                 "resume_wall_s": resume_wall_s,
-                "private_bytes_before": memory.begin_bytes,
-                "private_bytes": most_bytes,
+                "private_bytes_before": before_bytes,
+                "private_bytes": sampled.most_private_bytes,
                 "footers": before,
                 "footers_compacted": after,
                 "compact_wall_s": compact_wall_s,
