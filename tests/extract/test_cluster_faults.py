@@ -11,15 +11,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import psutil
 import pytest
+from archive_server import ArchiveHandler
 from clusters import LocalCluster, Node
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
+from typing_extensions import override
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -150,38 +152,26 @@ def test_killed_driver_of_a_job_resumes_when_submitted_again(
     assert_whole(vidlake(*words, *HOW).stdout, out, calm)
 
 
-class Store(BaseHTTPRequestHandler):
-    """Serves a folder, by ranges, with ETags; and has its moods."""
+class Store(ArchiveHandler):
+    """Has its moods."""
 
-    folder: Path
     away_until = 0.0
     num_refused = 0
     replacement: Path | None = None
     num_asked_who: ClassVar[Counter[str]]
     """How often each object was asked for its first byte alone: to list it, after planning it, after decoding it."""
 
-    def do_GET(self) -> None:
+    @override
+    def asked(self, path: Path) -> None:
         kind = type(self)
         if time.monotonic() < kind.away_until:
             kind.num_refused += 1
             self.send_error(503)
             return
-        path = kind.folder / self.path.strip("/")
-        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
-        kind.num_asked_who[path.name] += last == 0
+        kind.num_asked_who[path.name] += self.wanted()[1] == 0
         if kind.replacement is not None and path.name == "0.mp4" and kind.num_asked_who[path.name] > 2:
             path = kind.replacement
-        data = path.read_bytes()
-        body = data[first : last + 1]
-        self.send_response(206)
-        self.send_header("ETag", f'"{len(data)}-{path.name}"')
-        self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        self.answer(path)
 
 
 @pytest.fixture

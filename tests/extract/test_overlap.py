@@ -1,17 +1,17 @@
 """Planning is no barrier: the first rows are there before the last video was looked at; a kill in between is safe."""
 
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from archive_server import ArchiveHandler
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, kill, started, vidlake
+from typing_extensions import override
 
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.planned import PlanFiles, Planned
@@ -23,28 +23,16 @@ HOW = [*MODEL, "--sample", "fps:5", "--segment-seconds", "1"]
 WITHIN_S = 300.0
 
 
-class SlowServer(BaseHTTPRequestHandler):
-    """Serves a folder by ranges; but of the last video, once it is listed, nothing until it ``may_go_on``."""
+class SlowServer(ArchiveHandler):
+    """Of the last video, once it is listed, gives nothing until it ``may_go_on``."""
 
-    folder: Path
     may_go_on: threading.Event
 
-    def do_GET(self) -> None:
-        kind, name = type(self), self.path.strip("/")
-        first, last = map(int, re.findall(r"\d+", self.headers["Range"]))
-        if name == f"{NUM_VIDEOS - 1}.mp4" and last > 0:
-            kind.may_go_on.wait(WITHIN_S)
-        data = (kind.folder / name).read_bytes()
-        body = data[first : last + 1]
-        self.send_response(206)
-        self.send_header("ETag", f'"{len(data)}-{name}"')
-        self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+    @override
+    def asked(self, path: Path) -> None:
+        if path.name == f"{NUM_VIDEOS - 1}.mp4" and self.wanted()[1] > 0:
+            self.may_go_on.wait(WITHIN_S)
+        self.answer(path)
 
 
 @pytest.fixture
