@@ -5,13 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import httpx
 import psutil
-from other_runs import forks
+from command import vidlake
 
 MODEL = ["--model", "video_cnn", "--weights", "random:0"]
 
@@ -76,43 +75,9 @@ def running(*options: object, env: dict[str, str] | None = None) -> Iterator[Ser
             raise
 
 
-def refused(*options: object, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "serve", *map(str, options)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-        env={**os.environ, **(env or {})},
-    )
-    return _refusal(done.returncode, said=done.stdout, complained=done.stderr)
-
-
-_REFUSED = """
-import os, sys
-for fd, path in enumerate(sys.argv[1:3], start=1):
-    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
-sys.argv = ["vidlake", "serve", *sys.argv[3:]]
-main()
-"""
-
-
-@contextmanager
-def refusals(folder: Path) -> Iterator[Callable[..., str]]:
-    """The same as ``refused`` for many of them: what the command imports, which takes it seconds, is imported once."""
-    with forks("import serve.cli, serve.local") as started:
-
-        def refused(*options: object) -> str:
-            paths = folder / "stdout", folder / "stderr"
-            status, _ = started.run("from pipeline.cli.main import main" + _REFUSED, *paths, *options)
-            said, complained = (path.read_text() for path in paths)
-            return _refusal(status, said=said, complained=complained)
-
-        yield refused
-
-
-def _refusal(status: int, *, said: str, complained: str) -> str:
-    assert status == 2, complained
-    assert len(complained.splitlines()) == 1, complained
-    assert said == ""
-    return complained
+def refused(*options: object) -> str:
+    done = vidlake("serve", *options)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stdout == ""
+    return done.stderr

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from av.video.stream import VideoStream
 from clusters import LocalCluster, local_cluster
+from command import no_more_commands
 from numpy.typing import NDArray
 from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
 from typing_extensions import override
@@ -240,6 +241,7 @@ def no_beat_of_another_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def nothing_left_behind() -> Iterator[None]:
     """Tests leave neither processes nor threads that would hold up the end of an ordinary program."""
     yield
+    no_more_commands()
     deadline = time.monotonic() + _GONE_WITHIN_S
     while (left := _left_behind()) and time.monotonic() < deadline:
         time.sleep(0.1)

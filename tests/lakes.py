@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -15,9 +16,7 @@ TOLERANCE = 1e-5
 
 
 def vidlake(*words: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *map(str, words)], capture_output=True, text=True, check=False, timeout=400
-    )
+    done = command.vidlake(*words)
     assert done.returncode == status, f"exit {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     assert "Traceback" not in done.stderr
     return done

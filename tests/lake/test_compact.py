@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import command
 import duckdb
 import numpy as np
 import polars as pl
@@ -399,8 +400,7 @@ def test_compacted_lake_is_resumed_and_retried_like_the_old_one(tmp_path: Path, 
 
 
 def vidlake(*words: object, exit_status: int = 0) -> str:
-    command = [sys.executable, "-m", "pipeline", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    done = command.vidlake(*words)
     assert done.returncode == exit_status, done.stderr[-2000:]
     return done.stdout
 

@@ -3,8 +3,6 @@
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+from command import vidlake
 from other_runs import KILLED_AT_FSYNC, forks
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
@@ -172,9 +171,7 @@ def test_status_shows_both_kinds(tmp_path: Path) -> None:
         "thumbs": SideTable(num_rows=len(EXPECTED), num_files=7, num_settled=len(WORK)),
         "counts": SideTable(num_rows=NUM_VIDEOS, num_files=NUM_VIDEOS, num_settled=None),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "status", str(tmp_path), "--json"], capture_output=True, check=True
-    )
+    done = vidlake("status", tmp_path, "--json")
     assert json.loads(done.stdout)["side_tables"]["thumbs"]["num_rows"] == len(EXPECTED)
 
 

@@ -1,23 +1,16 @@
 """What ``vidlake serve`` refuses before anything is started, and the configuration file for a cluster."""
 
 import socket
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import yaml
-from commanded import refusals, refused
+from commanded import refused
 from ray.serve.schema import ServeDeploySchema
 
 from serve.app import build
 from serve.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def refused_again(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
-    with refusals(tmp_path_factory.mktemp("refused")) as refused:
-        yield refused
 
 
 @pytest.mark.parametrize(
@@ -42,10 +35,8 @@ def refused_again(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         pytest.param(["--host", "192.0.2.77", "--insecure"], "cannot listen", id="not our address"),
     ],
 )
-def test_misuse_is_one_line_that_names_the_word(
-    refused_again: Callable[..., str], options: list[str], advice: str
-) -> None:
-    assert advice in refused_again(*options)
+def test_misuse_is_one_line_that_names_the_word(options: list[str], advice: str) -> None:
+    assert advice in refused(*options)
 
 
 def test_port_that_is_taken_is_told_so() -> None:

@@ -1,11 +1,11 @@
 """``serve --from``: a dataset is data. What its metadata names runs, or is fetched, if the command line repeats it."""
 
+import contextlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commanded import refused
 
 from pipeline.lake.appended_file import file_of
 from pipeline.lake.config import DatasetConfig
@@ -39,13 +39,10 @@ def describe(folder: Path, *, model: str = "video_cnn", weights: str = "random:3
 
 
 def refusal(folder: Path, *words: str) -> str:
-    command = [sys.executable, "-P", "-m", "pipeline", "serve", "--from", "lake", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2, done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stdout == ""
+    with contextlib.chdir(folder):
+        complaint = refused("--from", "lake", *words)
     assert not (folder / "ran").exists(), "the dataset's module ran"
-    return done.stderr
+    return complaint
 
 
 def test_module_that_a_dataset_names_is_not_imported(folder: Path) -> None:

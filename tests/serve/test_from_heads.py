@@ -1,11 +1,10 @@
 """``serve --heads`` without ``--model``: the model of the heads in use. A head is data: it runs and fetches nothing."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from commanded import refusals
+from commanded import refused
 from heads import backbone
 from served_heads import put, served_backbone, use, video_cnn
 
@@ -96,12 +95,6 @@ def test_folder_is_found_from_wherever_the_replica_runs(tmp_path: Path, monkeypa
         folder_at("haeds")
 
 
-@pytest.fixture(scope="module")
-def refused_again(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
-    with refusals(tmp_path_factory.mktemp("refused")) as refused:
-        yield refused
-
-
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
@@ -113,11 +106,9 @@ def refused_again(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         pytest.param(["--heads", "HEADS", "--admin-keys", "none.txt"], "--admin-keys none.txt", id="no key file"),
     ],
 )
-def test_misuse_is_one_line_that_names_the_word(
-    refused_again: Callable[..., str], tmp_path: Path, words: list[str], advice: str
-) -> None:
+def test_misuse_is_one_line_that_names_the_word(tmp_path: Path, words: list[str], advice: str) -> None:
     put(tmp_path, "mine")
-    assert advice in refused_again(*[str(tmp_path) if word == "HEADS" else word for word in words])
+    assert advice in refused(*[str(tmp_path) if word == "HEADS" else word for word in words])
 
 
 def test_default_head_needs_a_folder() -> None:
