@@ -20,6 +20,7 @@ from pipeline.errors import PipelineError, RunError, UsageError
 from pipeline.records.resources import Hardware
 
 _LOCAL_STARTS = 2
+_IDLE_WORKERS_STAY_MS = 30_000
 _REACHED_WITHIN_S = 10.0
 _GROWN_WITHIN_S = 1200.0
 _GROWTH_POLL_S = 1.0
@@ -164,6 +165,9 @@ def _start(address: str | None, *, metrics_port: int | None, is_over: threading.
         if told is not None:
             raise UsageError(f"no Ray cluster at {address!r}: {told}")
         return
+    # While all CPUs are busy, Ray ends each worker that has had nothing to do for a second. That is one that plans or
+    # commits now and then, and the next one takes a second of CPU to start.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(_IDLE_WORKERS_STAY_MS))
     # Ray gives its own processes 30 s, which a busy machine may not manage the first time.
     for _ in range(_LOCAL_STARTS):
         told = _failure_of_init(

@@ -28,8 +28,6 @@ from pipeline.extract.sizes import Sizes
 from pipeline.records.model_info import Precision
 
 _BLOCK_BYTES = 32 << 20
-_PREDICT_CPUS = 0.25
-"""A task asks for less than it takes, and the number of tasks is capped instead."""
 # A task whose worker dies is run again. Decoders die in a process of their own: this is a lost node, or no memory.
 _RETRIES = 5
 
@@ -41,7 +39,7 @@ def probe(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema)
     planned = videos.map_batches(
         cast(Any, plan_block),
         fn_kwargs={"planning": planning, "schema": schema},
-        **_task_a_block(min(planning.sizes.plan_workers, len(sources)), num_cpus=0.0),
+        **_tasks(min(planning.sizes.plan_workers, len(sources)), batch_size=None, num_cpus=0),
     )
     return iter(planned.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
 
@@ -56,11 +54,7 @@ def run_extract(tasks: Sequence[pa.Table], *, context: RunContext, models: Model
     features = _decoded(tasks, context=context).map_batches(
         cast(Any, _embed_batch),
         fn_kwargs={"models": models},
-        batch_size=context.sizes.segments_per_call,
-        batch_format="pyarrow",
-        compute=TaskPoolStrategy(models.num_calls),
-        num_cpus=0,
-        ray_remote_args_fn=_bounded_retries,
+        **_tasks(models.num_calls, batch_size=context.sizes.segments_per_call, num_cpus=0),
     )
     _commit(features, context=context)
 
@@ -78,11 +72,7 @@ def run_predict(work: PredictWork, *, predicting: Predicting, num_workers: int) 
     done = parts.map_batches(
         cast(Any, predict_block),
         fn_kwargs={"predicting": predicting},
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=TaskPoolStrategy(min(num_workers, len(blocks))),
-        num_cpus=_PREDICT_CPUS,
-        ray_remote_args_fn=_bounded_retries,
+        **_tasks(min(num_workers, len(blocks)), batch_size=None, num_cpus=1),
     )
     for rows in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from parts_of(rows)
@@ -106,8 +96,12 @@ def _decoded(tasks: Sequence[pa.Table], *, context: RunContext) -> ray.data.Data
     samples: ray.data.Dataset = segments.map_batches(
         cast(Any, decode_block),
         fn_kwargs={"context": context},
-        memory=_held_by_a_node(sizes.decode_memory_bytes),
-        **_task_a_block(min(sizes.decode_workers, len(tasks)), num_cpus=sizes.decode_cpus),
+        **_tasks(
+            min(sizes.decode_tasks, len(tasks)),
+            batch_size=None,
+            num_cpus=sizes.decode_cpus,
+            memory=_held_by_a_node(sizes.decode_memory_bytes),
+        ),
     )
     return samples
 
@@ -128,30 +122,31 @@ def _held_by_a_node(num_bytes: int) -> int:
     return min([num_bytes, *held])
 
 
-class _TaskABlock(TypedDict):
-    batch_size: None
+class _Tasks(TypedDict):
+    batch_size: int | None
     batch_format: str
     compute: TaskPoolStrategy
-    num_cpus: float
-    ray_remote_args_fn: Callable[[], dict[str, int]]
+    num_cpus: int
+    ray_remote_args_fn: Callable[[], dict[str, float]]
 
 
-def _task_a_block(num_tasks: int, *, num_cpus: float) -> _TaskABlock:
-    """How Ray Data runs a function that decodes: one task a block, and so many at once."""
-    return {
-        "batch_size": None,
-        "batch_format": "pyarrow",
-        "compute": TaskPoolStrategy(num_tasks),
-        "num_cpus": num_cpus,
-        "ray_remote_args_fn": _bounded_retries,
-    }
+def _tasks(most: int, *, batch_size: int | None, num_cpus: float, memory: int = 0) -> _Tasks:
+    """How Ray Data runs a function: in at most so many tasks at once, on whole blocks where there is no ``batch_size``.
 
-
-def _bounded_retries() -> dict[str, int]:
-    """How often a task whose worker dies is run again."""
+    Ray is told what a task asks for, and holds back what finds no room. Ray Data believes that it asks for nothing, for
+    it gives each of the executions that go on at once (two waves, and the planning beside them) an equal share of the
+    CPUs, and leaves the share of one that needs none idle.
+    """
     # Ray Data fuses no stage that has such a function with those beside it: a commit would otherwise be of one call.
     # Deprecated in favour of named parameters, of which none is `max_retries`; `_quiet` keeps the warning to itself.
-    return {"max_retries": _RETRIES}
+    told = {"max_retries": _RETRIES, "num_cpus": num_cpus, "memory": memory}
+    return {
+        "batch_size": batch_size,
+        "batch_format": "pyarrow",
+        "compute": TaskPoolStrategy(most),
+        "num_cpus": 0,
+        "ray_remote_args_fn": lambda: told,
+    }
 
 
 def _quiet() -> None:

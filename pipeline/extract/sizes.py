@@ -10,8 +10,7 @@ _CPU_BATCH = 32
 _GPU_BATCH = 256
 # What a decode task takes, and asks Ray for: a node then gets no more of them than it has cores and memory for, and an
 # autoscaler sees how many nodes are wanted. What else runs on the CPUs (planning, commits, models where there is no
-# GPU) asks for none, and is capped by number. Ray Data shares the CPUs among its stages, but to one that can use none
-# it gives none: so all are left to decoding, on however small a machine.
+# GPU) asks for none, and is capped by number.
 _DECODE_CPUS = 1.0
 _DECODE_MEMORY_BYTES = 500_000_000
 _LEAST_PLAN_WORKERS = 2
@@ -19,6 +18,9 @@ _LEAST_COMMITS_AT_ONCE = 2
 _LEAST_TASK_S = 0.2
 _TASK_S = 60.0
 _TASKS_PER_WORKER = 8
+# Ray Data takes 0.2 s from the end of a task to the start of the next. Where tasks are shorter than this, as many wait
+# at Ray, which starts them at once; but not where --decode-workers is what limits them, for Ray does not know of that.
+_SHORT_TASK_S = 10.0
 _FILE_EVERY_S = 20.0
 _FILES_PER_RUN = 8
 _MOST_ROWS_PER_FILE = 16_384
@@ -64,6 +66,8 @@ class Sizes:
     """Decode tasks at once. Where ``--decode-workers`` asks for fewer than the CPUs could run, only a cap on tasks
     keeps to it: what one task asks for cannot exceed a node.
     """
+    decode_tasks: int
+    """Decode tasks that Ray has at once: those that run, and where tasks are short as many that wait for a CPU."""
     plan_workers: int
     """Planning tasks at once."""
     num_actors: int
@@ -95,8 +99,11 @@ def choose_sizes(
     num_actors = options.gpu_actors or (hardware.num_gpus if is_on_gpu else max(1, hardware.num_nodes))
     decode_workers = min(options.decode_workers or num_cpus, num_cpus)
     batch_size = options.batch_size or (_GPU_BATCH if is_on_gpu else _CPU_BATCH)
+    task_s = _task_s(work.cost_s / decode_workers)
+    waits = task_s < _SHORT_TASK_S and options.decode_workers is None
     return Sizes(
         decode_workers=decode_workers,
+        decode_tasks=2 * decode_workers if waits else decode_workers,
         plan_workers=max(_LEAST_PLAN_WORKERS, num_cpus // 2),
         num_actors=num_actors,
         actor_gpus=_floor(1 / -(-num_actors // hardware.num_gpus)) if is_on_gpu else 0.0,
@@ -106,7 +113,7 @@ def choose_sizes(
         segments_per_file=_segments_per_file(
             so_far, rows=options.rows_per_file, decode_workers=decode_workers, row_bytes=beside_bytes
         ),
-        task_s=_task_s(work.cost_s / decode_workers),
+        task_s=task_s,
         commits_at_once=max(_LEAST_COMMITS_AT_ONCE, num_actors),
     )
 
