@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -77,14 +79,27 @@ class Starting:
         )
 
     def stop(self) -> None:
-        """Stop or leave it; a private one that is still being started is killed rather than waited for."""
-        if not self._is_up.is_set() and self._address is None:
-            self._is_over.set()  # or it would be started once more
-            _kill_families(child for child in psutil.Process().children() if child not in self._others)
-        else:
-            self._is_up.wait()
-            ray.shutdown()
+        """Leave it, once nothing in this process uses it any more; a private one ends."""
+        self._is_up.wait()
+        ray.shutdown()
         self._is_over.set()
+
+    def abandon(self) -> None:
+        """Leave it at once, for this process is about to end; a private one is killed.
+
+        Threads may be in the middle of a call of Ray. ``ray.shutdown`` would take it away under them, and this process
+        would crash; and where the cluster ends before it, Ray ends it with a status of its own. So one that is up is
+        killed when this process is gone.
+        """
+        is_up = self._is_up.is_set()
+        if not is_up:
+            self._is_over.set()  # or it would be started once more
+        if self._address is None:
+            family = _family(child for child in psutil.Process().children() if child not in self._others)
+            if is_up:
+                _kill_when_this_is_gone(family)
+            else:
+                _kill(family)
 
     def _run(self) -> None:
         try:
@@ -101,25 +116,63 @@ class Starting:
 def starting(address: str | None, *, metrics_port: int | None = None) -> Iterator[Starting]:
     """Join the cluster at ``address`` (``auto``, ``HOST:PORT``), or run a private one on this machine.
 
-    What its workers raise comes out as itself. A private one shows its Prometheus metrics at ``metrics_port``.
+    What its workers raise comes out as itself, and after any exception this process cannot start another one. A private
+    one shows its Prometheus metrics at ``metrics_port``.
     """
     cluster = Starting(address, metrics_port=metrics_port)
     try:
         yield cluster
     except (RayError, RuntimeError, SystemError) as error:
+        cluster.abandon()
         raise cause_of(error) from None
-    finally:
-        cluster.stop()
+    except BaseException:
+        cluster.abandon()
+        raise
+    cluster.stop()
 
 
-def _kill_families(children: Iterable[psutil.Process]) -> None:
-    """End those that run a program of Ray, and all that they have started; what else this process started lives on."""
+def _family(children: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that run a program of Ray, and all that they have started; what else this process started is not theirs."""
+    family = []
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
             if any(word.startswith(_RAYS_PROGRAMS) for word in child.cmdline()):
-                for process in (*child.children(recursive=True), child):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
+                family += [*child.children(recursive=True), child]
+    return family
+
+
+def _kill(family: Iterable[psutil.Process]) -> None:
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+_KILLS_AFTERWARDS = """
+import os, signal, sys
+fds = []
+for pid in map(int, sys.argv[1:]):
+    try:
+        fds.append(os.pidfd_open(pid))
+    except OSError:
+        pass
+print(flush=True)
+os.read(0, 1)
+for fd in fds:
+    try:
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    except OSError:
+        pass
+"""
+"""Opens processes, says so, and kills them when its standard input ends: with the process that started it."""
+
+
+def _kill_when_this_is_gone(family: Iterable[psutil.Process]) -> None:
+    command = [sys.executable, "-I", "-S", "-c", _KILLS_AFTERWARDS, *(str(process.pid) for process in family)]
+    ends, _ = os.pipe()  # the other end is closed by nobody but the kernel, with this process
+    started = subprocess.Popen(command, stdin=ends, stdout=subprocess.PIPE, start_new_session=True)
+    os.close(ends)
+    if started.stdout is not None:
+        started.stdout.readline()
 
 
 def _grow(wanted: dict[str, int]) -> None:

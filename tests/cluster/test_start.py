@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
+import psutil
 import pytest
 from ray.exceptions import RayTaskError
 
@@ -45,7 +47,7 @@ after = subprocess.Popen(["sleep", "60"])
 me = psutil.Process()
 while not any(child.name() == "gcs_server" for child in me.children()):
     time.sleep(0.01)
-cluster.stop()
+cluster.abandon()
 deadline = time.monotonic() + 20
 while len(living := [child for child in me.children() if child.status() != psutil.STATUS_ZOMBIE]) > 2:
     if time.monotonic() > deadline:
@@ -63,3 +65,39 @@ def test_stopping_while_ray_starts_ends_what_it_started_and_nothing_else() -> No
     command = [sys.executable, "-c", STOPS_WHILE_RAY_STARTS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "True", done.stdout + done.stderr
+
+
+INTERRUPTED = """
+import os, threading, time
+import psutil, ray
+from pipeline.cluster.start import starting
+
+@ray.remote(num_cpus=0)
+def one():
+    return 1
+
+def ask():
+    while True:
+        ray.get(one.remote())
+
+try:
+    with starting(None) as cluster:
+        cluster.hardware()
+        for _ in range(8):
+            threading.Thread(target=ask, daemon=True).start()
+        time.sleep(3)
+        print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+        raise KeyboardInterrupt
+except KeyboardInterrupt:
+    os._exit(130)
+"""
+
+
+@pytest.mark.slow
+def test_interrupted_while_threads_are_at_work_in_ray_it_ends_as_it_means_to_and_leaves_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 130, done.stderr[-2000:]
+    deadline = time.monotonic() + 10
+    while living := [pid for pid in map(int, done.stdout.split()) if psutil.pid_exists(pid)]:
+        assert time.monotonic() < deadline, living
+        time.sleep(0.1)
