@@ -51,6 +51,7 @@ _STARTING_RAY = frozenset(
         "test_predict.py",
         "test_several_models.py",
         "test_shards.py",
+        "test_shared_cpus.py",
         "test_shots_command.py",
         "test_start.py",
         "test_served_streams.py",

@@ -39,7 +39,7 @@ def probe(sources: Sequence[pa.Table], *, planning: Planning, schema: pa.Schema)
     planned = videos.map_batches(
         cast(Any, plan_block),
         fn_kwargs={"planning": planning, "schema": schema},
-        **_tasks(min(planning.sizes.plan_workers, len(sources)), batch_size=None, num_cpus=0),
+        **as_tasks(min(planning.sizes.plan_workers, len(sources)), batch_size=None, num_cpus=0),
     )
     return iter(planned.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
 
@@ -54,7 +54,7 @@ def run_extract(tasks: Sequence[pa.Table], *, context: RunContext, models: Model
     features = _decoded(tasks, context=context).map_batches(
         cast(Any, _embed_batch),
         fn_kwargs={"models": models},
-        **_tasks(models.num_calls, batch_size=context.sizes.segments_per_call, num_cpus=0),
+        **as_tasks(models.num_calls, batch_size=context.sizes.segments_per_call, num_cpus=0),
     )
     _commit(features, context=context)
 
@@ -72,7 +72,7 @@ def run_predict(work: PredictWork, *, predicting: Predicting, num_workers: int) 
     done = parts.map_batches(
         cast(Any, predict_block),
         fn_kwargs={"predicting": predicting},
-        **_tasks(min(num_workers, len(blocks)), batch_size=None, num_cpus=1),
+        **as_tasks(min(num_workers, len(blocks)), batch_size=None, num_cpus=1),
     )
     for rows in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from parts_of(rows)
@@ -96,7 +96,7 @@ def _decoded(tasks: Sequence[pa.Table], *, context: RunContext) -> ray.data.Data
     samples: ray.data.Dataset = segments.map_batches(
         cast(Any, decode_block),
         fn_kwargs={"context": context},
-        **_tasks(
+        **as_tasks(
             min(sizes.decode_tasks, len(tasks)),
             batch_size=None,
             num_cpus=sizes.decode_cpus,
@@ -122,7 +122,9 @@ def _held_by_a_node(num_bytes: int) -> int:
     return min([num_bytes, *held])
 
 
-class _Tasks(TypedDict):
+class AsTasks(TypedDict):
+    """The options of ``map_batches`` for a stage that runs as tasks."""
+
     batch_size: int | None
     batch_format: str
     compute: TaskPoolStrategy
@@ -130,8 +132,8 @@ class _Tasks(TypedDict):
     ray_remote_args_fn: Callable[[], dict[str, float]]
 
 
-def _tasks(most: int, *, batch_size: int | None, num_cpus: float, memory: int = 0) -> _Tasks:
-    """How Ray Data runs a function: in at most so many tasks at once, on whole blocks where there is no ``batch_size``.
+def as_tasks(most: int, *, batch_size: int | None, num_cpus: float, memory: int = 0) -> AsTasks:
+    """Have Ray Data run a function in at most so many tasks at once, on whole blocks where there is no ``batch_size``.
 
     Ray is told what a task asks for, and holds back what finds no room. Ray Data believes that it asks for nothing, for
     it gives each of the executions that go on at once (two waves, and the planning beside them) an equal share of the

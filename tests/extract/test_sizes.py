@@ -9,6 +9,7 @@ from pipeline.extract.sizes import Sizes, Work, choose_sizes
 from pipeline.records.resources import Hardware
 
 NOTHING = Work(num_segments=0, num_samples=0, cost_s=0)
+SIX_MINUTES = Work(num_segments=12, num_samples=360, cost_s=10)
 HOUR = Work(num_segments=120, num_samples=3600, cost_s=200)
 ARCHIVE = Work(num_segments=1_000_000, num_samples=36_000_000, cost_s=2_000_000)
 MACHINES = [
@@ -48,6 +49,18 @@ def test_a_decode_task_asks_for_what_it_takes() -> None:
     sizes = choose_sizes(Hardware(num_cpus=96, num_gpus=0, num_nodes=12), ARCHIVE, RunOptions())
     assert (sizes.decode_cpus, sizes.decode_memory_bytes, sizes.decode_workers) == (1, 500_000_000, 96)
     assert (sizes.num_actors, sizes.actor_threads) == (12, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "work", "decode_tasks"),
+    [
+        pytest.param(RunOptions(), SIX_MINUTES, 4, id="short-ones-wait-at-Ray-for-a-CPU"),
+        pytest.param(RunOptions(), ARCHIVE, 2, id="long-ones-need-not"),
+        pytest.param(RunOptions(decode_workers=1), SIX_MINUTES, 1, id="capped-ones-may-not-for-Ray-would-run-them"),
+    ],
+)
+def test_what_waits_at_ray(options: RunOptions, work: Work, decode_tasks: int) -> None:
+    assert choose_sizes(Hardware(num_cpus=2, num_gpus=0, num_nodes=1), work, options).decode_tasks == decode_tasks
 
 
 def on_two_cpus(work: Work, options: RunOptions = RunOptions()) -> Sizes:  # noqa: B008 (frozen)
