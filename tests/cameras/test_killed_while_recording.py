@@ -46,6 +46,7 @@ asyncio.run(watch())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [X264, OPEN_GOPS], ids=["b-frames", "open-gops"])
 def test_no_row_lacks_its_recording(options: dict[str, str], tmp_path: Path) -> None:
     clip, lake, place = tmp_path / "clip.ts", str(tmp_path / "lake"), str(tmp_path / "rec")

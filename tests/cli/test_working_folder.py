@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from command import vidlake
+from labelled_lakes import blob, make_lake
 from videos import video_bytes
 
 INSTALLED = Path(sys.executable).with_name("vidlake")
@@ -44,18 +45,25 @@ def test_whatever_escapes_is_one_line_that_names_the_traceback(tmp_path: Path, m
     assert "Traceback" in kept.read_text()
 
 
-@pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["--help"], ["--version"]])
-def test_what_cannot_be_written_is_one_line(words: list[str]) -> None:
-    command = [sys.executable, "-m", "pipeline", *words]
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written") / "lake"
+    make_lake(folder, {"a": blob(0, 3, seed=0)})
+    return folder
+
+
+@pytest.mark.parametrize("words", [["status", "LAKE"], ["status", "LAKE", "--json"], ["--help"], ["--version"]])
+def test_what_cannot_be_written_is_one_line(words: list[str], lake: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", *(str(lake) if word == "LAKE" else word for word in words)]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["vidlake: cannot write to stdout: No space left on device"]
 
 
-def test_reader_that_has_gone_is_no_fault() -> None:
+def test_reader_that_has_gone_is_no_fault(lake: Path) -> None:
     done = subprocess.run(
-        f"{sys.executable} -m pipeline models | head -0", shell=True, capture_output=True, text=True, check=False
+        f"{sys.executable} -m pipeline status {lake} | head -0", shell=True, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
 

