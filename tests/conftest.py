@@ -32,41 +32,46 @@ FOLDERS = sorted({path.parent for path in Path(__file__).parent.rglob("*.py")})
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
 _STATUS = pytest.StashKey[int]()
 _GONE_WITHIN_S = 10.0
-_CLUSTERS = "clusters"
-_STARTING_RAY = frozenset(
-    {
-        "test_cluster_faults.py",
-        "test_extract.py",
-        "test_finetune.py",
-        "test_growth.py",
-        "test_kills.py",
-        "test_lifecycle.py",
-        "test_live_comparison.py",
-        "test_model_actors.py",
-        "test_models_in_buckets.py",
-        "test_odd_names.py",
-        "test_on_ray.py",
-        "test_overlap.py",
-        "test_plan.py",
-        "test_predict.py",
-        "test_several_models.py",
-        "test_shards.py",
-        "test_shared_cpus.py",
-        "test_shots_command.py",
-        "test_start.py",
-        "test_served_streams.py",
-        "test_streams_on_ray.py",
-        "test_submit.py",
-        "test_watch_command.py",
-        "test_what_each_lacks.py",
-        "test_wheel.py",
-        "test_whole_archives.py",
-        "test_working_folder.py",
-    }
-)
-"""Files that start Ray clusters, or run commands that do."""
+_STARTING_RAY = {
+    "clusters of the batch side": frozenset(
+        {
+            "test_cluster_faults.py",
+            "test_extract.py",
+            "test_growth.py",
+            "test_kills.py",
+            "test_model_actors.py",
+            "test_models_in_buckets.py",
+            "test_odd_names.py",
+            "test_overlap.py",
+            "test_plan.py",
+            "test_predict.py",
+            "test_several_models.py",
+            "test_shards.py",
+            "test_shared_cpus.py",
+            "test_shots_command.py",
+            "test_start.py",
+            "test_what_each_lacks.py",
+            "test_whole_archives.py",
+        }
+    ),
+    "clusters of training, cameras and the server": frozenset(
+        {
+            "test_finetune.py",
+            "test_lifecycle.py",
+            "test_live_comparison.py",
+            "test_on_ray.py",
+            "test_served_streams.py",
+            "test_streams_on_ray.py",
+            "test_submit.py",
+            "test_watch_command.py",
+            "test_wheel.py",
+            "test_working_folder.py",
+        }
+    ),
+}
+"""Files that start Ray clusters, or run commands that do, in two groups that take about as long."""
 _LONGEST_GROUPS = (
-    _CLUSTERS,
+    *_STARTING_RAY,
     "test_page.py",
     "test_pulling_files.py",
     "test_bucket_lease.py",
@@ -175,8 +180,8 @@ def pictures(num_frames: int, *, width: int, height: int, seed: int = 0) -> Iter
 class _FileByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Which tests share a process where several run side by side.
 
-    A file's tests share its fixtures. The files that start Ray clusters share one process: two clusters at once take
-    more time on two cores than one after the other.
+    A file's tests share its fixtures. The files that start Ray clusters share two processes: one cluster leaves two
+    fifths of two cores idle, and three at once take more time than two.
     """
 
     @override
@@ -196,7 +201,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _group_of(nodeid: str) -> str:
     file = nodeid.partition("::")[0].rpartition("/")[2]
-    return _CLUSTERS if file in _STARTING_RAY else file
+    return next((group for group, files in _STARTING_RAY.items() if file in files), file)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
