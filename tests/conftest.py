@@ -70,8 +70,28 @@ _STARTING_RAY = {
     ),
 }
 """Files that start Ray clusters, or run commands that do, in two groups that take about as long."""
+_COMMANDS = "commands"
+_RUNNING_COMMANDS = frozenset(
+    {
+        "test_cli.py",
+        "test_command.py",
+        "test_compact.py",
+        "test_fill.py",
+        "test_from_dataset.py",
+        "test_from_heads.py",
+        "test_head_commands.py",
+        "test_lake_report.py",
+        "test_past.py",
+        "test_search_command.py",
+        "test_side_tables.py",
+        "test_verify.py",
+        "test_watch_words.py",
+    }
+)
+"""Files that run commands which start no Ray: what imports for them (``command.vidlake``) does so once."""
 _LONGEST_GROUPS = (
     *_STARTING_RAY,
+    _COMMANDS,
     "test_page.py",
     "test_pulling_files.py",
     "test_bucket_lease.py",
@@ -83,7 +103,6 @@ _LONGEST_GROUPS = (
     "test_pulling_rtsp.py",
     "test_live_clips.py",
     "test_pulling_http.py",
-    "test_compact.py",
     "test_fitting_heads.py",
 )
 
@@ -201,6 +220,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _group_of(nodeid: str) -> str:
     file = nodeid.partition("::")[0].rpartition("/")[2]
+    if file in _RUNNING_COMMANDS:
+        return _COMMANDS
     return next((group for group, files in _STARTING_RAY.items() if file in files), file)
 
 

@@ -149,6 +149,7 @@ def test_every_work_is_asked_of_vidlake_and_of_both_recipes() -> None:
     assert everywhere == {"vidlake", "Ray's recipe, tuned", "Ray's recipe, plain"}
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_a_gpu_wants_torch_torchvision_and_numpy_alone() -> None:
     done = subprocess.run(
         [sys.executable, "-c", BARE % (MISSING,)], cwd=ROOT, capture_output=True, text=True, check=False

@@ -165,6 +165,7 @@ fill(sys.argv[1], info(), stream=None, is_gated=False)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_commits", [1, 3])
 def test_a_killed_fill_costs_nothing_and_doubles_nothing(
     watched: Watched, lake: str, place: str, num_commits: int

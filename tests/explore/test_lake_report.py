@@ -192,6 +192,7 @@ def report(lake: str) -> LakeReport:
     return read_report(lake, now=NOW)
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_it_opens_from_the_disk_without_a_network(
@@ -211,6 +212,7 @@ def test_it_opens_from_the_disk_without_a_network(
         assert word in text
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_what_a_lake_says_is_text_and_never_markup(browser: Browser, report: LakeReport, tmp_path: Path) -> None:
     path = tmp_path / "report.html"

@@ -20,13 +20,21 @@ NAMES = list_models(module=torchvision_video)
 TRAINED_WITH = dict.fromkeys(NAMES, 16) | {name: 32 for name in NAMES if name.startswith("swin3d")} | {"s3d": 128}
 A_MODEL_OF_EACH_FAMILY = {"r3d_18": 4, "s3d": 13, "mvit_v2_s": 16, "swin3d_t": 2}
 """With windows that cost little."""
+TRANSFORMERS = {"mvit_v2_s", "swin3d_t"}
+"""Which take seconds all the same."""
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-@pytest.mark.parametrize(("name", "length"), A_MODEL_OF_EACH_FAMILY.items())
+@pytest.mark.parametrize(
+    ("name", "length"),
+    [
+        pytest.param(name, length, marks=[pytest.mark.slow] if name in TRANSFORMERS else [], id=f"{name}-{length}")
+        for name, length in A_MODEL_OF_EACH_FAMILY.items()
+    ],
+)
 def test_a_feature_is_the_input_of_the_classification_layer(name: str, length: int) -> None:
     model = load_model(name, weights="random:7", window=length)
     clips = noise(1, *model.info.preprocessing.input_shape)
@@ -113,6 +121,7 @@ def test_the_window_belongs_to_the_fingerprint_and_earlier_fingerprints_stay() -
         assert ModelInfo.from_json(json.loads(json.dumps(each.to_json()))) == each
 
 
+@pytest.mark.slow
 def test_a_clip_costs_its_place_in_the_batch() -> None:
     embedder = Embedder(load_model("r3d_18", weights="random:0", window=4), batch_size=8)
     clips = noise(5, 4, 112, 112, 3)

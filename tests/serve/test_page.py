@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page
 from real_lakes import real_lake
 from serving import KEY, Live, encoded, serving
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 VIEWS = ("Search", "Video", "Streams", "Runs")
 
 

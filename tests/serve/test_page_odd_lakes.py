@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from rows import DIM
 from serving import serving
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 
+import pytest
 from browsers import chromium, needs_chromium, opened
 from serving import KEY, encoded, noise, serving
 from typing_extensions import override
@@ -96,6 +97,7 @@ def crossing(number: int) -> Event:
     )
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_streams_are_shown_as_they_are_and_events_as_they_come() -> None:
     streams = TwoStreams(happened=[crossing(0)])
