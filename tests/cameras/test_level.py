@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
 from scripted_pullers import Camera, ScriptedPuller, ended
 from test_stream_host import ADDRESS, Model, playing, settings, spec
@@ -40,11 +42,22 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BackOff, "pause_s", lambda self: 0.0)
 
 
+@pytest.fixture
+def one_thread_of_arrow() -> Iterator[None]:
+    """Arrow's pools start their threads one by one, as work happens to wait at once."""
+    before = pa.io_thread_count(), pa.cpu_count()
+    pa.set_io_thread_count(1)
+    pa.set_cpu_count(1)
+    yield
+    pa.set_io_thread_count(before[0])
+    pa.set_cpu_count(before[1])
+
+
 @pytest.mark.parametrize(
     ("warm", "more"),
     [pytest.param(10, 30), pytest.param(200, 3000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
 )
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("hasty", "one_thread_of_arrow")
 def test_reconnects_leave_nothing_behind(tmp_path: Path, warm: int, more: int) -> None:
     async def run() -> None:
         # asyncio's own pool of threads grows with the machine's cores and with what happens to wait at once.
