@@ -57,6 +57,15 @@ def vidlake(*words: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(spelled, status, said, complained)
 
 
+def refused(*words: object) -> str:
+    """The one line with which a command refuses its words."""
+    done = vidlake(*words)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
 def no_more_commands() -> None:
     """End what forks commands; the next command starts it again."""
     if _what_forks.cache_info().currsize:

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import command
 import httpx
 import psutil
-from command import vidlake
 
 MODEL = ["--model", "video_cnn", "--weights", "random:0"]
 
@@ -76,8 +76,4 @@ def running(*options: object, env: dict[str, str] | None = None) -> Iterator[Ser
 
 
 def refused(*options: object) -> str:
-    done = vidlake("serve", *options)
-    assert done.returncode == 2, done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stdout == ""
-    return done.stderr
+    return command.refused("serve", *options)

@@ -20,8 +20,8 @@ from av.video.stream import VideoStream
 from clusters import LocalCluster, local_cluster
 from command import no_more_commands
 from numpy.typing import NDArray
+from side_by_side import FileByFile, turn_of
 from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
-from typing_extensions import override
 from videos import as_ordinary_as_before
 from xdist.scheduler import LoadScopeScheduling
 
@@ -32,79 +32,6 @@ FOLDERS = sorted({path.parent for path in Path(__file__).parent.rglob("*.py")})
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
 _STATUS = pytest.StashKey[int]()
 _GONE_WITHIN_S = 10.0
-_STARTING_RAY = {
-    "clusters of the batch side": frozenset(
-        {
-            "test_cluster_faults.py",
-            "test_extract.py",
-            "test_growth.py",
-            "test_kills.py",
-            "test_model_actors.py",
-            "test_models_in_buckets.py",
-            "test_odd_names.py",
-            "test_overlap.py",
-            "test_plan.py",
-            "test_predict.py",
-            "test_several_models.py",
-            "test_shards.py",
-            "test_shared_cpus.py",
-            "test_shots_command.py",
-            "test_start.py",
-            "test_what_each_lacks.py",
-            "test_whole_archives.py",
-        }
-    ),
-    "clusters of training, cameras and the server": frozenset(
-        {
-            "test_finetune.py",
-            "test_lifecycle.py",
-            "test_live_comparison.py",
-            "test_on_ray.py",
-            "test_served_streams.py",
-            "test_streams_on_ray.py",
-            "test_submit.py",
-            "test_watch_command.py",
-            "test_wheel.py",
-            "test_working_folder.py",
-        }
-    ),
-}
-"""Files that start Ray clusters, or run commands that do, in two groups that take about as long."""
-_COMMANDS = "commands"
-_RUNNING_COMMANDS = frozenset(
-    {
-        "test_cli.py",
-        "test_command.py",
-        "test_compact.py",
-        "test_fill.py",
-        "test_from_dataset.py",
-        "test_from_heads.py",
-        "test_head_commands.py",
-        "test_lake_report.py",
-        "test_past.py",
-        "test_search_command.py",
-        "test_side_tables.py",
-        "test_verify.py",
-        "test_watch_words.py",
-    }
-)
-"""Files that run commands which start no Ray: what imports for them (``command.vidlake``) does so once."""
-_LONGEST_GROUPS = (
-    *_STARTING_RAY,
-    _COMMANDS,
-    "test_page.py",
-    "test_pulling_files.py",
-    "test_bucket_lease.py",
-    "test_damage.py",
-    "test_sandbox.py",
-    "test_bucket_inputs.py",
-    "test_stream_host.py",
-    "test_live_writer.py",
-    "test_pulling_rtsp.py",
-    "test_live_clips.py",
-    "test_pulling_http.py",
-    "test_fitting_heads.py",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,33 +123,13 @@ def pictures(num_frames: int, *, width: int, height: int, seed: int = 0) -> Iter
         yield picture
 
 
-class _FileByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Which tests share a process where several run side by side.
-
-    A file's tests share its fixtures. The files that start Ray clusters share two processes: one cluster leaves two
-    fifths of two cores idle, and three at once take more time than two.
-    """
-
-    @override
-    def _split_scope(self, nodeid: str) -> str:
-        return _group_of(nodeid)
-
-
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    return _FileByFile(config, log)
+    return FileByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first."""
-    turns = {group: turn for turn, group in enumerate(_LONGEST_GROUPS)}
-    items.sort(key=lambda item: turns.get(_group_of(item.nodeid), len(turns)))
-
-
-def _group_of(nodeid: str) -> str:
-    file = nodeid.partition("::")[0].rpartition("/")[2]
-    if file in _RUNNING_COMMANDS:
-        return _COMMANDS
-    return next((group for group, files in _STARTING_RAY.items() if file in files), file)
+    items.sort(key=lambda item: turn_of(item.nodeid))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

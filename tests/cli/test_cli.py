@@ -3,15 +3,7 @@
 from pathlib import Path
 
 import pytest
-from command import vidlake
-
-
-def refused(*words: object) -> str:
-    done = vidlake(*words)
-    assert done.returncode == 2, done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stdout == ""
-    return done.stderr
+from command import refused, vidlake
 
 
 @pytest.mark.parametrize(
