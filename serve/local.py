@@ -1,5 +1,6 @@
 """``vidlake serve``: the application on a Ray of its own, from the first check to the last request."""
 
+import contextlib
 import ipaddress
 import logging
 import math
@@ -8,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -79,8 +80,8 @@ def run_server(
     # Of the replica; as its own runtime environment it would keep the replica out of a worker that has started already.
     for name, value in KEEPING_WHAT_IS_FREED.items():
         os.environ.setdefault(name, value)
-    stop = _StopSignal()
-    with held, starting(None, metrics_port=metrics_port) as cluster:
+    stop = StopRequest()
+    with stop.seen_through(), held, starting(None, metrics_port=metrics_port) as cluster:
         from serve.app import deployed  # what it imports takes as long as Ray does to start
 
         settings = _sized(settings, replicas, cluster.hardware())
@@ -103,12 +104,13 @@ def run_server(
             server.finish()
 
 
-class _StopSignal:
+class StopRequest:
     """SIGINT or SIGTERM: the first one asks to stop, a later one raises ``KeyboardInterrupt``."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self._is_awaited = False
+        self._raised: KeyboardInterrupt | None = None
         self._signalled_at = 0.0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
@@ -117,10 +119,21 @@ class _StopSignal:
         # A shell and a wrapper between it and us may each pass the same Ctrl-C on.
         is_an_echo = self._event.is_set() and time.monotonic() - self._signalled_at < _ECHO_S
         if not self._is_awaited or (self._event.is_set() and not is_an_echo):
-            raise KeyboardInterrupt(number)
+            self._raised = KeyboardInterrupt(number)
+            raise self._raised
         if not self._event.is_set():
             self._signalled_at = time.monotonic()
             self._event.set()
+
+    @contextlib.contextmanager
+    def seen_through(self) -> Iterator[None]:
+        """Raise what a signal raised, where a library in the middle of a call turned it into an error of its own."""
+        try:
+            yield
+        except Exception:
+            if self._raised:
+                raise self._raised from None
+            raise
 
     def wait(self) -> None:
         """Wait for the first signal. One that comes before this call, while the server starts, raises at once."""

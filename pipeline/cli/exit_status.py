@@ -1,43 +1,74 @@
 """What a command leaves with, and the one line that says why: the one place that turns errors into messages."""
 
 import errno
+import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from types import FrameType
 
 import click
 
 from pipeline.errors import RunError, UsageError
 
 FAILED = 1
-INTERRUPTED = 130
-TERMINATED = 143
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: stop as for Ctrl-C."""
+class StopSignals:
+    """SIGINT and SIGTERM: each raises ``KeyboardInterrupt``, and the first is kept.
+
+    For a library in the middle of a call may turn what is raised into an error of its own, as click and pydantic do.
+    """
+
+    def __init__(self) -> None:
+        self.first: signal.Signals | None = None
+
+    def handle(self) -> None:
+        """Take them from now on, but for those that are ignored, as a shell has its background jobs ignore SIGINT."""
+        for number in _WORDS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.first = self.first or signal.Signals(number)
+        raise KeyboardInterrupt
 
 
-def exit_status_of(call: Callable[[], int | None]) -> int:
+def exit_status_of(call: Callable[[], int | None], signals: StopSignals) -> int:
     """What ``call`` returns, or the exit status of what it raises, once that is said in one line."""
     try:
         return call() or 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        return complain(error.format_message(), UsageError.exit_status)
-    except RunError as error:
-        return complain(str(error), error.exit_status)
-    except Terminated:
-        return complain("terminated; run the same command again to resume", TERMINATED)
-    except (KeyboardInterrupt, click.Abort):
-        return complain("interrupted; run the same command again to resume", INTERRUPTED)
-    except BrokenPipeError:
-        return FAILED  # the reader of our output has gone
-    except Exception as error:  # noqa: BLE001  a user sees one line, whatever escapes
-        return _complain_of_unforeseen(error)
+    except BaseException as error:  # noqa: BLE001  a user sees one line, whatever escapes
+        if signals.first:
+            return _complain_of_stop(signals.first)
+        return _complain_of(error)
+
+
+def _complain_of_stop(number: signal.Signals) -> int:
+    return complain(f"{_WORDS[number]}; run the same command again to resume", 128 + number)
+
+
+def _complain_of(error: BaseException) -> int:
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.ClickException():
+            return complain(error.format_message(), UsageError.exit_status)
+        case RunError():
+            return complain(str(error), error.exit_status)
+        case KeyboardInterrupt() | click.Abort():
+            return _complain_of_stop(signal.SIGINT)
+        case BrokenPipeError():
+            return FAILED  # the reader of our output has gone
+        case Exception():
+            return _complain_of_unforeseen(error)
+        case _:
+            raise error
 
 
 def complain(message: str, status: int) -> int:

@@ -1,10 +1,8 @@
 """The command line: words in, exit status out."""
 
 import os
-import signal
 import sys
 from importlib.metadata import entry_points
-from types import FrameType
 
 import click
 import stamina
@@ -12,7 +10,7 @@ import stamina
 from pipeline import __version__
 from pipeline.cli.dataset_commands import compact, diff, models, status
 from pipeline.cli.event_commands import events
-from pipeline.cli.exit_status import Terminated, exit_status_of
+from pipeline.cli.exit_status import StopSignals, exit_status_of
 from pipeline.cli.finetune_command import finetune
 from pipeline.cli.head_commands import evaluate, heads, train
 from pipeline.cli.job_commands import bench, extract, plan, retry, submit
@@ -28,16 +26,13 @@ _PLUGINS = "vidlake.commands"
 
 def main() -> None:
     """Run ``vidlake`` and leave with its exit status."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    signals = StopSignals()
+    signals.handle()
     stamina.instrumentation.set_on_retry_hooks([])  # it would log each attempt to stderr
-    status = exit_status_of(lambda: cli(standalone_mode=False)) or exit_status_of(sys.stdout.flush)
+    status = exit_status_of(lambda: cli(standalone_mode=False), signals) or exit_status_of(sys.stdout.flush, signals)
     sys.stderr.flush()
     # What is to be given back has been given back; Ray's own leave-taking at exit may take longer than a user waits.
     os._exit(status)
-
-
-def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 class _Commands(click.Group):
