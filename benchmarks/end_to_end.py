@@ -23,8 +23,8 @@ CEILING = "ceiling"
 WORKS = (
     Work(name="decode-bound, fps:1", rule="fps:1", is_free=True, files=(12, 36)),
     Work(name="decode-bound, fps:6", rule="fps:6", is_free=True, files=(12, 36)),
-    Work(name="model-bound, fp32", rule="fps:6", files=(3, 9)),
-    Work(name="model-bound, bf16 compiled", rule="fps:6", is_fast=True, files=(3, 12)),
+    Work(name="model-bound, fp32", rule="fps:6", files=(6, 15)),
+    Work(name="model-bound, bf16 compiled", rule="fps:6", is_fast=True, files=(6, 18)),
 )
 QUICK = ("vidlake", "Ray's recipe, tuned")
 """Who takes part in the quick variant: the others take longer than it has."""

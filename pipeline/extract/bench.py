@@ -17,7 +17,8 @@ from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import Source
 from pipeline.media.process.sandbox import Job, Sandbox
 from pipeline.media.sampling.shots import ShotsRule
-from pipeline.models.embedder import Embedder, gpu_names, seconds_per_sample
+from pipeline.models.embedder import Embedder, gpu_names
+from pipeline.models.embedder_pool import EmbedderPool
 from pipeline.models.network import LoadedModel
 from pipeline.models.preprocess import one_thread
 from pipeline.models.registry import load_model
@@ -140,8 +141,9 @@ def _model_rates(
             compile=request.run.compile,
             batch_size=batch_size,
         )
+        pool = EmbedderPool(embedder, num_workers=1)
         windows = _windows(request, model.info)
-        yield batch_size, (1 if windows is None else windows.stride) / seconds_per_sample(embedder)
+        yield batch_size, (1 if windows is None else windows.stride) / pool.seconds_per_sample()
 
 
 def _windows(request: ExtractRequest, model: ModelInfo) -> Windows | None:

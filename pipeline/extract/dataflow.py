@@ -17,7 +17,7 @@ import ray.data
 from ray.data import DataContext, TaskPoolStrategy
 
 from pipeline.extract.context import Planning, RunContext
-from pipeline.extract.model_actors import ModelActors, memory_of_actors
+from pipeline.extract.model_actors import ModelActors, environment_of_actors
 from pipeline.extract.operators import Embed, TimedModel, decode_block, plan_block, time_model
 from pipeline.extract.predict_operators import Predicting, parts_of, predict_block, work_blocks
 from pipeline.extract.predict_operators import Work as PredictWork
@@ -82,7 +82,7 @@ def time_on_cluster(
     model: ModelChoice, *, window: int | None, precision: Precision, sizes: Sizes, is_compiled: bool
 ) -> TimedModel:
     """Time a model where it will run, with the share of a machine that one of its actors will have."""
-    share = {"num_cpus": 0, "num_gpus": sizes.actor_gpus or None, "runtime_env": memory_of_actors(sizes)}
+    share = {"num_cpus": 0, "num_gpus": sizes.actor_gpus or None, "runtime_env": environment_of_actors(sizes)}
     task = cast(Any, ray).remote(**share)(time_model)
     how = {"weights": model.weights, "window": window, "precision": precision, "sizes": sizes}
     timed: TimedModel = ray.get(task.remote(model.name, is_compiled=is_compiled, **how))

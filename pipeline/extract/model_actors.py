@@ -1,5 +1,6 @@
 """The actors that hold a run's models, from its first video to its last, whatever hands them samples meanwhile."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
@@ -21,11 +22,15 @@ class Model(Protocol):
 
 
 class Embedding:
-    """One actor: it loads its models once, in its first call, so that why they do not load comes out as itself."""
+    """One actor: it loads its models once, in its first call, so that why they do not load comes out as itself.
+
+    Several threads may call it at once.
+    """
 
     def __init__(self, make: Callable[[], Model]) -> None:
         self._make = make
         self._model: Model | None = None
+        self._loading = threading.Lock()
 
     def load(self) -> None:
         """Load the models, where they are not loaded yet."""
@@ -41,9 +46,10 @@ class Embedding:
         return self._loaded()(samples)
 
     def _loaded(self) -> Model:
-        if self._model is None:
-            self._model = self._make()
-        return self._model
+        with self._loading:
+            if self._model is None:
+                self._model = self._make()
+            return self._model
 
 
 class Turns:
@@ -81,7 +87,8 @@ class ModelActors:
             "scheduling_strategy": "SPREAD",
             "max_restarts": -1,
             "max_task_retries": -1,
-            "runtime_env": memory_of_actors(sizes),
+            "max_concurrency": _CALLS_AT_ONCE,
+            "runtime_env": environment_of_actors(sizes),
         }
         actor = cast(Any, ray).remote(**options)(Embedding)
         self._actors: list[Any] = [actor.remote(make) for _ in range(sizes.num_actors)]
@@ -123,6 +130,9 @@ def _turns() -> Any:
     return cast(Any, ray).remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Turns).remote()
 
 
-def memory_of_actors(sizes: Sizes) -> dict[str, dict[str, str]] | None:
-    """The environment of a process that holds a model: on a CPU, the model computes in memory that it had before."""
-    return None if sizes.actor_gpus else {"env_vars": KEEPING_WHAT_IS_FREED}
+def environment_of_actors(sizes: Sizes) -> dict[str, dict[str, str]] | None:
+    """The environment of a process that holds a model: on a CPU it shares the cores with decoders.
+
+    The model computes in memory that it had before, and a thread that waits for another one leaves its core to them.
+    """
+    return None if sizes.actor_gpus else {"env_vars": {**KEEPING_WHAT_IS_FREED, "OMP_WAIT_POLICY": "PASSIVE"}}

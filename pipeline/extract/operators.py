@@ -95,7 +95,8 @@ def time_model(
     Raises:
         UsageError: there is no such model, or no such weights.
     """
-    from pipeline.models.embedder import Embedder, seconds_per_sample
+    from pipeline.models.embedder import Embedder
+    from pipeline.models.embedder_pool import EmbedderPool
     from pipeline.models.registry import load_model
 
     model = load_model(name, weights=weights, window=window)
@@ -106,7 +107,8 @@ def time_model(
         batch_size=sizes.batch_size,
         num_threads=sizes.actor_threads,
     )
-    return TimedModel(info=model.info, sample_s=seconds_per_sample(embedder))
+    pool = EmbedderPool(embedder, num_workers=sizes.batches_at_once)
+    return TimedModel(info=model.info, sample_s=pool.seconds_per_sample())
 
 
 class Embed:
@@ -132,6 +134,7 @@ class _EmbeddingModel:
 
     def __init__(self, target: Target, context: RunContext) -> None:
         from pipeline.models.embedder import Embedder
+        from pipeline.models.embedder_pool import EmbedderPool
         from pipeline.models.registry import load_model, load_shots_model
 
         config = target.info.config
@@ -148,20 +151,21 @@ class _EmbeddingModel:
             )
         self._place = context.place_of(target)
         self._windows = windows
-        self._embedder = Embedder(
+        embedder = Embedder(
             model,
             precision=config.precision,
             compile=context.options.compile,
             batch_size=context.sizes.batch_size,
             num_threads=context.sizes.actor_threads,
         )
+        self._embedders = EmbedderPool(embedder, num_workers=context.sizes.batches_at_once)
 
     def features_of(self, samples: pa.Table) -> NDArray[np.float32]:
         """``float32[sum T, D]`` of decoded segments."""
         from pipeline.stages.decode import samples_for_model
         from pipeline.stages.windows import kept_rows
 
-        features = self._embedder.embed(samples_for_model(samples, self._embedder.info, place=self._place))
+        features = self._embedders.embed(samples_for_model(samples, self._embedders.info, place=self._place))
         windows = self._windows
         if windows is None or not windows.keeps_samples:
             return features

@@ -27,6 +27,9 @@ _MOST_ROWS_PER_FILE = 16_384
 _MOST_SEGMENTS_PER_FILE = 4_096
 _MOST_BYTES_BESIDE = 64 << 20
 _MOST_SEGMENTS_PER_CALL = 4_096
+# On a CPU the threads that compute a batch wait for each other after each layer, and so for the one whose core a
+# decoder has. Batches do not wait for each other; but each of them holds intermediate results of its own.
+_MOST_BATCHES_AT_ONCE = 4
 _CALLS_PER_ACTOR = 8
 # Each call of the model costs the driver milliseconds. A large archive therefore has fewer of them, of more segments
 # each, but still so many for an actor that the first and the last do not matter.
@@ -73,8 +76,10 @@ class Sizes:
     num_actors: int
     actor_gpus: float
     """Below 1 where several actors share a GPU."""
+    batches_at_once: int
+    """Batches that an actor computes at once."""
     actor_threads: int | None
-    """Torch threads of a model actor; ``None``: on a GPU, torch's own choice."""
+    """Torch threads of each of them; ``None``: on a GPU, torch's own choice."""
     batch_size: int
     segments_per_call: int
     segments_per_file: int
@@ -99,6 +104,8 @@ def choose_sizes(
     num_actors = options.gpu_actors or (hardware.num_gpus if is_on_gpu else max(1, hardware.num_nodes))
     decode_workers = min(options.decode_workers or num_cpus, num_cpus)
     batch_size = options.batch_size or (_GPU_BATCH if is_on_gpu else _CPU_BATCH)
+    threads = max(1, num_cpus // num_actors)
+    batches_at_once = 1 if is_on_gpu else min(threads, _MOST_BATCHES_AT_ONCE)
     task_s = _task_s(work.cost_s / decode_workers)
     waits = task_s < _SHORT_TASK_S and options.decode_workers is None
     return Sizes(
@@ -107,7 +114,8 @@ def choose_sizes(
         plan_workers=max(_LEAST_PLAN_WORKERS, num_cpus // 2),
         num_actors=num_actors,
         actor_gpus=_floor(1 / -(-num_actors // hardware.num_gpus)) if is_on_gpu else 0.0,
-        actor_threads=None if is_on_gpu else max(1, num_cpus // num_actors),
+        batches_at_once=batches_at_once,
+        actor_threads=None if is_on_gpu else threads // batches_at_once,
         batch_size=batch_size,
         segments_per_call=_segments_per_call(so_far, batch_size=batch_size, num_actors=num_actors),
         segments_per_file=_segments_per_file(

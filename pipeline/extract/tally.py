@@ -128,10 +128,14 @@ class Tally(Protocol):
 class _Worker:
     stretches: list[list[float]] = field(default_factory=list)
     busy_s: float = 0.0
+    last_piece: tuple[float, float] = (0.0, 0.0)
     private_bytes: int = 0
 
     def add(self, worked: Worked) -> None:
-        self.busy_s += worked.ended - worked.began
+        began, ended = self.last_piece  # one that holds a model computes several pieces at once
+        overlap_s = max(0.0, min(worked.ended, ended) - max(worked.began, began))
+        self.last_piece = worked.began, max(worked.ended, ended) if overlap_s else worked.ended
+        self.busy_s += worked.ended - worked.began - overlap_s
         self.private_bytes = max(self.private_bytes, worked.private_bytes)
         last = self.stretches[-1] if self.stretches else None
         if last is not None and worked.began - last[1] < _SAME_STRETCH_S:

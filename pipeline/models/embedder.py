@@ -1,7 +1,6 @@
 """The model at work: model inputs in, float vectors out. The batch actor and the Serve replica hold the same one."""
 
 import copy
-import time
 from collections.abc import Iterator, Sequence
 from threading import Lock
 
@@ -175,7 +174,7 @@ class Embedder:
             torch.backends.cudnn.benchmark = self._is_searching_kernels
             results = self._feeder.results(num_pictures, self._width)
             done = 0
-            for part in _batches(pictures, lengths=batch_lengths(num_pictures, shapes=self.batch_shapes)):
+            for part in batches_of(pictures, lengths=batch_lengths(num_pictures, shapes=self.batch_shapes)):
                 num_rows = sum(map(len, part))
                 results[done : done + num_rows].copy_(self._embed_batch(part)[:num_rows], non_blocking=True)
                 done += num_rows
@@ -267,7 +266,7 @@ def batch_lengths(num_pictures: int, *, shapes: Sequence[int]) -> Iterator[int]:
         left -= length
 
 
-def _batches(pictures: Sequence[NDArray[np.uint8]], *, lengths: Iterator[int]) -> Iterator[list[NDArray[np.uint8]]]:
+def batches_of(pictures: Sequence[NDArray[np.uint8]], *, lengths: Iterator[int]) -> Iterator[list[NDArray[np.uint8]]]:
     """Cut arrays, end to end, into batches of so many rows, which are as many as there are: views, no copies."""
     part: list[NDArray[np.uint8]] = []
     room = next(lengths, 0)
@@ -286,13 +285,3 @@ def _batches(pictures: Sequence[NDArray[np.uint8]], *, lengths: Iterator[int]) -
 def gpu_names() -> list[str]:
     """The CUDA devices of this machine."""
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-
-
-def seconds_per_sample(embedder: Embedder, *, num_batches: int = 2) -> float:
-    """Measure the model on this machine, once warm; of a model of clips, for a clip."""
-    batch = np.zeros((embedder.batch_shapes[-1], *embedder.info.preprocessing.input_shape), np.uint8)
-    embedder.embed([batch[:1]])
-    began = time.monotonic()
-    for _ in range(num_batches):
-        embedder.embed([batch])
-    return (time.monotonic() - began) / (num_batches * len(batch))

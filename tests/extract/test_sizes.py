@@ -48,7 +48,22 @@ def test_a_decode_task_asks_for_what_it_takes() -> None:
     """So that a node gets no more of them than it has cores and memory for, and an autoscaler sees what is wanted."""
     sizes = choose_sizes(Hardware(num_cpus=96, num_gpus=0, num_nodes=12), ARCHIVE, RunOptions())
     assert (sizes.decode_cpus, sizes.decode_memory_bytes, sizes.decode_workers) == (1, 500_000_000, 96)
-    assert (sizes.num_actors, sizes.actor_threads) == (12, 8)
+    assert sizes.num_actors == 12
+
+
+@pytest.mark.parametrize(
+    ("hardware", "batches_at_once", "threads"),
+    [
+        pytest.param(Hardware(num_cpus=1, num_gpus=0, num_nodes=1), 1, 1, id="one-core"),
+        pytest.param(Hardware(num_cpus=2, num_gpus=0, num_nodes=1), 2, 1, id="a-core-for-each-batch"),
+        pytest.param(Hardware(num_cpus=64, num_gpus=0, num_nodes=1), 4, 16, id="memory-for-few"),
+        pytest.param(Hardware(num_cpus=96, num_gpus=0, num_nodes=12), 4, 2, id="of-each-node"),
+        pytest.param(Hardware(num_cpus=16, num_gpus=1, num_nodes=1), 1, None, id="a-GPU-takes-turns"),
+    ],
+)
+def test_what_a_model_computes_at_once(hardware: Hardware, batches_at_once: int, threads: int | None) -> None:
+    sizes = choose_sizes(hardware, ARCHIVE, RunOptions())
+    assert (sizes.batches_at_once, sizes.actor_threads) == (batches_at_once, threads)
 
 
 @pytest.mark.parametrize(

@@ -37,19 +37,24 @@ def test_totals_and_busy_times_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "stretches"),
+    ("pieces", "stretches", "busy_s"),
     [
-        pytest.param([(0, 1), (1.9, 3)], [[0, 3]], id="a-short-pause-is-none"),
-        pytest.param([(0, 1), (2, 3)], [[0, 1], [2, 3]], id="a-long-pause-is-one"),
-        pytest.param([(5, 6), (4, 5)], [[4, 6]], id="late-news"),
-        pytest.param([(0, 9), (1, 2)], [[0, 9]], id="within"),
+        pytest.param([(0, 1), (1.9, 3)], [[0, 3]], 2.1, id="a-short-pause-is-none"),
+        pytest.param([(0, 1), (2, 3)], [[0, 1], [2, 3]], 2, id="a-long-pause-is-one"),
+        pytest.param([(5, 6), (4, 5)], [[4, 6]], 2, id="late-news"),
+        pytest.param([(0, 9), (1, 2)], [[0, 9]], 9, id="within"),
+        pytest.param([(0, 2), (1, 3), (2, 4), (3.5, 5)], [[0, 5]], 5, id="two-at-once"),
     ],
 )
-def test_work_without_a_pause_is_one_stretch(pieces: list[tuple[float, float]], stretches: list[list[float]]) -> None:
+def test_work_without_a_pause_is_one_stretch_and_busy_once(
+    pieces: list[tuple[float, float]], stretches: list[list[float]], busy_s: float
+) -> None:
     tally = LocalTally()
     for began, ended in pieces:
         tally.add(worked(began, ended))
-    assert [list(each) for each in tally.reports()["decode"].workers["w"].stretches] == stretches
+    worker = tally.reports()["decode"].workers["w"]
+    assert [list(each) for each in worker.stretches] == stretches
+    assert worker.busy_s == pytest.approx(busy_s)
 
 
 def test_a_days_report_stays_small() -> None:
