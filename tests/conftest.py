@@ -1,6 +1,7 @@
 """What all tests share: a home of their own, and small videos that are made here and depend on no file outside."""
 
 import contextlib
+import gc
 import hashlib
 import os
 import sys
@@ -21,16 +22,19 @@ from clusters import LocalCluster, local_cluster
 from command import no_more_commands
 from numpy.typing import NDArray
 from side_by_side import FileByFile, turn_of
-from stores import ObjectStore, azure_server, gcs_server, only_variables, s3_server
+from stores import ObjectStore, SharedServers, only_variables, shared_server
 from videos import as_ordinary_as_before
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from pipeline.lake.publishing.heartbeat import Heartbeat
 
+gc.disable()  # until all is imported: looking again and again at what stays anyway takes a third of that time
 FOLDERS = sorted({path.parent for path in Path(__file__).parent.rglob("*.py")})
 """Of the tests and of what they share."""
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
 _STATUS = pytest.StashKey[int]()
+_SERVERS = pytest.StashKey[SharedServers]()
 _GONE_WITHIN_S = 10.0
 
 
@@ -123,6 +127,15 @@ def pictures(num_frames: int, *, width: int, height: int, seed: int = 0) -> Iter
         yield picture
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses"):
+        config.stash[_SERVERS] = SharedServers()
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    node.workerinput["stores"] = str(node.config.stash[_SERVERS].folder)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     return FileByFile(config, log)
 
@@ -130,6 +143,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first."""
     items.sort(key=lambda item: turn_of(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -143,6 +161,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     The threads of Ray, gRPC, torch and Arrow are still there when the interpreter takes itself apart, and one such end
     hung after all tests had passed.
     """
+    if _SERVERS in config.stash:
+        config.stash[_SERVERS].stop()
     if _STATUS in config.stash:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -211,23 +231,30 @@ def isolated_home(nothing_left_behind: None, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session")
-def s3_store() -> Iterator[ObjectStore]:
+def shared_stores(pytestconfig: pytest.Config) -> str | None:
+    """The folder of the stores that all processes of this run share, where there are several."""
+    workerinput: dict[str, str] = getattr(pytestconfig, "workerinput", {})
+    return workerinput.get("stores")
+
+
+@pytest.fixture(scope="session")
+def s3_store(shared_stores: str | None) -> Iterator[ObjectStore]:
     """S3, as moto speaks it."""
-    with s3_server() as running:
+    with shared_server("s3", shared_stores) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def azure_store() -> Iterator[ObjectStore]:
+def azure_store(shared_stores: str | None) -> Iterator[ObjectStore]:
     """Azure Blob Storage, as Azurite speaks it."""
-    with azure_server() as running:
+    with shared_server("azure", shared_stores) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def gcs_store() -> Iterator[ObjectStore]:
+def gcs_store(shared_stores: str | None) -> Iterator[ObjectStore]:
     """Google Cloud Storage, as fake-gcs-server lets it be read."""
-    with gcs_server() as running:
+    with shared_server("gcs", shared_stores) as running:
         yield running
 
 

@@ -7,10 +7,12 @@ import hmac
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -135,6 +137,61 @@ def gcs_server() -> Iterator[ObjectStore]:
         lambda port: [_fake_gcs(), *options, "-port", str(port), "-public-host", f"127.0.0.1:{port}"]
     ) as port:
         yield ObjectStore("gcs", f"http://127.0.0.1:{port}")
+
+
+SERVERS = {"s3": s3_server, "azure": azure_server, "gcs": gcs_server}
+
+
+class SharedServers:
+    """One server of each family for all processes of a run of tests: each takes seconds of CPU to start.
+
+    A process that is given ``folder`` finds them there (``shared_server``).
+    """
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="vidlake-stores-"))
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._keep, args=[family]) for family in SERVERS]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End them."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+        shutil.rmtree(self.folder)
+
+    def _keep(self, family: str) -> None:
+        try:
+            with SERVERS[family]() as running:
+                self._tell(family, running.url)
+                self._is_over.wait()
+        except (pytest.fail.Exception, pytest.skip.Exception):
+            self._tell(family, "")  # whoever asks starts one, and says why it does not
+
+    def _tell(self, family: str, url: str) -> None:
+        partial = self.folder / f"{family}.part"
+        partial.write_text(url)
+        partial.rename(self.folder / family)
+
+
+@contextlib.contextmanager
+def shared_server(family: Literal["s3", "azure", "gcs"], folder: str | None) -> Iterator[ObjectStore]:
+    """That of ``SharedServers`` in this folder, or one of our own."""
+    url = "" if folder is None else _told(Path(folder) / family)
+    if url:
+        yield ObjectStore(family, url)
+        return
+    with SERVERS[family]() as running:
+        yield running
+
+
+def _told(path: Path) -> str:
+    deadline = time.monotonic() + PORTS_TRIED * STARTS_WITHIN_S
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return path.read_text()
 
 
 def _fake_gcs() -> str:

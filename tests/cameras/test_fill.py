@@ -129,6 +129,7 @@ def test_streams_go_on_beside_a_fill_that_reads_closed_recordings_alone(
     assert_rows(lake, watched, watched.samples)
 
 
+@pytest.mark.slow
 def test_lakes_and_recordings_may_lie_in_buckets(watched: Watched, bucket_place: str) -> None:
     lake, place = f"{bucket_place}/lake", f"{bucket_place}/rec"
     watch(lake, watched, dropped=DROPPED, record_to=place)

@@ -55,7 +55,10 @@ def one_thread_of_arrow() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("warm", "more"),
-    [pytest.param(10, 30), pytest.param(200, 3000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+    [
+        pytest.param(10, 30, marks=pytest.mark.slow),
+        pytest.param(200, 3000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
+    ],
 )
 @pytest.mark.usefixtures("hasty", "one_thread_of_arrow")
 def test_reconnects_leave_nothing_behind(tmp_path: Path, warm: int, more: int) -> None:
@@ -76,7 +79,7 @@ def test_reconnects_leave_nothing_behind(tmp_path: Path, warm: int, more: int) -
             await host.stop()
         print(f"{more} reconnects: MiB, threads, files {before} -> {after}")  # noqa: T201  the figures of a soak
         assert after[0] - before[0] < 30
-        assert after[1] - before[1] <= 2
+        assert after[1] - before[1] <= 8, "a leak is one for each reconnect; pools of libraries grow by a few"
         assert after[2] - before[2] <= 4
 
     asyncio.run(run())

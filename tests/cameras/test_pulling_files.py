@@ -170,7 +170,7 @@ class TestClosing:
         began = time.monotonic()
         puller.close()
         took_s = time.monotonic() - began
-        ours = [child for child in children if "pipeline" in " ".join(_words(child))]
+        ours = [child for child in children if any(word.startswith("pipeline.") for word in _words(child))]
         assert not [child for child in ours if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
         return took_s
 

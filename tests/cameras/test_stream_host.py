@@ -415,6 +415,7 @@ def test_after_a_stop_the_name_is_free(tmp_path: Path) -> None:
     assert outer_gaps(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_back", [True, False], ids=["the-camera-is-back", "the-camera-stays-away"])
 def test_what_a_kill_lost_is_told_once(tmp_path: Path, is_back: bool) -> None:
     """A killed process leaves its lease and its journal: here they are those of a writer that is not closed."""

@@ -34,10 +34,15 @@ def place(tmp_path: Path) -> str:
     ("data", "num_files"),
     [
         pytest.param(STREAM, 4, id="h264-with-b-frames-in-ts"),
-        pytest.param(remuxed(video_bytes(num_frames=96), kind="flv"), 4, id="h264-in-flv"),
-        pytest.param(remuxed(video_bytes("libx265", X265, num_frames=96), kind="mpegts"), 4, id="hevc-of-open-gops"),
+        pytest.param(remuxed(video_bytes(num_frames=96), kind="flv"), 4, id="h264-in-flv", marks=pytest.mark.slow),
+        pytest.param(
+            remuxed(video_bytes("libx265", X265, num_frames=96), kind="mpegts"),
+            4,
+            id="hevc-of-open-gops",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(video_bytes("mjpeg", {}, kind="matroska", pix_fmt="yuvj420p", num_frames=50), 3, id="motion-jpeg"),
-        pytest.param(video_bytes("mpeg4", {}, kind="avi", num_frames=50), 3, id="mpeg4"),
+        pytest.param(video_bytes("mpeg4", {}, kind="avi", num_frames=50), 3, id="mpeg4", marks=pytest.mark.slow),
     ],
 )
 def test_each_live_row_is_the_batch_row_of_the_recording(data: bytes, num_files: int, lake: str, place: str) -> None:

@@ -43,6 +43,7 @@ def grown_mb(is_on: str) -> tuple[float, float]:
     return most, left
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's and /proc's")
 def test_what_is_freed_is_given_back() -> None:
     most, left = grown_mb("yes")
@@ -85,6 +86,7 @@ def page_faults(*words: str, environment: Mapping[str, str]) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True, env=whole).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_a_model_computes_in_memory_that_it_had_before() -> None:
     assert page_faults("-", "main", environment={}) > 10_000

@@ -138,6 +138,7 @@ def test_a_scope_is_compared_row_by_row(lake: tuple[Dataset, str]) -> None:
     assert (answer.num_indexed, answer.num_scanned) == (0, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [1, 2], ids=["in the first group", "in the second group"])
 def test_killed_while_indexing_it_goes_on_and_searches_are_exact(lake: tuple[Dataset, str], kill_at: int) -> None:
     uri = lake[0].store.uri

@@ -31,6 +31,7 @@ def folder(clips: ClipFactory, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("needs", "code"), examples())
 def test_the_example_runs_as_it_stands(folder: Path, needs: str, code: str) -> None:
     if importlib.util.find_spec(needs) is None:

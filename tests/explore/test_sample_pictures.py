@@ -53,7 +53,16 @@ def decoded(kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sa
     pictures.close()
 
 
-@pytest.mark.parametrize("name", ["b-frames.mp4", "upright.mp4", "rounded.mkv", "without-pts.h264", "gap.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "b-frames.mp4",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("upright.mp4", "rounded.mkv", "without-pts.h264", "gap.mp4")
+        ),
+    ],
+)
 def test_what_is_decoded_is_the_thumbnail_that_the_run_kept(kept: Path, decoded: SamplePictures, name: str) -> None:
     for row in rows(kept, name):
         place = {"epoch": row["epoch"], "pts": row["pts"]}

@@ -13,7 +13,6 @@ from typing import Any
 import duckdb
 import lakes
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -180,6 +179,8 @@ def test_layout_and_metadata_are_those_of_a_features_file(old: Dataset, tmp_path
 
 
 def test_every_reader_sees_the_same(old: Dataset, tmp_path: Path) -> None:
+    import polars as pl
+
     target, done = compacted(old, tmp_path / "new", file_bytes=60_000)
     glob = f"{target.store.uri}/features/*.parquet"
     query = "select count(*), count(distinct (video_id, epoch, segment, pts)), sum(feature[1]) from '{}'"
@@ -244,6 +245,7 @@ compacted(Dataset.at(sys.argv[1]), Path(sys.argv[2]), file_bytes=60_000, memory_
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_and_ends_the_same(old: Dataset, tmp_path: Path) -> None:
     calm, _ = compacted(old, tmp_path / "calm", file_bytes=60_000, memory_bytes=100_000)
     with forks(IMPORTS, folders=(str(Path(__file__).parent),)) as started:
@@ -262,6 +264,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(old: Dataset, tmp_pat
     assert moment > 60
 
 
+@pytest.mark.slow
 def test_any_store_is_compacted_to_any_other(place: str, tmp_path: Path) -> None:
     source, _ = old_dataset(f"{place}-old")
     sizes = {"file_bytes": 60_000, "memory_bytes": 200_000}

@@ -12,7 +12,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -125,6 +124,8 @@ def test_what_is_done_is_told_by_footers_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_every_reader_sees_plain_types(tmp_path: Path, dtype: FeatureType) -> None:
+    import polars as pl
+
     dataset, token = new_dataset(tmp_path, dtype=dtype)
     dataset.publish_features(finished("a", num_samples=3), dataset_info(dtype=dtype), token=token)
     dataset.publish_features(finished("b", num_samples=0), dataset_info(dtype=dtype), token=token)

@@ -171,6 +171,7 @@ def test_the_other_shards_worker_goes_on_after_its_driver_died(lake: Backend) ->
     assert lake.fence(token=token).publish("features/x", b"rows", stand_in=b"none")
 
 
+@pytest.mark.slow
 def test_of_many_that_start_at_once_the_winners_fit_together(lake: Backend) -> None:
     shards = ["1/1", "1/1", "1/2", "2/2", "2/2", "1/3", "3/3"]
     with contextlib.ExitStack() as stack:

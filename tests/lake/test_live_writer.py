@@ -11,7 +11,6 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from live_lakes import (
@@ -210,10 +209,12 @@ def told_once(place: Path | str, committed: dict[int, int]) -> None:
     assert all(one[1] == other[0] for one, other in itertools.pairwise(sorted(spans)))
 
 
+@pytest.mark.slow
 def test_killed_in_a_bucket_what_was_committed_is_there_once(bucket_place: str) -> None:
     told_once(bucket_place, killed_sessions(bucket_place, step=17))
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -> None:
     committed = killed_sessions(tmp_path, step=5)
     assert len(committed) > 6
@@ -328,6 +329,8 @@ def test_a_batch_runs_tables_leave_a_session_alone(tmp_path: Path) -> None:
 
 
 def test_readers_without_our_code_see_sessions_beside_videos_of_a_manifest(tmp_path: Path) -> None:
+    import polars as pl
+
     dataset, token = new_dataset(tmp_path)
     publish_plan(dataset, plan_table(planned("a", camera="north")), token=token)
     dataset.publish_features(finished("a"), dataset_info(), token=token)

@@ -103,6 +103,7 @@ t.here(Path(sys.argv[1]), sys.argv[2]).run()
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_every_unit_is_there_once(tmp_path: Path, unit: str) -> None:
     Lake(tmp_path / "lake")
     here(tmp_path, unit)

@@ -43,6 +43,7 @@ def test_small_files_become_one_and_nothing_else_changes(lake: tuple[Dataset, st
     assert PlanFiles(dataset.files).names() == files, "one file is left as it is"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_removed", range(len(NAMES)))
 def test_folding_that_is_killed_loses_and_doubles_nothing(
     lake: tuple[Dataset, str], num_removed: int, monkeypatch: pytest.MonkeyPatch

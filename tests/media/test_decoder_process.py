@@ -99,6 +99,7 @@ def test_pictures_of_a_sound_video_arrive_in_order() -> None:
     assert [ended.failure for ended in outcome.ended] == [None] * len(outcome.ended)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
     """Looking at a frame's side data keeps its memory until the cycle collector comes: 200 MB in 80 frames of 720p."""
     long = video_bytes("mpeg4", {"g": "12"}, num_frames=60, size=(1280, 720))

@@ -87,6 +87,7 @@ def test_what_torch_refuses_is_an_error_and_not_a_crash(library: ResizeKernels) 
         library.resized(np.zeros((4, 4, 3), np.uint8), size=(0, 4), interpolation="bilinear", antialias=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["libabsent.so", "libc10.so"], ids=["absent", "without-the-interface"])
 def test_without_the_library_pythons_torch_resizes(file: str) -> None:
     assert answers(file) == ["PythonTorch", True, 48]

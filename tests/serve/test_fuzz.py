@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
-from schemathesis.checks import not_a_server_error
 from served_heads import put
 from serving import Live, serving
 
@@ -30,6 +28,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     ],
 )
 def test_fuzzer_finds_no_server_error(live: Live, num_examples: int) -> None:
+    import schemathesis
+    from schemathesis.checks import not_a_server_error
+
     document = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
     operations: list[Any] = [cast(Any, operation).ok() for operation in document.get_all_operations()]
     assert len(operations) >= 17

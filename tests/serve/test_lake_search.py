@@ -11,7 +11,6 @@ from typing import Any
 import av
 import httpx
 import numpy as np
-import openai
 import pytest
 from conftest import ClipFactory
 from real_lakes import real_lake
@@ -154,6 +153,8 @@ def test_both_need_a_key_where_there_are_keys(asked: Asked) -> None:
 
 
 def test_the_openai_client_gets_the_features_of_v1_embed(asked: Asked) -> None:
+    import openai
+
     pictures = [encoded(noise(seed=seed)) for seed in range(2)]
     client = openai.OpenAI(base_url=f"{asked.live.url}/v1", api_key="none", max_retries=0)
     expected = [answer(asked.live.post("/v1/embed", each))["samples"][0]["feature"] for each in pictures]

@@ -64,7 +64,8 @@ def batch_rows(path: str, rule: str) -> tuple[list[Row], np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("rule", "count"), [("fps:10", 6), pytest.param("all", 17, marks=pytest.mark.slow), ("fps:0.5", 1)]
+    ("rule", "count"),
+    [*(pytest.param(*each, marks=pytest.mark.slow) for each in (("fps:10", 6), ("all", 17))), ("fps:0.5", 1)],
 )
 def test_a_posted_video_gives_the_windows_of_the_batch_job(served: Live, tmp_path: Path, rule: str, count: int) -> None:
     data = video_bytes(num_frames=52)

@@ -159,6 +159,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["note", "folder", "current", "cleared"])
 def test_killed_while_it_publishes_it_ends_with_one_version_in_use(
     lake: str, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
