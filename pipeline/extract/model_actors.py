@@ -12,6 +12,7 @@ from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
 from pipeline.extract.sizes import Sizes
 
 _CALLS_AT_ONCE = 2
+"""That each actor has: the samples of the next one are there before it is done with the last."""
 
 
 class Model(Protocol):
@@ -87,7 +88,8 @@ class ModelActors:
             "scheduling_strategy": "SPREAD",
             "max_restarts": -1,
             "max_task_retries": -1,
-            "max_concurrency": _CALLS_AT_ONCE,
+            # On a GPU models of several precisions take turns, for cuDNN's settings are the process's.
+            "max_concurrency": 1 if sizes.actor_gpus else _CALLS_AT_ONCE,
             "runtime_env": environment_of_actors(sizes),
         }
         actor = cast(Any, ray).remote(**options)(Embedding)
