@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageFilter
 from timm.data.imagenet_info import ImageNetInfo
 
-from pipeline.cli.exit_status import exit_status_of
+from pipeline.cli.exit_status import StopSignals, exit_status_of
 from pipeline.cli.main import cli
 from pipeline.models.zoo.timm_models import lite0_weights
 
@@ -104,7 +104,7 @@ def run_here(*command: str) -> None:
     """The same in this process, which has torch in memory already: another one would take seconds to load it."""
     print(f"\n$ {shlex.join(command)}", flush=True)
     with contextlib.chdir(OUT):
-        status = exit_status_of(lambda: cli(list(command[1:]), standalone_mode=False))
+        status = exit_status_of(lambda: cli(list(command[1:]), standalone_mode=False), StopSignals())
     if status:
         sys.exit(status)
 
