@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,12 +75,15 @@ def test_reconnects_leave_nothing_behind(tmp_path: Path, warm: int, more: int) -
             before = use()
             while camera.num_connections < warm + more:
                 await asyncio.sleep(0.05)
-            after = use()
+            deadline = time.monotonic() + 20
+            # A thread of a library's pool that has nothing to do ends in its own time; one that is left behind never.
+            while (after := use())[1] - before[1] > 2 and time.monotonic() < deadline:
+                await asyncio.sleep(0.5)
         finally:
             await host.stop()
         print(f"{more} reconnects: MiB, threads, files {before} -> {after}")  # noqa: T201  the figures of a soak
         assert after[0] - before[0] < 30
-        assert after[1] - before[1] <= 8, "a leak is one for each reconnect; pools of libraries grow by a few"
+        assert after[1] - before[1] <= 2
         assert after[2] - before[2] <= 4
 
     asyncio.run(run())
