@@ -12,16 +12,16 @@ import json
 import os
 import resource
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import pyarrow as pa
 
+from benchmarks.sampled import Sampled
 from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.extract import dataflow
 from pipeline.extract.context import Planning, RunContext, Target
@@ -44,7 +44,6 @@ from pipeline.records.shards import WHOLE
 CLUSTER = Hardware(num_cpus=64, num_gpus=4, num_nodes=8)
 OPTIONS = RunOptions()
 _SEGMENTS_PER_FILE = 4_096
-_SAMPLED_EVERY_S = 0.2
 _FACTS = {
     "stream_index": 0,
     "time_base": "1/15360",
@@ -185,27 +184,6 @@ def run(
     spent = (after - before for before, after in pairwise([used, *marks.values()]))
     phases = dict(zip(marks, spent, strict=True))
     return {**phases, "all": sum(phases.values())}
-
-
-class Sampled:
-    """The most memory that this process has for itself while it is open, looked at several times a second."""
-
-    def __init__(self) -> None:
-        self.most_private_bytes = private_bytes(os.getpid())
-        self._is_over = threading.Event()
-        self._sampler = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._sampler.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._sampler.join()
-
-    def _sample(self) -> None:
-        while not self._is_over.wait(_SAMPLED_EVERY_S):
-            self.most_private_bytes = max(self.most_private_bytes, private_bytes(os.getpid()))
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ import ray
 from ray.data._internal.execution import streaming_executor
 
 from benchmarks import stand_ins
-from benchmarks.planned import Edges, Sampled, dataset_info, links, run
+from benchmarks.planned import Edges, dataset_info, links, run
+from benchmarks.sampled import Sampled
 from pipeline.cluster.memory import give_back_what_is_freed
 from pipeline.extract import dataflow
 from pipeline.extract.request import RunOptions
@@ -91,8 +92,7 @@ def main() -> None:
         segments_per_video=asked.segments_per_video, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S
     )
     dataflow.probe = edges.probe
-    dataflow._BLOCK_BYTES = stand_ins.BLOCK_BYTES
-    dataflow.decode_block = stand_ins.decoder(asked.factor)  # type: ignore[attr-defined]
+    dataflow._decode_and_embed = stand_ins.decoder(asked.factor)
     dataflow.Embed = stand_ins.model(asked.factor)  # type: ignore[attr-defined, assignment]
     info = dataset_info(dim=stand_ins.DIM)
     with tempfile.TemporaryDirectory(prefix="vidlake-scheduled-") as folder:

@@ -1,8 +1,7 @@
 """What takes the place of decoders and model on Ray's workers: their measured costs, slept through.
 
 A segment is that of an hour of 720p at ``fps:1``: about 200 samples, eight seconds of decoding on one core, a tenth of
-a second of a GPU. Its pictures are a block of Ray Data by themselves, and here too: bytes are fewer by the same factor
-as the size of a block.
+a second of a GPU. Its pictures are a call of the model by themselves, and here too, of fewer bytes.
 """
 
 import time
@@ -12,7 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.extract import embedding
 from pipeline.extract.context import RunContext
+from pipeline.extract.model_actors import ModelActors
 from pipeline.extract.tally import Counts, Worked
 from pipeline.records.rows import embedded_rows, output_rows
 from pipeline.records.schemas import samples_schema
@@ -21,13 +22,12 @@ NUM_SAMPLES = 200
 DECODE_S = 8.0
 MODEL_S = 0.1
 DIM = 8
-BLOCK_BYTES = 64 << 10
-"""For 32 MiB."""
-_PIXELS = pa.py_buffer(bytes(BLOCK_BYTES * 10 // 11))
+_PIXELS = pa.py_buffer(bytes(60_000))
+"""For 30 MB."""
 
 
 def decoder(factor: float) -> Callable[..., Iterator[pa.Table]]:
-    """In the place of ``operators.decode_block``, ``factor`` times as fast."""
+    """In the place of ``dataflow._decode_and_embed``, ``factor`` times as fast."""
 
     def decode(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
         for row in tasks.to_pylist():
@@ -38,7 +38,11 @@ def decoder(factor: float) -> Callable[..., Iterator[pa.Table]]:
             context.tally.add(Worked(stage="decode", began=began, counts=counts))
             yield samples
 
-    return decode
+    def decode_and_embed(tasks: pa.Table, *, context: RunContext, models: ModelActors) -> Iterator[pa.Table]:
+        samples = decode(tasks, context=context)
+        yield from embedding.embedded(samples, models=models, samples_per_call=NUM_SAMPLES)
+
+    return decode_and_embed
 
 
 def model(factor: float) -> type:

@@ -1,8 +1,8 @@
 """The bulk jobs on Ray Data.
 
-The main one: decode -> embed -> commit; to train a network on, without embed. It is run wave by wave (``flow``), and
-beside it runs the probing of the videos of waves to come. Predicting is a single stage, whose tasks read features, ask
-the head and commit.
+The main one: decode -> commit, where a decode task has its samples embedded by the actors that hold the models
+(``embedding``); to train a network on, without these. It is run wave by wave (``flow``), and beside it runs the probing
+of the videos of waves to come. Predicting is a single stage, whose tasks read features, ask the head and commit.
 """
 
 import logging
@@ -17,6 +17,7 @@ import ray.data
 from ray.data import DataContext, TaskPoolStrategy
 
 from pipeline.extract.context import Planning, RunContext
+from pipeline.extract.embedding import embedded
 from pipeline.extract.model_actors import ModelActors, environment_of_actors
 from pipeline.extract.operators import Embed, TimedModel, decode_block, plan_block, time_model
 from pipeline.extract.predict_operators import Predicting, parts_of, predict_block, work_blocks
@@ -51,17 +52,12 @@ def start_models(context: RunContext) -> ModelActors:
 
 def run_extract(tasks: Sequence[pa.Table], *, context: RunContext, models: ModelActors) -> None:
     """Decode the segments of ``TASKS`` blocks, embed their samples, and commit them to the run's datasets."""
-    features = _decoded(tasks, context=context).map_batches(
-        cast(Any, _embed_batch),
-        fn_kwargs={"models": models},
-        **as_tasks(models.num_calls, batch_size=context.sizes.segments_per_call, num_cpus=0),
-    )
-    _commit(features, context=context)
+    _commit(_done(tasks, cast(Any, _decode_and_embed), context=context, models=models), context=context)
 
 
 def run_decode(tasks: Sequence[pa.Table], *, context: RunContext) -> None:
     """Decode the segments of ``TASKS`` blocks and commit their samples, as the models take them."""
-    _commit(_decoded(tasks, context=context), context=context)
+    _commit(_done(tasks, cast(Any, decode_block), context=context), context=context)
 
 
 def run_predict(work: PredictWork, *, predicting: Predicting, num_workers: int) -> Iterator[PredictedPart]:
@@ -89,13 +85,14 @@ def time_on_cluster(
     return timed
 
 
-def _decoded(tasks: Sequence[pa.Table], *, context: RunContext) -> ray.data.Dataset:
+def _done(tasks: Sequence[pa.Table], do: Any, *, context: RunContext, **given: object) -> ray.data.Dataset:
+    """What decode tasks make of ``TASKS`` blocks."""
     _quiet()
     sizes = context.sizes
     segments = ray.data.from_blocks(list(tasks))
-    samples: ray.data.Dataset = segments.map_batches(
-        cast(Any, decode_block),
-        fn_kwargs={"context": context},
+    done: ray.data.Dataset = segments.map_batches(
+        do,
+        fn_kwargs={"context": context, **given},
         **as_tasks(
             min(sizes.decode_tasks, len(tasks)),
             batch_size=None,
@@ -103,11 +100,12 @@ def _decoded(tasks: Sequence[pa.Table], *, context: RunContext) -> ray.data.Data
             memory=_held_by_a_node(sizes.decode_memory_bytes),
         ),
     )
-    return samples
+    return done
 
 
-def _embed_batch(samples: pa.Table, *, models: ModelActors) -> pa.Table:
-    return models.embed(samples)
+def _decode_and_embed(tasks: pa.Table, *, context: RunContext, models: ModelActors) -> Iterator[pa.Table]:
+    samples = decode_block(tasks, context=context)
+    yield from embedded(samples, models=models, samples_per_call=context.sizes.samples_per_call)
 
 
 def _commit(outputs: ray.data.Dataset, *, context: RunContext) -> None:

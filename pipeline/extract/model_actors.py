@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
 from pipeline.extract.sizes import Sizes
 
 _CALLS_AT_ONCE = 2
-"""That each actor has: the samples of the next one are there before it is done with the last."""
+"""That an actor on a CPU computes: while one of them is read or written, the other has the cores."""
 
 
 class Model(Protocol):
@@ -28,8 +29,9 @@ class Embedding:
     Several threads may call it at once.
     """
 
-    def __init__(self, make: Callable[[], Model]) -> None:
+    def __init__(self, make: Callable[[], Model], turns: Any) -> None:
         self._make = make
+        self._turns = turns
         self._model: Model | None = None
         self._loading = threading.Lock()
 
@@ -42,9 +44,13 @@ class Embedding:
         node_id: str = ray.get_runtime_context().get_node_id()
         return node_id
 
-    def embed(self, samples: pa.Table) -> pa.Table:
-        """Decoded segments to the same segments with the features of each model."""
-        return self._loaded()(samples)
+    def embed(self, samples: pa.Table, *, call: str) -> pa.Table:
+        """Decoded segments to the same segments with the features of each model; the call's turn is over then."""
+        try:
+            return self._loaded()(samples)
+        finally:
+            if self._turns is not None:
+                self._turns.give_back.remote(call)
 
     def _loaded(self) -> Model:
         with self._loading:
@@ -59,20 +65,20 @@ class Turns:
     def __init__(self) -> None:
         self._at_work: dict[str, int] = {}
 
-    def take(self, task: str, *, begun: Sequence[int], near: Sequence[int]) -> int:
+    def take(self, call: str, *, begun: Sequence[int], near: Sequence[int]) -> int:
         """The number of that of the ``begun`` actors which has least to do, and of several one that is ``near``.
 
-        A task that is run again, because its worker died, has one turn and not two.
+        A call that is made again, because the worker of its task died, has one turn and not two.
         """
-        self._at_work.pop(task, None)
+        self._at_work.pop(call, None)
         waiting = Counter(self._at_work.values())
         chosen = min(begun, key=lambda number: (waiting[number], number not in near))
-        self._at_work[task] = chosen
+        self._at_work[call] = chosen
         return chosen
 
-    def give_back(self, task: str) -> None:
-        """The task is done."""
-        self._at_work.pop(task, None)
+    def give_back(self, call: str) -> None:
+        """The call is done."""
+        self._at_work.pop(call, None)
 
 
 class ModelActors:
@@ -93,39 +99,44 @@ class ModelActors:
             "runtime_env": environment_of_actors(sizes),
         }
         actor = cast(Any, ray).remote(**options)(Embedding)
-        self._actors: list[Any] = [actor.remote(make) for _ in range(sizes.num_actors)]
+        self._turns: Any = _turns() if sizes.num_actors > 1 else None
+        self._actors: list[Any] = [actor.remote(make, self._turns) for _ in range(sizes.num_actors)]
         self._places = [actor.node.remote() for actor in self._actors]
-        self._turns = _turns() if len(self._actors) > 1 else None
+        self._begun: dict[int, str] = {}
+        """The nodes of those that have; one that was started again since may be elsewhere."""
         for actor in self._actors:
             actor.load.remote()
 
-    @property
-    def num_calls(self) -> int:
-        """How many calls at once keep all of them busy, while the next samples are on their way."""
-        return _CALLS_AT_ONCE * len(self._actors)
+    def begin(self, samples: pa.Table, *, number: int) -> Future[pa.Table]:
+        """Have one of them embed the samples of decoded segments: that which has least to do, and begun.
 
-    def embed(self, samples: pa.Table) -> pa.Table:
-        """Have one of them embed the samples of decoded segments: that which has least to do."""
-        if self._turns is None:
-            return self._embedded(samples, by=0)
+        Args:
+            samples: decoded segments.
+            number: of this call among those of the task.
+        """
         here, task = ray.get_runtime_context().get_node_id(), ray.get_runtime_context().get_task_id()
-        places = self._known_places()
-        near = [number for number, place in places.items() if place == here]
-        begun = list(places) or list(range(len(self._actors)))
-        number: int = ray.get(self._turns.take.remote(task, begun=begun, near=near))
-        try:
-            return self._embedded(samples, by=number)
-        finally:
-            self._turns.give_back.remote(task)
+        call = f"{task} {number}"
+        chosen = 0 if self._turns is None else self._least_busy(call, here=here)
+        return _future(self._actors[chosen].embed.remote(samples, call=call))
 
-    def _embedded(self, samples: pa.Table, *, by: int) -> pa.Table:
-        features: pa.Table = ray.get(self._actors[by].embed.remote(samples))
-        return features
+    def _least_busy(self, call: str, *, here: str) -> int:
+        self._ask_who_has_begun()
+        near = [number for number, place in self._begun.items() if place == here]
+        begun = list(self._begun) or list(range(len(self._actors)))
+        number: int = _future(self._turns.take.remote(call, begun=begun, near=near)).result()
+        return number
 
-    def _known_places(self) -> dict[int, str]:
-        """The nodes of those that have begun; one that was started again may be elsewhere."""
-        begun, _ = ray.wait(self._places, num_returns=len(self._places), timeout=0)
-        return {number: ray.get(place) for number, place in enumerate(self._places) if place in begun}
+    def _ask_who_has_begun(self) -> None:
+        left = {place: number for number, place in enumerate(self._places) if number not in self._begun}
+        if left:
+            begun, _ = ray.wait(list(left), num_returns=len(left), timeout=0)
+            self._begun.update(zip([left[place] for place in begun], ray.get(begun), strict=True))
+
+
+def _future(ref: Any) -> Future[Any]:
+    """The result of a call. A task that waits for it keeps its CPU; with ``ray.get`` Ray would start another one."""
+    future: Future[Any] = ref.future()
+    return future
 
 
 def _turns() -> Any:

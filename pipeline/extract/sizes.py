@@ -26,15 +26,11 @@ _FILES_PER_RUN = 8
 _MOST_ROWS_PER_FILE = 16_384
 _MOST_SEGMENTS_PER_FILE = 4_096
 _MOST_BYTES_BESIDE = 64 << 20
-_MOST_SEGMENTS_PER_CALL = 4_096
 # On a CPU the threads that compute a batch wait for each other after each layer, and so for the one whose core a
 # decoder has. Batches do not wait for each other; but each of them holds intermediate results of its own.
 _MOST_BATCHES_AT_ONCE = 4
-_CALLS_PER_ACTOR = 8
-# Each call of the model costs the driver milliseconds. A large archive therefore has fewer of them, of more segments
-# each, but still so many for an actor that the first and the last do not matter.
-_SAMPLES_PER_LARGE_CALL = 2_048
-_LARGE_PER_WORKER = 64
+# So many that a last batch which is not full costs little.
+_BATCHES_PER_CALL = 4
 # The least that Ray takes apart is a ten-thousandth of a CPU or GPU.
 _LEAST = 0.0001
 
@@ -81,7 +77,8 @@ class Sizes:
     actor_threads: int | None
     """Torch threads of each of them; ``None``: on a GPU, torch's own choice."""
     batch_size: int
-    segments_per_call: int
+    samples_per_call: int
+    """That a decode task hands to a model at a time, or a few more: a call is of whole segments."""
     segments_per_file: int
     task_s: float
     """Target decoding time of one task."""
@@ -95,8 +92,8 @@ def choose_sizes(
 ) -> Sizes:
     """Sizes for a run, or for a wave of it: what the options say, and the rest from the cluster and the work.
 
-    ``so_far``: all that is known to be done in the run, this wave included. Calls and files grow with it; tasks are a
-    part of the wave, which all workers are to end at about the same time. ``beside_bytes`` are made of each sample
+    ``so_far``: all that is known to be done in the run, this wave included. Files grow with it; tasks are a part
+    of the wave, which all workers are to end at about the same time. ``beside_bytes`` are made of each sample
     beside its features, and held until a file is full.
     """
     is_on_gpu = hardware.num_gpus > 0
@@ -117,7 +114,7 @@ def choose_sizes(
         batches_at_once=batches_at_once,
         actor_threads=None if is_on_gpu else threads // batches_at_once,
         batch_size=batch_size,
-        segments_per_call=_segments_per_call(so_far, batch_size=batch_size, num_actors=num_actors),
+        samples_per_call=_BATCHES_PER_CALL * batch_size,
         segments_per_file=_segments_per_file(
             so_far, rows=options.rows_per_file, decode_workers=decode_workers, row_bytes=beside_bytes
         ),
@@ -132,17 +129,6 @@ def _task_s(worker_s: float) -> float:
     Long enough that starting it does not matter, short enough that all workers end at about the same time.
     """
     return max(_LEAST_TASK_S, min(worker_s / _TASKS_PER_WORKER, _TASK_S))
-
-
-def _segments_per_call(work: Work, *, batch_size: int, num_actors: int) -> int:
-    """Enough samples that padding the last batch costs little, but not all of a small job in its last call."""
-    per_segment = _samples_per_segment(work)
-    enough = round(4 * batch_size / per_segment)
-    share = work.num_segments // (_CALLS_PER_ACTOR * num_actors)
-    large = round(_SAMPLES_PER_LARGE_CALL / per_segment)
-    large_share = work.num_segments // (_LARGE_PER_WORKER * num_actors)
-    least = max(1, math.ceil(batch_size / per_segment))
-    return min(max(least, min(enough, share), min(large, large_share)), _MOST_SEGMENTS_PER_CALL)
 
 
 def _segments_per_file(work: Work, *, rows: int | None, decode_workers: int, row_bytes: int) -> int:

@@ -65,11 +65,31 @@ def test_two_actors_share_the_work_evenly() -> None:
 
     hardware = Hardware(num_cpus=2, num_gpus=0, num_nodes=1)
     models = ModelActors(choose_sizes(hardware, NO_WORK, RunOptions(gpu_actors=2)), Slow)
-    ask = cast(Any, ray).remote(num_cpus=0)(lambda number: models.embed(pa.table({"number": [number]})))
-    warm_up = ray.get([ask.remote(number) for number in range(models.num_calls)])
+    ask = cast(Any, ray).remote(num_cpus=0)(lambda at: models.begin(pa.table({"number": [at]}), number=0).result())
+    warm_up = ray.get([ask.remote(number) for number in range(4)])
     tables = ray.get([ask.remote(number) for number in range(12)])
 
     assert [table["number"].to_pylist() for table in tables] == [[number] for number in range(12)]
     by = Counter(table["by"][0].as_py() for table in tables)
     assert len(by) == len({table["by"][0].as_py() for table in [*warm_up, *tables]}) == 2
     assert max(by.values()) <= 8, "neither does much more than half"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_ray")
+def test_task_that_waits_for_a_model_keeps_its_cpu() -> None:
+    class Slow:
+        def __call__(self, samples: pa.Table) -> pa.Table:
+            time.sleep(0.5)
+            return samples
+
+    models = ModelActors(choose_sizes(Hardware(num_cpus=2, num_gpus=0, num_nodes=1), NO_WORK, RunOptions()), Slow)
+
+    def wait(number: int) -> tuple[float, float]:
+        began = time.time()
+        models.begin(pa.table({"number": [number]}), number=0).result()
+        return began, time.time()
+
+    spans = ray.get([cast(Any, ray).remote(num_cpus=1)(wait).remote(number) for number in range(6)])
+    most = max(sum(began <= at < ended for began, ended in spans) for at, _ in spans)
+    assert most <= 2, "the CPUs of this Ray"

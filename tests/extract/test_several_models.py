@@ -79,7 +79,7 @@ def extract(archive: Path, folder: Path, *models: str) -> Extracted:
             dataset.create(info)
             targets.append(Target(dataset=dataset, info=info, token=token))
         context = RunContext.of(*targets, options=OPTIONS, hardware=HARDWARE, tally=SharedTally())
-        context = replace(context, sizes=replace(context.sizes, segments_per_call=1, segments_per_file=2))
+        context = replace(context, sizes=replace(context.sizes, samples_per_call=1, segments_per_file=2))
         listing = Listing(Inputs([str(archive)]), OPTIONS, planned=Ids())
         planner = Planner(context, [Planned(target.dataset) for target in targets])
         for videos in listing.new_videos():

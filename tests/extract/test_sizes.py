@@ -39,7 +39,7 @@ def test_a_run_never_asks_for_more_than_there_is(hardware: Hardware, options: Ru
         assert round(sizes.actor_gpus, 4) == sizes.actor_gpus, "Ray knows ten-thousandths"
         assert sizes.num_actors <= hardware.num_gpus * int(1 / share)
     assert min(sizes.decode_workers, sizes.plan_workers, sizes.num_actors, sizes.batch_size) >= 1
-    assert 1 <= sizes.segments_per_call <= 4096
+    assert sizes.samples_per_call >= sizes.batch_size
     assert 1 <= sizes.segments_per_file <= 4096
     assert 0.2 <= sizes.task_s <= 60
 
@@ -101,29 +101,16 @@ def test_the_first_rows_of_a_small_job_do_not_wait_for_its_last() -> None:
     assert on_two_cpus(Work(num_segments=1, num_samples=360, cost_s=20)).segments_per_file == 1
 
 
-def test_a_small_job_is_not_left_to_a_single_call_at_its_end() -> None:
-    assert on_two_cpus(Work(num_segments=12, num_samples=120, cost_s=10)).segments_per_call == 4
-    assert on_two_cpus(Work(num_segments=600, num_samples=6_000, cost_s=500)).segments_per_call == 13
-
-
-def test_a_large_job_is_handed_over_in_large_calls() -> None:
-    work = Work(num_segments=100_000, num_samples=20_000_000, cost_s=800_000)
-    assert on_two_cpus(work).segments_per_call == 10
-    assert choose_sizes(Hardware(num_cpus=64, num_gpus=8, num_nodes=1), work, RunOptions()).segments_per_call == 10
-    few = Work(num_segments=200, num_samples=40_000, cost_s=1_600)
-    assert on_two_cpus(few).segments_per_call == 3
-
-
 def test_tasks_grow_with_the_wave_from_one_video_to_a_minute() -> None:
     assert on_two_cpus(Work(num_segments=10, num_samples=300, cost_s=3)).task_s == 0.2
     assert on_two_cpus(HOUR).task_s == 12.5
     assert on_two_cpus(ARCHIVE).task_s == 60
 
 
-def test_calls_and_files_grow_with_the_run_where_its_waves_are_small() -> None:
+def test_files_grow_with_the_run_where_its_waves_are_small() -> None:
     wave = Work(num_segments=12, num_samples=360, cost_s=20)
     sizes = choose_sizes(Hardware(num_cpus=2, num_gpus=0, num_nodes=1), wave, RunOptions(), so_far=HOUR)
-    assert (sizes.segments_per_file, sizes.segments_per_call) == (15, on_two_cpus(HOUR).segments_per_call)
+    assert sizes.segments_per_file == on_two_cpus(HOUR).segments_per_file == 15
     assert sizes.task_s == on_two_cpus(wave).task_s
 
 
