@@ -92,7 +92,7 @@ def main() -> None:
         segments_per_video=asked.segments_per_video, num_samples=stand_ins.NUM_SAMPLES, cost_s=stand_ins.DECODE_S
     )
     dataflow.probe = edges.probe
-    dataflow._decode_and_embed = stand_ins.decoder(asked.factor)
+    dataflow.decode_and_embed = stand_ins.decoder(asked.factor)  # type: ignore[attr-defined]
     dataflow.Embed = stand_ins.model(asked.factor)  # type: ignore[attr-defined, assignment]
     info = dataset_info(dim=stand_ins.DIM)
     with tempfile.TemporaryDirectory(prefix="vidlake-scheduled-") as folder:

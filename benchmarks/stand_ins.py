@@ -27,7 +27,7 @@ _PIXELS = pa.py_buffer(bytes(60_000))
 
 
 def decoder(factor: float) -> Callable[..., Iterator[pa.Table]]:
-    """In the place of ``dataflow._decode_and_embed``, ``factor`` times as fast."""
+    """In the place of ``dataflow.decode_and_embed``, ``factor`` times as fast."""
 
     def decode(tasks: pa.Table, *, context: RunContext) -> Iterator[pa.Table]:
         for row in tasks.to_pylist():

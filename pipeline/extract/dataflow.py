@@ -17,7 +17,7 @@ import ray.data
 from ray.data import DataContext, TaskPoolStrategy
 
 from pipeline.extract.context import Planning, RunContext
-from pipeline.extract.embedding import embedded
+from pipeline.extract.embedding import decode_and_embed
 from pipeline.extract.model_actors import ModelActors, environment_of_actors
 from pipeline.extract.operators import Embed, TimedModel, decode_block, plan_block, time_model
 from pipeline.extract.predict_operators import Predicting, parts_of, predict_block, work_blocks
@@ -52,7 +52,7 @@ def start_models(context: RunContext) -> ModelActors:
 
 def run_extract(tasks: Sequence[pa.Table], *, context: RunContext, models: ModelActors) -> None:
     """Decode the segments of ``TASKS`` blocks, embed their samples, and commit them to the run's datasets."""
-    _commit(_done(tasks, cast(Any, _decode_and_embed), context=context, models=models), context=context)
+    _commit(_done(tasks, cast(Any, decode_and_embed), context=context, models=models), context=context)
 
 
 def run_decode(tasks: Sequence[pa.Table], *, context: RunContext) -> None:
@@ -101,11 +101,6 @@ def _done(tasks: Sequence[pa.Table], do: Any, *, context: RunContext, **given: o
         ),
     )
     return done
-
-
-def _decode_and_embed(tasks: pa.Table, *, context: RunContext, models: ModelActors) -> Iterator[pa.Table]:
-    samples = decode_block(tasks, context=context)
-    yield from embedded(samples, models=models, samples_per_call=context.sizes.samples_per_call)
 
 
 def _commit(outputs: ray.data.Dataset, *, context: RunContext) -> None:

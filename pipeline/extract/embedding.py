@@ -11,6 +11,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from pipeline.extract.context import RunContext
+from pipeline.extract.operators import decode_block
+
 _CALLS_AT_ONCE = 2
 """That a task has: the samples of the next one are there before the model is done with the last."""
 _CALL_BYTES = 32 << 20
@@ -22,6 +25,12 @@ class Models(Protocol):
 
     def begin(self, samples: pa.Table, *, number: int) -> Future[pa.Table]:
         """Embed the samples of decoded segments; ``number`` is that of the call among those of the task."""
+
+
+def decode_and_embed(tasks: pa.Table, *, context: RunContext, models: Models) -> Iterator[pa.Table]:
+    """``TASKS`` rows to decoded segments with the features of each model."""
+    samples = decode_block(tasks, context=context)
+    yield from embedded(samples, models=models, samples_per_call=context.sizes.samples_per_call)
 
 
 def embedded(samples: Iterable[pa.Table], *, models: Models, samples_per_call: int) -> Iterator[pa.Table]:

@@ -114,7 +114,7 @@ def test_lost_node_costs_only_time(archive: Path, calm: Path, tmp_path: Path, tw
 
     def count_tasks() -> bool:
         nonlocal most_at_once
-        most_at_once = max(most_at_once, len(workers(survivor, "MapBatches(decode_block)")))
+        most_at_once = max(most_at_once, len(workers(survivor, "MapBatches(decode_and_embed)")))
         return run.has_ended
 
     run = Running("extract", archive, "--out", out, *HOW, "--address", two_nodes.address)
@@ -132,7 +132,7 @@ def test_lost_node_costs_only_time(archive: Path, calm: Path, tmp_path: Path, tw
 def test_killed_workers_are_replaced(archive: Path, calm: Path, tmp_path: Path, two_nodes: LocalCluster) -> None:
     out = tmp_path / "lake"
     run = Running("extract", archive, "--out", out, *HOW, "--address", two_nodes.address)
-    for stage in ("decode_block", "Embed"):
+    for stage in ("decode_and_embed", "Embed"):
         victims: list[psutil.Process] = []
         run.until(partial(find_workers, two_nodes, stage, victims))
         victims[0].kill()

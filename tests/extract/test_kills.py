@@ -98,7 +98,7 @@ def test_killed_run_resumes_without_duplicates(
                 "it says what was done"
             )
         else:
-            title = "ray::MapBatches(decode_block)" if victim == "a worker" else "raylet/raylet"
+            title = "ray::MapBatches(decode_and_embed)" if victim == "a worker" else "raylet/raylet"
             while (process := of_ray(run.pid, title)) is None:
                 assert run.poll() is None, "nothing was interrupted"
             process.kill()
