@@ -10,7 +10,8 @@ import pytest
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, kill, started, statuses, table, vidlake
 from other_runs import HOLD, line, process
-from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
+from store_proxy import proxy_before
+from stores import ACCOUNT_KEY, ObjectStore, only_variables
 
 from pipeline.lake.publishing.backends import backend_at
 

@@ -17,7 +17,8 @@ import torch
 from conftest import ClipFactory
 from rows import TINY
 from safetensors.torch import save_file
-from stores import ACCOUNT_KEY, ObjectStore, only_variables, proxy_before
+from store_proxy import proxy_before
+from stores import ACCOUNT_KEY, ObjectStore, only_variables
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.inputs.input_words import Inputs

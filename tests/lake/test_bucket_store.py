@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rows import config, dataset_info, finished, new_dataset, plan_table, planned
-from stores import ObjectStore, only_variables, proxy_before
+from store_proxy import proxy_before
+from stores import ObjectStore, only_variables
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.dataset import Dataset

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from stores import ACCOUNT_KEY, Fault, FaultyProxy, ObjectStore, only_variables, proxy_before
+from store_proxy import Fault, FaultyProxy, proxy_before
+from stores import ACCOUNT_KEY, ObjectStore, only_variables
 
 from pipeline.errors import Changed, StorageError, Unreadable, UsageError
 from pipeline.storage.buckets.bucket import Bucket
