@@ -23,7 +23,11 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 ROOT = Path(__file__).resolve().parents[1]
 _OBJECT_STORE_BYTES = 200_000_000
 _UP_WITHIN_S = 300
-_ON_ONE_MACHINE = {"use_node_id_as_ip": True, "disable_node_updaters": True, "disable_launch_config_check": True}
+_ON_ONE_MACHINE = {
+    "type": "external",
+    "module": "mortal_nodes.MortalNodes",
+    **dict.fromkeys(("use_node_id_as_ip", "disable_node_updaters", "disable_launch_config_check"), True),
+}
 _OF_OTHER_PROVIDERS: dict[str, Any] = {
     **{name: {} for name in ("auth", "docker", "file_mounts")},
     **{name: [] for name in ("initialization_commands", "setup_commands", "head_setup_commands")},
@@ -173,14 +177,18 @@ def growing_cluster(node_types: Mapping[str, tuple[dict[str, int], int]]) -> Ite
         head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
         config = {
             "cluster_name": "growing",
-            "provider": {"type": "fake_multinode", "gcs_address": cluster.address, **_ON_ONE_MACHINE},
+            "provider": {**_ON_ONE_MACHINE, "gcs_address": cluster.address},
             "available_node_types": {"ray.head.default": head, **types},
             "head_node_type": "ray.head.default",
             "max_workers": sum(count for _, count in node_types.values()),
             **_OF_OTHER_PROVIDERS,
         }
         (cluster.folder / "growing.yaml").write_text(yaml.safe_dump(config))
-        environment = {"RAY_FAKE_CLUSTER": "1", "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}
+        environment = {
+            "RAY_FAKE_CLUSTER": "1",
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+            "PYTHONPATH": str(Path(__file__).parent),
+        }
         cluster.start_head(
             f"--autoscaling-config={cluster.folder / 'growing.yaml'}", num_cpus=0, environment=environment
         )
