@@ -114,13 +114,13 @@ class ModelActors:
             samples: decoded segments.
             number: of this call among those of the task.
         """
-        here, task = ray.get_runtime_context().get_node_id(), ray.get_runtime_context().get_task_id()
-        call = f"{task} {number}"
-        chosen = 0 if self._turns is None else self._least_busy(call, here=here)
+        call = f"{ray.get_runtime_context().get_task_id()} {number}"
+        chosen = 0 if self._turns is None else self._least_busy(call)
         return _future(self._actors[chosen].embed.remote(samples, call=call))
 
-    def _least_busy(self, call: str, *, here: str) -> int:
+    def _least_busy(self, call: str) -> int:
         self._ask_who_has_begun()
+        here = ray.get_runtime_context().get_node_id()
         near = [number for number, place in self._begun.items() if place == here]
         begun = list(self._begun) or list(range(len(self._actors)))
         number: int = _future(self._turns.take.remote(call, begun=begun, near=near)).result()

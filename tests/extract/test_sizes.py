@@ -101,6 +101,13 @@ def test_the_first_rows_of_a_small_job_do_not_wait_for_its_last() -> None:
     assert on_two_cpus(Work(num_segments=1, num_samples=360, cost_s=20)).segments_per_file == 1
 
 
+def test_a_call_is_of_some_batches_whatever_the_job() -> None:
+    assert on_two_cpus(HOUR).samples_per_call == on_two_cpus(ARCHIVE).samples_per_call == 4 * 32
+    assert (
+        choose_sizes(Hardware(num_cpus=64, num_gpus=8, num_nodes=1), ARCHIVE, RunOptions()).samples_per_call == 4 * 256
+    )
+
+
 def test_tasks_grow_with_the_wave_from_one_video_to_a_minute() -> None:
     assert on_two_cpus(Work(num_segments=10, num_samples=300, cost_s=3)).task_s == 0.2
     assert on_two_cpus(HOUR).task_s == 12.5
