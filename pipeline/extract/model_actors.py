@@ -4,16 +4,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
 import ray
 
 from pipeline.cluster.memory import KEEPING_WHAT_IS_FREED
+from pipeline.extract.joined_calls import JoinedCalls
 from pipeline.extract.sizes import Sizes
 
 _CALLS_AT_ONCE = 2
 """That an actor on a CPU computes: while one of them is read or written, the other has the cores."""
+_CALLS_TAKEN_IN = 32
+"""That an actor computes, or has read and joins to one while they wait."""
 
 
 class Model(Protocol):
@@ -26,7 +30,7 @@ class Model(Protocol):
 class Embedding:
     """One actor: it loads its models once, in its first call, so that why they do not load comes out as itself.
 
-    Several threads may call it at once.
+    Several threads call it at once.
     """
 
     def __init__(self, make: Callable[[], Model], turns: Any) -> None:
@@ -94,13 +98,13 @@ class ModelActors:
             "scheduling_strategy": "SPREAD",
             "max_restarts": -1,
             "max_task_retries": -1,
-            # On a GPU models of several precisions take turns, for cuDNN's settings are the process's.
-            "max_concurrency": 1 if sizes.actor_gpus else _CALLS_AT_ONCE,
+            "max_concurrency": _CALLS_TAKEN_IN,
             "runtime_env": environment_of_actors(sizes),
         }
         actor = cast(Any, ray).remote(**options)(Embedding)
         self._turns: Any = _turns() if sizes.num_actors > 1 else None
-        self._actors: list[Any] = [actor.remote(make, self._turns) for _ in range(sizes.num_actors)]
+        make_joined = partial(_joined, make, sizes)
+        self._actors: list[Any] = [actor.remote(make_joined, self._turns) for _ in range(sizes.num_actors)]
         self._places = [actor.node.remote() for actor in self._actors]
         self._begun: dict[int, str] = {}
         """The nodes of those that have; one that was started again since may be elsewhere."""
@@ -131,6 +135,12 @@ class ModelActors:
         if left:
             begun, _ = ray.wait(list(left), num_returns=len(left), timeout=0)
             self._begun.update(zip([left[place] for place in begun], ray.get(begun), strict=True))
+
+
+def _joined(make: Callable[[], Model], sizes: Sizes) -> Model:
+    # On a GPU models of several precisions take turns, for cuDNN's settings are the process's.
+    at_once = 1 if sizes.actor_gpus else _CALLS_AT_ONCE
+    return JoinedCalls(make(), at_once=at_once, most_samples=sizes.samples_per_call)
 
 
 def _future(ref: Any) -> Future[Any]:

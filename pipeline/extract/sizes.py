@@ -29,8 +29,9 @@ _MOST_BYTES_BESIDE = 64 << 20
 # On a CPU the threads that compute a batch wait for each other after each layer, and so for the one whose core a
 # decoder has. Batches do not wait for each other; but each of them holds intermediate results of its own.
 _MOST_BATCHES_AT_ONCE = 4
-# So many that a last batch which is not full costs little.
-_BATCHES_PER_CALL = 4
+# So many that a last batch which is not full costs little; on a CPU no more, for the first rows are to come early.
+_CPU_BATCHES_PER_CALL = 4
+_GPU_BATCHES_PER_CALL = 16
 # The least that Ray takes apart is a ten-thousandth of a CPU or GPU.
 _LEAST = 0.0001
 
@@ -78,7 +79,9 @@ class Sizes:
     """Torch threads of each of them; ``None``: on a GPU, torch's own choice."""
     batch_size: int
     samples_per_call: int
-    """That a decode task hands to a model at a time, or a few more: a call is of whole segments."""
+    """That a decode task hands to a model at a time, or a few more: a call is of whole segments. Calls that wait are
+    joined to so many.
+    """
     segments_per_file: int
     task_s: float
     """Target decoding time of one task."""
@@ -114,7 +117,7 @@ def choose_sizes(
         batches_at_once=batches_at_once,
         actor_threads=None if is_on_gpu else threads // batches_at_once,
         batch_size=batch_size,
-        samples_per_call=_BATCHES_PER_CALL * batch_size,
+        samples_per_call=batch_size * (_GPU_BATCHES_PER_CALL if is_on_gpu else _CPU_BATCHES_PER_CALL),
         segments_per_file=_segments_per_file(
             so_far, rows=options.rows_per_file, decode_workers=decode_workers, row_bytes=beside_bytes
         ),

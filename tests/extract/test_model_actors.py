@@ -65,7 +65,9 @@ def test_two_actors_share_the_work_evenly() -> None:
 
     hardware = Hardware(num_cpus=2, num_gpus=0, num_nodes=1)
     models = ModelActors(choose_sizes(hardware, NO_WORK, RunOptions(gpu_actors=2)), Slow)
-    ask = cast(Any, ray).remote(num_cpus=0)(lambda at: models.begin(pa.table({"number": [at]}), number=0).result())
+    ask = cast(Any, ray).remote(num_cpus=0)(
+        lambda at: models.begin(pa.table({"number": [at], "num_samples": [1]}), number=0).result()
+    )
     warm_up = ray.get([ask.remote(number) for number in range(4)])
     tables = ray.get([ask.remote(number) for number in range(12)])
 
@@ -87,7 +89,7 @@ def test_task_that_waits_for_a_model_keeps_its_cpu() -> None:
 
     def wait(number: int) -> tuple[float, float]:
         began = time.time()
-        models.begin(pa.table({"number": [number]}), number=0).result()
+        models.begin(pa.table({"number": [number], "num_samples": [1]}), number=0).result()
         return began, time.time()
 
     spans = ray.get([cast(Any, ray).remote(num_cpus=1)(wait).remote(number) for number in range(6)])

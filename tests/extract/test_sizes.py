@@ -104,7 +104,7 @@ def test_the_first_rows_of_a_small_job_do_not_wait_for_its_last() -> None:
 def test_a_call_is_of_some_batches_whatever_the_job() -> None:
     assert on_two_cpus(HOUR).samples_per_call == on_two_cpus(ARCHIVE).samples_per_call == 4 * 32
     assert (
-        choose_sizes(Hardware(num_cpus=64, num_gpus=8, num_nodes=1), ARCHIVE, RunOptions()).samples_per_call == 4 * 256
+        choose_sizes(Hardware(num_cpus=64, num_gpus=8, num_nodes=1), ARCHIVE, RunOptions()).samples_per_call == 16 * 256
     )
 
 

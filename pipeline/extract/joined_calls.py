@@ -1,0 +1,72 @@
+"""Calls of one model that wait for it, made one: what is left of one call fills a batch with what is left of another.
+
+On a GPU, or compiled, a model computes batches of one shape, and one that is not full takes as long as a full one.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import pyarrow as pa
+
+
+class JoinedCalls:
+    """Called by many threads, each with decoded segments. While all turns are taken callers wait, and are joined."""
+
+    def __init__(self, model: Callable[[pa.Table], pa.Table], *, at_once: int, most_samples: int) -> None:
+        """Join calls of ``model``, which gives a row for each row.
+
+        Args:
+            model: decoded segments, with their ``num_samples``, to the same with features.
+            at_once: calls of it that are under way.
+            most_samples: that calls are joined to; a single one may have more.
+        """
+        self._model = model
+        self._most_samples = most_samples
+        self._turns = threading.Semaphore(at_once)
+        self._waiting: list[_Call] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, samples: pa.Table) -> pa.Table:
+        """The rows of ``model`` for decoded segments; what it raises, all callers that were joined raise."""
+        call = _Call(samples)
+        with self._lock:
+            self._waiting.append(call)
+        # Each caller has one turn, and each turn takes a call if any waits: none is left behind.
+        with self._turns:
+            if calls := self._next():
+                self._compute(calls)
+        return call.result.result()
+
+    def _next(self) -> list["_Call"]:
+        """Those that came first; none where other turns took them all."""
+        with self._lock:
+            joined = num_samples = 0
+            for call in self._waiting:
+                num_samples += call.num_samples
+                if joined and num_samples > self._most_samples:
+                    break
+                joined += 1
+            calls, self._waiting = self._waiting[:joined], self._waiting[joined:]
+        return calls
+
+    def _compute(self, calls: list["_Call"]) -> None:
+        try:
+            rows = self._model(pa.concat_tables([call.samples for call in calls]))
+        except BaseException as error:  # noqa: BLE001 (each caller that waits raises it again)
+            for call in calls:
+                call.result.set_exception(error)
+            return
+        begin = 0
+        for call in calls:
+            call.result.set_result(rows.slice(begin, len(call.samples)))
+            begin += len(call.samples)
+
+
+class _Call:
+    """One caller's segments, and what it waits for."""
+
+    def __init__(self, samples: pa.Table) -> None:
+        self.samples = samples
+        self.num_samples: int = sum(samples["num_samples"].to_pylist())
+        self.result: Future[pa.Table] = Future()
