@@ -5,13 +5,17 @@ On a GPU, or compiled, a model computes batches of one shape, and one that is no
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 
 
 class JoinedCalls:
-    """Called by many threads, each with decoded segments. While all turns are taken callers wait, and are joined."""
+    """Called by many threads, each with decoded segments. While the model is busy they wait, and are joined.
+
+    The model is called by threads of its own, a thread for each call that may be under way: what cuDNN found to be the
+    fastest kernels, and its workspaces, belong to the thread that computes, and it would search anew in each caller's.
+    """
 
     def __init__(self, model: Callable[[pa.Table], pa.Table], *, at_once: int, most_samples: int) -> None:
         """Join calls of ``model``, which gives a row for each row.
@@ -23,7 +27,7 @@ class JoinedCalls:
         """
         self._model = model
         self._most_samples = most_samples
-        self._turns = threading.Semaphore(at_once)
+        self._threads = ThreadPoolExecutor(at_once)
         self._waiting: list[_Call] = []
         self._lock = threading.Lock()
 
@@ -32,11 +36,13 @@ class JoinedCalls:
         call = _Call(samples)
         with self._lock:
             self._waiting.append(call)
-        # Each caller has one turn, and each turn takes a call if any waits: none is left behind.
-        with self._turns:
-            if calls := self._next():
-                self._compute(calls)
+        # There is a turn for each call, and each turn takes a call if any waits: none is left behind.
+        self._threads.submit(self._take_turn)
         return call.result.result()
+
+    def _take_turn(self) -> None:
+        if calls := self._next():
+            self._compute(calls)
 
     def _next(self) -> list["_Call"]:
         """Those that came first; none where other turns took them all."""

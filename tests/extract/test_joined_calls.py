@@ -106,3 +106,16 @@ def test_none_is_left_behind_where_many_call() -> None:
     with ThreadPoolExecutor(16) as threads:
         rows = list(threads.map(lambda number: calls(call_of([number])), range(500)))
     assert [table["segment"].to_pylist() for table in rows] == [[number] for number in range(500)]
+
+
+def test_model_is_computed_by_as_many_threads_as_turns_whoever_calls() -> None:
+    threads_of_the_model = set()
+
+    def model(segments: pa.Table) -> pa.Table:
+        threads_of_the_model.add(threading.get_ident())
+        return segments
+
+    calls = JoinedCalls(model, at_once=1, most_samples=30)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: calls(call_of([number])), range(100)))
+    assert len(threads_of_the_model) == 1
