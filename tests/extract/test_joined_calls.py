@@ -1,6 +1,7 @@
 """Calls that wait for a model are joined: batches are filled, and each caller gets the rows of its own segments."""
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,22 +12,27 @@ from pipeline.extract.joined_calls import JoinedCalls
 
 
 class Held:
-    """A model that begins its first ``at_once`` calls, and is held up there until it is let go."""
+    """A model that computes nothing until it is let go."""
 
-    def __init__(self, *, at_once: int = 1) -> None:
+    def __init__(self) -> None:
         self.calls: list[list[int]] = []
-        self.are_busy = threading.Barrier(at_once + 1)
-        self.goes_on = threading.Event()
-        self._at_once = at_once
+        self._begun = threading.Semaphore(0)
+        self._goes_on = threading.Event()
 
     def __call__(self, segments: pa.Table) -> pa.Table:
         self.calls.append(segments["segment"].to_pylist())
-        if len(self.calls) <= self._at_once:
-            self.are_busy.wait()
-        self.goes_on.wait()
+        self._begun.release()
+        assert self._goes_on.wait(30)
         if "bad" in segments["kind"].to_pylist():
             raise ValueError("features are not finite")
         return segments.select(["segment"])
+
+    def wait_until_it_begins(self) -> None:
+        """Wait for one more call to begin."""
+        assert self._begun.acquire(timeout=30)
+
+    def let_go(self) -> None:
+        self._goes_on.set()
 
 
 def call_of(segments: Sequence[int], *, samples_each: int = 10, kind: str = "good") -> pa.Table:
@@ -38,7 +44,7 @@ def call_of(segments: Sequence[int], *, samples_each: int = 10, kind: str = "goo
 
 def wait_until_they_wait(calls: JoinedCalls, number: int) -> None:
     while len(calls._waiting) < number:
-        pass
+        time.sleep(0.001)
 
 
 def test_calls_that_wait_are_joined_in_their_order_up_to_so_many_samples() -> None:
@@ -46,12 +52,12 @@ def test_calls_that_wait_are_joined_in_their_order_up_to_so_many_samples() -> No
     calls = JoinedCalls(model, at_once=1, most_samples=50)
     with ThreadPoolExecutor(6) as threads:
         first = threads.submit(calls, call_of([0, 1]))
-        model.are_busy.wait()
+        model.wait_until_it_begins()
         others = []
         for number in range(5):
             others.append(threads.submit(calls, call_of([10 * number + 10, 10 * number + 11])))
             wait_until_they_wait(calls, number + 1)
-        model.goes_on.set()
+        model.let_go()
 
     assert model.calls == [[0, 1], [10, 11, 20, 21], [30, 31, 40, 41], [50, 51]]
     rows = [future.result()["segment"].to_pylist() for future in (first, *others)]
@@ -60,24 +66,26 @@ def test_calls_that_wait_are_joined_in_their_order_up_to_so_many_samples() -> No
 
 def test_call_of_more_samples_is_not_cut() -> None:
     model = Held()
-    model.goes_on.set()
+    model.let_go()
     calls = JoinedCalls(model, at_once=1, most_samples=5)
     with ThreadPoolExecutor(1) as threads:
         rows = threads.submit(calls, call_of([0, 1]))
-        model.are_busy.wait()
+        model.wait_until_it_begins()
         assert rows.result()["segment"].to_pylist() == [0, 1]
 
 
 def test_several_turns_are_taken_at_once() -> None:
-    model = Held(at_once=2)
+    model = Held()
     calls = JoinedCalls(model, at_once=2, most_samples=50)
     with ThreadPoolExecutor(3) as threads:
-        rows = [threads.submit(calls, call_of([0])), threads.submit(calls, call_of([1]))]
-        model.are_busy.wait()
+        rows = []
+        for number in range(2):
+            rows.append(threads.submit(calls, call_of([number])))
+            model.wait_until_it_begins()
         rows.append(threads.submit(calls, call_of([2])))
         wait_until_they_wait(calls, 1)
         assert len(model.calls) == 2
-        model.goes_on.set()
+        model.let_go()
         assert [future.result()["segment"].to_pylist() for future in rows] == [[0], [1], [2]]
 
 
@@ -86,14 +94,14 @@ def test_what_the_model_raises_all_that_were_joined_raise_and_no_other() -> None
     calls = JoinedCalls(model, at_once=1, most_samples=20)
     with ThreadPoolExecutor(4) as threads:
         good = [threads.submit(calls, call_of([0]))]
-        model.are_busy.wait()
+        model.wait_until_it_begins()
         bad = []
         for number, kind in enumerate(("bad", "good")):
             bad.append(threads.submit(calls, call_of([1], kind=kind)))
             wait_until_they_wait(calls, number + 1)
         good.append(threads.submit(calls, call_of([2])))
         wait_until_they_wait(calls, 3)
-        model.goes_on.set()
+        model.let_go()
 
     assert [future.result()["segment"].to_pylist() for future in good] == [[0], [2]]
     for future in bad:
