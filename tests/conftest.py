@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -140,9 +141,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
     return FileByFile(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that are not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first."""
+    """What takes longest begins first; of a test with ``quick_one_in(n)`` all but each n-th variant are slow ones."""
     items.sort(key=lambda item: turn_of(item.nodeid))
+    num_seen: Counter[str] = Counter()
+    for item in items:
+        if (share := item.get_closest_marker("quick_one_in")) is not None:
+            test = item.nodeid.partition("[")[0]
+            if num_seen[test] % share.args[0]:
+                item.add_marker(pytest.mark.slow)
+            num_seen[test] += 1
 
 
 def pytest_collection_finish() -> None:

@@ -220,6 +220,7 @@ class TestRtsp:
     ],
     ids=["bad-address", "empty", "no-segments", "no-duration", "no-variant", "key-without-address"],
 )
+@pytest.mark.quick_one_in(4)
 def test_playlists_that_make_no_sense_end_it_in_words(edit: Callable[[str], str], says: str) -> None:
     body = playlist("0.ts").body
     assert isinstance(body, bytes)

@@ -70,6 +70,7 @@ def busy_times(clip: str) -> list[tuple[float, float]]:
         pytest.param(noise_of(12), 1, id="much-noise"),
     ],
 )
+@pytest.mark.quick_one_in(5)
 def test_motion_begins_when_somebody_comes_and_is_over_after_he_has_gone(clip: str, change: Change, every: int) -> None:
     told, open_s, num = gated(clip, MotionLevel.MEDIUM, change=change, every=every)
     busy = busy_times(clip)

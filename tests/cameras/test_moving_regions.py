@@ -21,6 +21,7 @@ def overlap(one: Box, other: Box) -> float:
 
 @needs_truth
 @pytest.mark.parametrize("width", [160, 128, 200])
+@pytest.mark.quick_one_in(3)
 def test_boxes_are_tight_on_real_cars_without_their_shadows(width: int) -> None:
     regions, overlaps, num_false = MovingRegions(), [], 0
     for frame in frames(CARS, width=width)[::2]:

@@ -71,6 +71,7 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("codec", "options", "kind", "pix_fmt"), FORMATS)
+@pytest.mark.quick_one_in(3)
 def test_the_recording_replays_to_the_same_pixels_in_every_file(
     tmp_path: Path, codec: str, options: dict[str, str], kind: str, pix_fmt: str
 ) -> None:

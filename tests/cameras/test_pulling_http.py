@@ -202,6 +202,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("leading", [*ELSEWHERE, "variant", "redirect"])
+@pytest.mark.quick_one_in(4)
 def test_nothing_that_a_source_says_leads_elsewhere(segments: list[bytes], leading: str) -> None:
     with served({"/seg.ts": segments[0], "/key": bytes(16), "/good.m3u8": playlist("seg.ts")}) as hidden:
         pages: Pages = {

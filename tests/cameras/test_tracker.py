@@ -108,6 +108,7 @@ def changed(found: Numbers) -> list[tuple[int, float, float]]:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("damage", [pytest.param(GOOD, id="a-good-detector"), pytest.param(POOR, id="a-poor-one")])
 @pytest.mark.parametrize("clip", [pytest.param(CARS, id="cars"), pytest.param(PEOPLE, id="people")])
+@pytest.mark.quick_one_in(5)
 def test_a_number_is_one_objects_and_stays_its_own_while_it_is_missed_for_a_second(
     clip: str, damage: Damage, seed: int
 ) -> None:

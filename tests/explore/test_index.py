@@ -98,6 +98,7 @@ def test_one_still_scene_does_not_hide_the_rest_from_an_index(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "damage", ["no settings", "half a group", "an unfinished group", "another configuration", "no copies"]
 )
+@pytest.mark.quick_one_in(3)
 def test_an_index_that_cannot_be_used_costs_nothing(lake: tuple[Dataset, str], damage: str) -> None:
     uri = lake[0].store.uri
     folder = Path(Searcher.at(uri).build_index().folder)

@@ -133,6 +133,7 @@ def old(tmp_path: Path) -> Dataset:
         pytest.param({"file_bytes": 2_000, "memory_bytes": 1}, id="in the smallest files and runs"),
     ],
 )
+@pytest.mark.quick_one_in(3)
 def test_rows_are_the_same_before_and_after(tmp_path: Path, dtype: FeatureType, sizes: dict[str, int]) -> None:
     source, _ = old_dataset(tmp_path / "old", dtype=dtype)
     before = {path: path.read_bytes() for path in (tmp_path / "old").rglob("*") if path.is_file()}

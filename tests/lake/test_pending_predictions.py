@@ -321,6 +321,7 @@ def test_models_of_a_folder_are_predicted_on_together(tmp_path: Path) -> None:
     assert predicting.run() == []
 
 
+@pytest.mark.quick_one_in(4)
 def test_predictions_lie_in_any_place(tmp_path: Path, place: str, unit: str) -> None:
     Lake(place)
     Dataset.at(place).store.remove("_vidlake/leases/1-of-1.json")

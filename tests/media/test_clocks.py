@@ -101,6 +101,7 @@ def test_frames_without_pts_among_others_are_shown_one_after_the_other() -> None
     ],
 )
 @pytest.mark.parametrize(("ticks_hz", "ticks_per_frame"), [(600, 24), (50, 2), (25, 1)])
+@pytest.mark.quick_one_in(4)
 def test_avi_goes_at_the_rate_of_its_frames(
     codec: str, options: dict[str, str], ticks_hz: int, ticks_per_frame: int
 ) -> None:
@@ -138,6 +139,7 @@ FRAGMENTS = ["frag_keyframe+empty_moov+delay_moov", "frag_keyframe+empty_moov+fr
 @pytest.mark.parametrize("start_s", [0, 36_000])
 @pytest.mark.parametrize("movflags", [*FRAGMENTS, "frag_keyframe+dash+global_sidx", "hybrid_fragmented"])
 @pytest.mark.parametrize("bframes", ["0", "3"])
+@pytest.mark.quick_one_in(5)
 def test_fragments_that_start_late_last_as_long_as_their_frames(
     start_s: int, movflags: str, bframes: str, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def check(name: str, rule: str, *, segment_s: float, max_samples: int) -> None:
 
 @pytest.mark.parametrize("name", [*CUTTABLE, *WHOLE])
 @pytest.mark.parametrize("rule", RULES)
+@pytest.mark.quick_one_in(5)
 def test_picks_do_not_depend_on_the_cut_and_sparse_pixels_equal_sequential(name: str, rule: str) -> None:
     check(name, rule, segment_s=0.8, max_samples=512)
     check(name, rule, segment_s=1e6, max_samples=7)

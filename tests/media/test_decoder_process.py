@@ -48,6 +48,7 @@ VIDEO = video_bytes(num_frames=60)
         pytest.param((32, 32), None, id="smaller than the crop"),
     ],
 )
+@pytest.mark.quick_one_in(3)
 def test_the_part_that_travels_gives_each_model_the_same_input_as_the_whole(
     size: tuple[int, int], rotation: int | None, resize_px: int | tuple[int, int]
 ) -> None:
@@ -187,6 +188,7 @@ def test_listener_slower_than_the_timeout_does_not_count() -> None:
     ids=["store-down", "replaced", "forbidden"],
 )
 @pytest.mark.parametrize("fails_from", [0, 2_000, 10_000], ids=["at-once", "early", "late"])
+@pytest.mark.quick_one_in(4)
 def test_storage_fault_is_raised_as_itself(fault: PipelineError, fails_from: int) -> None:
     with Sandbox(DecodeLimits()) as sandbox:
         reader = BytesReader(VIDEO)

@@ -80,6 +80,7 @@ def one_pass(name: str) -> dict[int | None, np.ndarray]:
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("rule", ["fps:10", "fps:0.7", "all", "uniform:9"])
 @pytest.mark.parametrize("segment_s", [0.8, 2.0])
+@pytest.mark.quick_one_in(5)
 def test_rows_are_those_of_one_pass_for_every_cut(name: str, rule: str, segment_s: float) -> None:
     planned = plan(content(name), rule, segment_s=segment_s)
     whole = decode(content(name), planned, rule)

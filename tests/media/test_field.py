@@ -41,6 +41,7 @@ def test_one_sample_a_second_and_nothing_is_missing(
 @pytest.mark.parametrize("name", ["new_parameters_once.mkv", "pix_rawpal8.avi"])
 @pytest.mark.parametrize("rule", ["fps:10", "all", "uniform:5"])
 @pytest.mark.parametrize("segment_s", [60, 1, 0.1])
+@pytest.mark.quick_one_in(5)
 def test_pictures_are_those_of_one_pass_for_every_cut(name: str, rule: str, segment_s: float) -> None:
     one_pass = {pts: picture for pts, _, picture in sequential(field(name))}
     decoded = extract(field(name), rule, segment_s=segment_s)

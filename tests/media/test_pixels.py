@@ -34,6 +34,7 @@ def painted(painter: Painter, frame: VideoFrame, part: Part | None = None) -> ND
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "yuv422p", "yuv420p10le", "nv12", "gray"])
 @pytest.mark.parametrize("size", [(1280, 720), (853, 480), (641, 361), (130, 66), (70, 21), (2, 2)])
 @pytest.mark.parametrize(("color_space", "color_range"), [(2, 0), (1, 1), (5, 2), (9, 1)])
+@pytest.mark.quick_one_in(5)
 def test_a_part_painted_by_itself_is_as_in_the_whole(
     size: tuple[int, int], pixel_format: str, color_space: int, color_range: int
 ) -> None:

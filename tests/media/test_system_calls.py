@@ -142,6 +142,7 @@ def test_attack_is_refused_and_changes_nothing(name: str, victim: Victim, attack
         *("kill", "tgkill", "tkill", "rt_sigqueueinfo", "pidfd_send_signal", "fcntl F_SETOWN"),
     ],
 )
+@pytest.mark.quick_one_in(4)
 def test_attack_works_where_nothing_refuses_it(name: str, victim: Victim) -> None:
     """Or the test before would prove nothing."""
     words = json.dumps([name, *arguments_of(name, victim)])
@@ -268,6 +269,7 @@ CODECS = [
 
 
 @pytest.mark.parametrize(("codec", "options", "kind", "pix_fmt"), CODECS)
+@pytest.mark.quick_one_in(4)
 def test_confined_decoder_gives_the_pixels_of_a_free_one(
     codec: str, options: dict[str, str] | None, kind: str, pix_fmt: str
 ) -> None:
@@ -283,6 +285,7 @@ def test_confined_decoder_gives_the_pixels_of_a_free_one(
 
 
 @pytest.mark.parametrize(("codec", "options", "kind", "pix_fmt"), CODECS)
+@pytest.mark.quick_one_in(4)
 def test_confined_decoder_may_use_threads(codec: str, options: dict[str, str] | None, kind: str, pix_fmt: str) -> None:
     """Those of FFmpeg and of dav1d, which make them anew for each file."""
     video = video_bytes(codec, options, kind=kind, pix_fmt=pix_fmt, num_frames=30)

@@ -25,6 +25,7 @@ CLIPS: dict[str, tuple[Fraction, Callable[[], bytes]]] = {
 
 @pytest.mark.parametrize("name", CLIPS)
 @pytest.mark.parametrize("max_samples", [512, 7])
+@pytest.mark.quick_one_in(5)
 def test_a_clip_at_its_own_rate_gives_every_frame_however_it_is_cut(name: str, max_samples: int) -> None:
     rate_hz, content = CLIPS[name]
     data = content()
@@ -54,6 +55,7 @@ def test_a_segment_takes_its_own_first_frame() -> None:
 
 @pytest.mark.parametrize("rate_hz", [Fraction(25), NTSC, FILM], ids=["25", "29.97", "23.976"])
 @pytest.mark.parametrize("num_frames", [50, 51, 52, 53])
+@pytest.mark.quick_one_in(5)
 def test_a_second_recording_in_the_file_gives_every_frame_too(rate_hz: Fraction, num_frames: int) -> None:
     """MPEG-TS rounds times and lengths to ticks: the second recording begins where the first one truly ends."""
     first, second = (
@@ -65,6 +67,7 @@ def test_a_second_recording_in_the_file_gives_every_frame_too(rate_hz: Fraction,
 
 @pytest.mark.parametrize("kind", ["matroska", "mp4", "mpegts", "h264"])
 @pytest.mark.parametrize("rule", ["fps:30", "fps:6", "fps:1", "all"])
+@pytest.mark.quick_one_in(5)
 def test_a_range_keeps_the_picks_of_the_whole_that_lie_in_it(kind: str, rule: str) -> None:
     rate_hz = 25 if kind == "h264" else 30  # FFmpeg reads a raw stream at 25
     data = video_bytes(kind=kind, rate_hz=Fraction(rate_hz))

@@ -35,6 +35,7 @@ def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
         for name, length in A_MODEL_OF_EACH_FAMILY.items()
     ],
 )
+@pytest.mark.quick_one_in(2)
 def test_a_feature_is_the_input_of_the_classification_layer(name: str, length: int) -> None:
     model = load_model(name, weights="random:7", window=length)
     clips = noise(1, *model.info.preprocessing.input_shape)

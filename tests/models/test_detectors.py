@@ -25,6 +25,7 @@ def untrained() -> TorchvisionDetector:
     return TorchvisionDetector(SMALL, weights=RandomWeights(seed=0), device="cpu", least_confidence=0.0)
 
 
+@pytest.mark.slow
 def test_pictures_of_several_sizes_give_what_each_alone_gives(untrained: TorchvisionDetector) -> None:
     shown = pictures((90, 160), (240, 120))
 
@@ -56,6 +57,7 @@ def test_what_is_not_sure_enough_is_not_told() -> None:
     assert detector.detect([]) == []
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_detector(untrained: TorchvisionDetector) -> None:
     again = TorchvisionDetector(SMALL, weights=RandomWeights(seed=0), device="cpu", least_confidence=0.0)
 
@@ -86,6 +88,7 @@ def test_an_unknown_detector_is_refused_with_the_list() -> None:
 
 
 @pytest.mark.parametrize("name", detectors.names())
+@pytest.mark.quick_one_in(5)
 def test_every_detector_of_torchvision_says_how_many_classes_it_has(name: str) -> None:
     with torch.device("meta"):
         state = constructed(name, weights_backbone=None, num_classes=7).state_dict()

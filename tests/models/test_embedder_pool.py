@@ -28,6 +28,7 @@ def noise(count: int, *, model: LoadedModel, seed: int = 0) -> NDArray[np.uint8]
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
 @pytest.mark.parametrize("lengths", [(), (0,), (1,), (4, 4), (3, 6, 2), (17,)])
+@pytest.mark.quick_one_in(5)
 def test_features_are_the_embedders_own_in_its_order(
     model: LoadedModel, lengths: tuple[int, ...], num_workers: int
 ) -> None:

@@ -40,6 +40,7 @@ TRANSFORMS = [
 
 @pytest.mark.parametrize("preprocessing", TRANSFORMS)
 @pytest.mark.parametrize(("height_px", "width_px"), SIZES)
+@pytest.mark.quick_one_in(4)
 def test_equals_torchvision_on_uint8_bit_for_bit(height_px: int, width_px: int, preprocessing: Preprocessing) -> None:
     for picture in (noise(height_px, width_px), scene(height_px, width_px)):
         prepared = prepare(picture, preprocessing=preprocessing)

@@ -46,6 +46,7 @@ FAMILIES = [
 
 @pytest.mark.parametrize(("name", "dim"), FAMILIES)
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # GoogLeNet announces another initialisation
+@pytest.mark.quick_one_in(4)
 def test_random_torchvision_weights_are_the_seeded_constructors_and_features_enter_its_last_layer(
     name: str, dim: int
 ) -> None:
@@ -57,6 +58,7 @@ def test_random_torchvision_weights_are_the_seeded_constructors_and_features_ent
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "test_vit", "mobilenetv3_small_050", "test_convnext"])
+@pytest.mark.quick_one_in(4)
 def test_timm_features_are_its_pooled_ones_and_enter_its_last_layer(name: str) -> None:
     torch.manual_seed(7)
     whole = timm.create_model(name, num_classes=1000).eval()
@@ -117,6 +119,7 @@ def test_efficientnet_lite0_brings_its_weights_labels_and_preprocessing() -> Non
     ],
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.quick_one_in(2)
 def test_preprocessing_is_that_of_the_default_weights(name: str, expected: Preprocessing) -> None:
     assert load_model(name, weights="random:0").info.preprocessing == expected
 
@@ -147,6 +150,7 @@ def test_weights_file_is_loaded_with_its_own_number_of_classes(wrapped: str, tmp
 @pytest.mark.parametrize(
     ("name", "num_classes"), [("squeezenet1_1", 3), ("resnet18", 3), ("timm/resnet10t", 3), ("efficientnet_lite0", 3)]
 )
+@pytest.mark.quick_one_in(2)
 def test_weights_file_of_another_number_of_classes_fits_every_library(
     name: str, num_classes: int, tmp_path: Path
 ) -> None:
@@ -358,6 +362,7 @@ def test_default_weights_are_those_of_one_file_and_no_code_of_their_package_runs
         load_model("efficientnet_lite0", weights="default")
 
 
+@pytest.mark.slow
 def test_list_names_every_model_with_its_dimension_in_seconds() -> None:
     started_s = time.thread_time()  # of this thread: other tests may have the cores
     entries = {entry.name: entry for entry in list_models()}
@@ -376,6 +381,7 @@ def test_list_names_every_model_with_its_dimension_in_seconds() -> None:
     assert not entries["efficientnet_lite0"].needs_download
 
 
+@pytest.mark.slow
 def test_importing_the_registry_loads_neither_library() -> None:
     program = "import sys, pipeline.models.registry; print({'torchvision', 'timm'} & sys.modules.keys())"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

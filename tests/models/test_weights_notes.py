@@ -92,6 +92,7 @@ def test_labels_of_a_factorys_network_come_with_a_layer_of_their_own(
         ),
     ],
 )
+@pytest.mark.quick_one_in(4)
 def test_file_that_says_what_cannot_be_is_a_usage_error_in_one_line(
     metadata: dict[str, str], says: str, tmp_path: Path
 ) -> None:

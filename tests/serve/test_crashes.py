@@ -26,6 +26,7 @@ from serve.settings import Limits
         ),
     ],
 )
+@pytest.mark.quick_one_in(3)
 def test_how_a_decoder_died_is_for_the_log_alone(
     death: str,
     expected: tuple[int, str, str],

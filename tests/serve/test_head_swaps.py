@@ -119,6 +119,7 @@ def test_admin_chooses_a_version(guarded: Live, folder: Path) -> None:
         pytest.param("two", "frame", ADMIN, 400, id="no number"),
     ],
 )
+@pytest.mark.quick_one_in(3)
 def test_choice_that_is_refused_changes_nothing(
     folder: Path, *, guarded: Live, version: object, name: str, key: str | None, status: int
 ) -> None:

@@ -79,6 +79,7 @@ def test_heads_are_listed_with_what_is_known_of_them(live: Live, heads: dict[str
 
 
 @pytest.mark.parametrize("name", ["frame", "changes", "window", "motion", "whole", "several"])
+@pytest.mark.quick_one_in(4)
 def test_video_gets_the_numbers_of_the_archive_for_each_unit(
     live: Live, heads: dict[str, Head], clip: bytes, name: str
 ) -> None:

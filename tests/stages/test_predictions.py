@@ -65,6 +65,7 @@ def test_a_row_a_frame_with_the_numbers_of_the_head(tmp_path: Path, kind: str, p
 @pytest.mark.parametrize("per_file", [1, 2, 9])
 @pytest.mark.parametrize(("piece_rows", "at_once"), [(1, 1), (1, 1000), (1000, 1000)])
 @pytest.mark.parametrize("is_derived", [True, False], ids=["known-ends", "unknown-ends"])
+@pytest.mark.quick_one_in(5)
 def test_frame_ends_where_the_next_one_of_its_video_begins(
     tmp_path: Path, per_file: int, piece_rows: int, at_once: int, is_derived: bool
 ) -> None:
@@ -129,6 +130,7 @@ def test_frames_with_the_difference_to_the_one_before_know_it_across_segments(tm
 @pytest.mark.parametrize(
     ("unit", "steps"), [("window:3", ()), ("window:5/2", ("delta",)), ("frame", ("delta",)), ("frame", ())]
 )
+@pytest.mark.quick_one_in(3)
 def test_video_that_is_read_a_stretch_at_a_time_gets_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str, steps: tuple[str, ...], num_models: int
 ) -> None:

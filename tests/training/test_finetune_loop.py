@@ -181,6 +181,7 @@ def test_weights_file_holds_the_whole_network_with_its_temperature(tmp_path: Pat
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # GoogLeNet announces another initialisation
 @pytest.mark.parametrize("model", ["resnet18", "googlenet", "timm/resnet10t", "efficientnet_lite0"])
+@pytest.mark.quick_one_in(3)
 def test_networks_of_every_family_come_back_as_they_were_trained(model: str, tmp_path: Path) -> None:
     """GoogLeNet, loaded from a file, rescales its input and has no auxiliary heads: that is how it is trained."""
     torch.manual_seed(0)

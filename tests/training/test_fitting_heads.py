@@ -100,6 +100,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("chosen", KINDS, ids=lambda chosen: chosen.kind.name)
+@pytest.mark.quick_one_in(4)
 def test_every_kind_learns_and_the_written_head_says_what_was_measured(tmp_path: Path, chosen: FitOptions) -> None:
     fit = fitted(tmp_path, chosen)
     reference = LogisticRegression().fit(X[:300], Y[:300]).score(X[400:], Y[400:])
@@ -175,6 +176,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_number_of_threads(tmp_path: P
 
 @pytest.mark.parametrize("kind", ["mlp:8", "gru:4"])
 @pytest.mark.parametrize("lake", [LAKE, WITHOUT_VALIDATION], ids=["validated", "all-epochs"])
+@pytest.mark.quick_one_in(4)
 def test_killed_training_goes_on_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, lake: Examples
 ) -> None:
