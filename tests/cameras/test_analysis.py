@@ -70,6 +70,7 @@ def test_what_moves_when_the_session_begins_leaves_no_ghost() -> None:
 
 
 @needs_truth
+@pytest.mark.slow
 def test_people_step_into_a_zone_and_leave_it_by_motion_alone() -> None:
     seen = looked_at(PEOPLE, spec(zones=[FLOOR]), every=2)
     truth = [

@@ -185,6 +185,7 @@ def test_footer_that_is_none_is_told_in_one_line(tmp_path: Path, footer: str) ->
         pytest.param("video_cnn", ADDRESS, f"--weights {ADDRESS}", id="an-address"),
     ],
 )
+@pytest.mark.quick_one_in(4)
 def test_retry_names_what_to_add_and_runs_nothing(
     describe: Describe, tmp_path: Path, model: str, weights: str, missing: str
 ) -> None:

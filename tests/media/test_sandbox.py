@@ -87,6 +87,7 @@ def open_fds() -> int:
         pytest.param("write_for_ever", Crashed, "status", id="writes-for-ever"),
     ],
 )
+@pytest.mark.quick_one_in(3)
 def test_decoder_that(entry: str, error: type[InputError], words: str, plan_of_video) -> None:  # type: ignore[no-untyped-def]
     began = time.monotonic()
     limits = replace(TIGHT, timeout_s=20) if error is OutOfMemory else TIGHT
