@@ -341,6 +341,7 @@ def test_what_speaks_to_cameras_decodes_nothing() -> None:
     assert loaded.isdisjoint({*TOO_HEAVY_FOR_THE_CHILD, "av", "numpy", "PIL"})
 
 
+@pytest.mark.slow
 def test_workers_that_plan_or_commit_do_not_wait_for_torch() -> None:
     loaded = loaded_with("pipeline.extract.dataflow")
 
@@ -355,6 +356,7 @@ def test_workers_that_decode_do_without_torch() -> None:
     assert {"av", "torch", "torchvision", "timm"}.isdisjoint(loaded)
 
 
+@pytest.mark.slow
 def test_whoever_holds_the_streams_does_without_torch() -> None:
     """Only the actors of the streams prepare pictures."""
     loaded = loaded_with("pipeline.cameras.streams, serve.cameras.host")
@@ -363,6 +365,7 @@ def test_whoever_holds_the_streams_does_without_torch() -> None:
     assert "torch" not in loaded
 
 
+@pytest.mark.slow
 def test_a_server_of_heads_loads_nothing_that_trains_them() -> None:
     heads = [name for name in PIPELINE if name.startswith("pipeline.models.heads.") and "__init__" not in name]
     loaded = loaded_with(", ".join(heads))
@@ -384,6 +387,7 @@ def test_a_backward_arrow_is_found(tmp_path: Path) -> None:
     assert backward_imports("pipeline.extract.run", upward, WINGS) == []
 
 
+@pytest.mark.slow
 def test_the_host_of_streams_waits_for_no_network() -> None:
     loaded = loaded_with("pipeline.cli.watching")
 
@@ -391,6 +395,7 @@ def test_the_host_of_streams_waits_for_no_network() -> None:
     assert loaded.isdisjoint({"torch", "av", "scipy", "ray.data"})
 
 
+@pytest.mark.slow
 def test_the_command_that_starts_a_server_waits_for_no_model_library() -> None:
     """Its replica is another process, and loads them while the command has nothing to do."""
     assert loaded_with("serve.app").isdisjoint({"torch", "torchvision", "timm", "av"})

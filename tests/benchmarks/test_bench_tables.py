@@ -158,6 +158,7 @@ def test_the_benchmark_of_a_gpu_wants_torch_torchvision_and_numpy_alone() -> Non
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_tables_of_an_earlier_run_are_written_without_measuring(tmp_path: Path) -> None:
     section: dict[str, Any] = {"rounds": {}, "failed": {"vidlake": "it broke"}, "at": "2026-01-01", "on": "a processor"}
     section |= {"rounds_run": 3, "took_s": 60.0, "load_before": 0.1}

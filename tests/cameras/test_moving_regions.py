@@ -36,6 +36,7 @@ def test_boxes_are_tight_on_real_cars_without_their_shadows(width: int) -> None:
 
 
 @needs_truth
+@pytest.mark.slow
 def test_a_cut_to_another_scene_is_another_background() -> None:
     """The camera is turned: what it shows from then on is no object."""
     regions = MovingRegions()
@@ -72,6 +73,7 @@ def test_what_moves_has_a_box_of_its_own() -> None:
     assert [box.left, box.top, box.width, box.height] == pytest.approx([left, 30 / 90, 30 / 160, 20 / 90], abs=0.03)
 
 
+@pytest.mark.slow
 def test_what_has_come_and_stands_still_stays_an_object_for_a_minute_and_no_longer() -> None:
     coming = [with_block(scenery(), 2 * k) for k in range(30)]
     found = shown([scenery()] * 5 + coming + [coming[-1]] * 700)

@@ -121,6 +121,7 @@ def test_options_may_stand_in_a_file(lake: Path, tmp_path: Path) -> None:
     assert made["metrics"]["made_by"]["test"] == 0.2
 
 
+@pytest.mark.slow
 def test_a_library_that_is_missing_is_named_with_its_extra(lake: Path, tmp_path: Path) -> None:
     hiding = (
         "import importlib.util as u, sys; known = u.find_spec; "

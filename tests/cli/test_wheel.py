@@ -43,6 +43,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_wheel_holds_every_package_and_data_file(wheel: Path) -> None:
     ours = [path for package in ("pipeline", "serve") for path in (ROOT / package).rglob("*") if path.is_file()]
     expected = {str(path.relative_to(ROOT)) for path in ours if "__pycache__" not in path.parts}

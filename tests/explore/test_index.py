@@ -54,6 +54,7 @@ def test_an_index_finds_what_the_exact_search_finds(lake: tuple[Dataset, str]) -
     assert searcher.search(queries()[0], exact=True).num_scanned == 2400
 
 
+@pytest.mark.slow
 def test_what_no_index_covers_is_compared_and_the_next_one_covers_it(lake: tuple[Dataset, str]) -> None:
     dataset, token = lake
     searcher = Searcher.at(dataset.store.uri)
@@ -69,6 +70,7 @@ def test_what_no_index_covers_is_compared_and_the_next_one_covers_it(lake: tuple
     assert new.build_index().num_new_groups == 0
 
 
+@pytest.mark.slow
 def test_large_groups_stay_as_they_are(lake: tuple[Dataset, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lake_index, "_GROUP_ROWS", 500)
     dataset, token = lake

@@ -304,6 +304,7 @@ def test_a_segment_in_the_middle_costs_its_own_bytes(s3_store: ObjectStore, clip
 # Without the driver
 
 
+@pytest.mark.slow
 def test_missing_driver_is_one_line_that_names_the_extra() -> None:
     block = "import sys; sys.modules['obstore'] = None; from pipeline.cli.main import main; main()"
     for scheme, extra in (("s3", "s3"), ("gs", "gcs"), ("az", "azure"), ("abfss", "azure")):

@@ -132,6 +132,7 @@ def test_a_clip_costs_its_place_in_the_batch() -> None:
     assert np.abs(apart - together).max() <= 1e-5 * max(1.0, np.abs(apart).max())
 
 
+@pytest.mark.slow
 def test_reduced_precision_keeps_the_features_of_clips() -> None:
     model = load_model("r3d_18", weights="random:0", window=4)
     clips = noise(2, *model.info.preprocessing.input_shape)

@@ -64,6 +64,7 @@ def test_the_same_seed_is_the_same_detector(untrained: TorchvisionDetector) -> N
     assert again.detect(pictures((90, 160))) == untrained.detect(pictures((90, 160)))
 
 
+@pytest.mark.slow
 def test_a_file_with_classes_of_its_own_names_them_by_number(tmp_path: Path) -> None:
     network = constructed(SMALL, weights_backbone=None, num_classes=4)
     torch.save(network.state_dict(), tmp_path / "mine.pt")
@@ -75,6 +76,7 @@ def test_a_file_with_classes_of_its_own_names_them_by_number(tmp_path: Path) -> 
     assert {each.label for each in found} <= {"1", "2", "3"}
 
 
+@pytest.mark.slow
 def test_weights_of_another_detector_are_refused(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(3)}, tmp_path / "other.pt")
 

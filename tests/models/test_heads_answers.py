@@ -133,6 +133,7 @@ def test_a_small_network_answers_a_picture_in_half_a_millisecond(kind: str) -> N
     assert fastest_s(lambda: one.frames(row)) < 0.0005
 
 
+@pytest.mark.slow
 def test_a_thread_answers_two_hundred_thousand_frames_a_second() -> None:
     info = head_info(backbones=(backbone(dim=512),))
     one, rows = head(info), RNG.normal(size=(50_000, 512)).astype(np.float32)

@@ -101,6 +101,7 @@ def test_a_temperature_softens_what_trees_are_sure_of(is_several: bool) -> None:
     assert soft == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_forest_of_a_hundred_trees_answers_a_picture_in_three_milliseconds() -> None:
     x = RNG.normal(size=(2000, 200)).astype(np.float32)
     model = RandomForestClassifier(100, random_state=0).fit(x, (x[:, 0] + RNG.normal(size=2000) > 0).astype(np.int64))

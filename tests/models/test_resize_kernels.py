@@ -93,12 +93,14 @@ def test_without_the_library_pythons_torch_resizes(file: str) -> None:
     assert answers(file) == ["PythonTorch", True, 48]
 
 
+@pytest.mark.slow
 def test_where_torch_is_told_how_to_compute_pythons_torch_resizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
     assert answers("ways") == ["PythonTorch", True, 48]
 
 
 @needs_library
+@pytest.mark.slow
 def test_preparing_pictures_loads_no_torch_and_torch_may_follow() -> None:
     assert answers("ways") == ["TorchLibrary", False, 48]
     assert answers("torch-follows") == ["TorchLibrary", True, 48]

@@ -30,6 +30,7 @@ def scenes(num_pictures: int, *, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (num_pictures, height_px, width_px, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_batches_side_by_side_have_the_features_that_they_have_alone(lanes: Lanes) -> None:
     batches = [scenes(4, seed=seed) for seed in range(6)]
 

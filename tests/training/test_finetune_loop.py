@@ -104,6 +104,7 @@ def test_two_kinds_of_motion_are_told_apart(kept: Kept) -> None:
     assert scored.course.epochs[-1].loss < scored.course.epochs[0].loss
 
 
+@pytest.mark.slow
 def test_training_that_goes_on_ends_with_the_same_numbers(kept: Kept) -> None:
     calm, _ = train(kept.job(digest="calm"))
     last = Checkpoints(str(kept.folder), digest="calm").last()
