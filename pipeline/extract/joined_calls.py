@@ -1,6 +1,7 @@
 """Calls of one model that wait for it, made one: what is left of one call fills a batch with what is left of another.
 
-On a GPU, or compiled, a model computes batches of one shape, and one that is not full takes as long as a full one.
+On a GPU, or compiled, a model computes batches of one shape, and one that is not full takes as long as a full one. The
+server's ``Batcher`` divides a batch among its callers, so that none waits long; here only throughput counts.
 """
 
 import threading

@@ -21,7 +21,7 @@ from pipeline.records.shards import WHOLE
 from pipeline.storage.buckets.bucket import Bucket
 from pipeline.storage.retry import RetryPolicy
 
-pytestmark = pytest.mark.quick_one_in(2)  # of the places that a test has, the first one
+pytestmark = pytest.mark.quick_one_in(2)  # most tests have a variant for each place
 
 INFO = dataset_info()
 QUICK = RetryPolicy(attempts=3, patience_s=0.0, wait_initial_s=0.01, wait_max_s=0.02, jitter_s=0.0)
