@@ -58,6 +58,9 @@ $(INSTALLED): requirements.lock pyproject.toml | .venv/bin/python
 demo: $(INSTALLED)
 	@$(BIN)/python -m demo
 
+# Threads that wait for work do not spin: more processes compute than there are cores.
+test check: export OMP_WAIT_POLICY := PASSIVE
+
 test: $(INSTALLED) $(AZURITE)
 	@$(BIN)/python -m pytest -m 'not slow and not soak' $(SIDE_BY_SIDE)
 

@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +21,7 @@ from av.video.stream import VideoStream
 from clusters import LocalCluster, local_cluster
 from command import no_more_commands
 from numpy.typing import NDArray
-from side_by_side import FileByFile, turn_of
+from side_by_side import FileByFile, choose_quick_ones, put_in_turn
 from stores import ObjectStore, SharedServers, only_variables, shared_server
 from videos import as_ordinary_as_before
 from xdist.scheduler import LoadScopeScheduling
@@ -143,15 +142,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
 
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first; of a test with ``quick_one_in(n)`` all but each n-th variant are slow ones."""
-    items.sort(key=lambda item: turn_of(item.nodeid))
-    num_seen: Counter[str] = Counter()
-    for item in items:
-        if (share := item.get_closest_marker("quick_one_in")) is not None:
-            test = item.nodeid.partition("[")[0]
-            if num_seen[test] % share.args[0]:
-                item.add_marker(pytest.mark.slow)
-            num_seen[test] += 1
+    put_in_turn(items)
+    choose_quick_ones(items)
 
 
 def pytest_collection_finish() -> None:

@@ -1,5 +1,8 @@
-"""Which tests share a process where several run side by side, and whose turn it is."""
+"""Which tests share a process where several run side by side, whose turn it is, and which are quick ones."""
 
+from collections import Counter
+
+import pytest
 from typing_extensions import override
 from xdist.scheduler import LoadScopeScheduling
 
@@ -43,6 +46,7 @@ _TOGETHER = {
     # Files that run commands which start no Ray: what imports for them (``command.vidlake``) does so once.
     "commands": frozenset(
         {
+            "test_bench.py",
             "test_cli.py",
             "test_command.py",
             "test_compact.py",
@@ -53,6 +57,7 @@ _TOGETHER = {
             "test_lake_report.py",
             "test_past.py",
             "test_search_command.py",
+            "test_shot_words.py",
             "test_side_tables.py",
             "test_verify.py",
             "test_watch_words.py",
@@ -97,9 +102,20 @@ class FileByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no typ
         return _group_of(nodeid)
 
 
-def turn_of(nodeid: str) -> int:
+def put_in_turn(items: list[pytest.Item]) -> None:
     """What takes longest begins first."""
-    return _TURNS.get(_group_of(nodeid), len(_TURNS))
+    items.sort(key=lambda item: _TURNS.get(_group_of(item.nodeid), len(_TURNS)))
+
+
+def choose_quick_ones(items: list[pytest.Item]) -> None:
+    """Of a test with ``quick_one_in(n)`` all but each n-th variant are slow ones."""
+    num_seen: Counter[str] = Counter()
+    for item in items:
+        if (share := item.get_closest_marker("quick_one_in")) is not None:
+            test = item.nodeid.partition("[")[0]
+            if num_seen[test] % share.args[0]:
+                item.add_marker(pytest.mark.slow)
+            num_seen[test] += 1
 
 
 def _group_of(nodeid: str) -> str:

@@ -90,10 +90,9 @@ def models(*, is_json: bool) -> int:
     """The names that --model knows, the length of their features, and what their default weights are."""
     from pipeline.models.registry import list_models
 
-    entries = list(list_models())
     if is_json:
-        click.echo(json.dumps([asdict(entry) for entry in entries]))
+        click.echo(json.dumps([asdict(entry) for entry in list_models()]))
     else:
-        for entry in entries:
+        for entry in list_models():  # takes seconds: each line as soon as it is known
             click.echo(f"{entry.name:<28} {entry.dim or '':>5}  {entry.weights}")
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 from command import vidlake
 from videos import video_bytes
 
-MODEL = ("--model", "video_cnn", "--weights", "random:0", "--sample", "all", "--seconds", 2)
+MODEL = ("--model", "video_cnn", "--weights", "random:0", "--sample", "all", "--seconds", 0.5)
 
 
 def test_rates_and_the_stage_that_holds_the_others_up(tmp_path: Path) -> None:

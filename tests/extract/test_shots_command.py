@@ -68,21 +68,3 @@ def test_shots_are_found_once_whatever_is_killed_and_frames_are_picked_by_them(a
     assert shots_of(lake) == expected
     priced = vidlake("plan", archive, *MODEL, "--sample", "shots:2", "--shots", lake, "--json").stdout
     assert json.loads(priced)["num_samples"] == len(picks)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        pytest.param(["--sample", "shots:1"], "find them by `vidlake shots", id="no-shots-in-out"),
-        pytest.param(["--sample", "shots:1", "--shots", "nothing"], "no shots at nothing", id="no-shots-there"),
-        pytest.param(["--sample", "fps:1", "--shots", "nothing"], "--shots goes with --sample shots:N", id="not-asked"),
-        pytest.param(["--sample", "shots:0"], "bad sampling rule", id="no-frames"),
-    ],
-)
-def test_missing_shots_are_refused_with_the_command_that_makes_them(
-    archive: Path, tmp_path: Path, words: list[str], message: str
-) -> None:
-    refused = vidlake("extract", archive, "--out", tmp_path / "lake", *MODEL, *words, status=2)
-    assert message in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "lake").exists()

@@ -37,8 +37,6 @@ from pipeline.storage.buckets.bucket import Bucket
 from pipeline.storage.retry import RetryPolicy
 from pipeline.storage.schemes import stat
 
-pytestmark = pytest.mark.quick_one_in(3)  # most tests have a variant for each place
-
 QUICK = RetryPolicy(attempts=2, patience_s=0.0, wait_initial_s=0.01, wait_max_s=0.01, jitter_s=0.0)
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["b.mp4", "a/2.ts", "a/1.csv", "a.mkv", "a/deep/x.mp4", ".hidden.mp4", ".git/y.mp4", "[1].mp4"]

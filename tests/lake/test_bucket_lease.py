@@ -13,8 +13,6 @@ from pipeline.lake.publishing.bucket_lease import INTENTS, REGISTER, BucketBacke
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.records.shards import WHOLE, Shard
 
-pytestmark = pytest.mark.quick_one_in(2)  # most tests have a variant for each place
-
 # Of the real minute, once it is to pass; a store tells when an object was written to the second.
 RUNS_OUT_AFTER_S = 1.0
 

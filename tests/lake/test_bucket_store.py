@@ -21,8 +21,6 @@ from pipeline.records.shards import WHOLE
 from pipeline.storage.buckets.bucket import Bucket
 from pipeline.storage.retry import RetryPolicy
 
-pytestmark = pytest.mark.quick_one_in(2)  # most tests have a variant for each place
-
 INFO = dataset_info()
 QUICK = RetryPolicy(attempts=3, patience_s=0.0, wait_initial_s=0.01, wait_max_s=0.02, jitter_s=0.0)
 AT_BEAT_AND_REGISTER: list[Any] = ["lose the answer", "let the second try pass", "lose the answer"]

@@ -21,8 +21,6 @@ from pipeline.lake.publishing.lease import Backend, Lease
 from pipeline.lake.publishing.slots import FILL, Slot, StreamSlot
 from pipeline.records.shards import WHOLE, Shard
 
-pytestmark = pytest.mark.quick_one_in(3)  # most tests have a variant for each place
-
 FIRST, SECOND = Shard(index=1, count=2), Shard(index=2, count=2)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -337,11 +338,11 @@ def test_openapi_describes_the_bodies_and_docs_need_no_other_server(live: Live) 
     assert live.get(script).status_code == 200
 
 
-def test_what_is_posted_leaves_no_file_behind(live: Live, clips: ClipFactory, tmp_path: Path) -> None:
-    import tempfile
-
-    before = set(Path(tempfile.gettempdir()).iterdir())
+def test_what_is_posted_leaves_no_file_behind(
+    live: Live, clips: ClipFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the server runs in this process
     body = clips(num_frames=250, width=640, height=480, options={"crf": "10"}).read_bytes()
     assert len(body) > 1 << 20
     assert len(features(live.post("/v1/embed", body, "video/mp4"))) == 10
-    assert set(Path(tempfile.gettempdir()).iterdir()) <= before
+    assert list(tmp_path.iterdir()) == []
