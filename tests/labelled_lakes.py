@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rows import DIM, dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import publish_listed, publish_plan
 from pipeline.lake.tables import derive
+from pipeline.records.ids import Ids, id_bytes
 from pipeline.records.shards import WHOLE
 
 Videos = Mapping[str, NDArray[np.float32]]

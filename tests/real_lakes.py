@@ -11,7 +11,6 @@ from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import RESERVED_COLUMNS, listed_video
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo
-from pipeline.lake.ids import Ids
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import pending_tasks, unsettled_failures
 from pipeline.lake.planned import Planned, publish_listed, publish_plan
@@ -20,6 +19,7 @@ from pipeline.media.process.sandbox import Sandbox
 from pipeline.media.sampling.rules import parse_rule
 from pipeline.models.embedder import Embedder
 from pipeline.models.registry import load_model
+from pipeline.records.ids import Ids
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.rows import embedded_rows, output_rows, table_of
 from pipeline.records.schemas import PLAN, SOURCES

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import DatasetFiles
-from pipeline.lake.ids import find_places, id_bytes, segment_keys
 from pipeline.lake.planned import Planned
+from pipeline.records.ids import find_places, id_bytes, segment_keys
 from pipeline.records.tables import QUARANTINE
 
 _GAPS = "gaps"

@@ -15,9 +15,9 @@ from pipeline.explore.numbered_rows import open_numbered_rows
 from pipeline.explore.queries import Scope, Value
 from pipeline.explore.videos import Videos, videos_schema, whole_parts
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import ID_BYTES, find_places, id_bytes
 from pipeline.lake.model_folders import existing_dataset
 from pipeline.lake.placed_rows import feature_matrix
+from pipeline.records.ids import ID_BYTES, find_places, id_bytes
 from pipeline.records.periods import Period
 from pipeline.records.tables import QUARANTINE
 

@@ -8,8 +8,8 @@ from pipeline.errors import UsageError
 from pipeline.explore.labels import UnitScorer
 from pipeline.explore.scanning import Scanned
 from pipeline.explore.sources import Source, Unpacked
-from pipeline.lake.ids import ID_BYTES
 from pipeline.lake.known_videos import KnownVideos
+from pipeline.records.ids import ID_BYTES
 from pipeline.records.units import VideoSamples
 
 

@@ -14,9 +14,9 @@ from pipeline.explore.conditions import Condition
 from pipeline.explore.queries import Scope, Value
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import DatasetFiles
-from pipeline.lake.ids import ID_BYTES, find_places, id_bytes
 from pipeline.lake.known_videos import KnownVideos, video_parts
 from pipeline.lake.unpacked.feature_rows import FeatureRows
+from pipeline.records.ids import ID_BYTES, find_places, id_bytes
 from pipeline.records.tables import VIDEOS
 
 _MOST_NAMED = 5

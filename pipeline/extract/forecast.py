@@ -18,11 +18,11 @@ from pipeline.extract.sizes import NO_WORK, Sizes, choose_sizes
 from pipeline.extract.tasks import work_of
 from pipeline.inputs.input_words import Inputs
 from pipeline.lake.appended import Appended
-from pipeline.lake.ids import Ids, in_all
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import Wanted
 from pipeline.lake.pending_together import Progress, pending_together
 from pipeline.lake.planned import Planned
+from pipeline.records.ids import Ids, in_all
 from pipeline.records.model_info import Preprocessing
 from pipeline.records.resources import Hardware
 from pipeline.records.schemas import PLAN

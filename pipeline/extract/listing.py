@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from pipeline.extract.request import RunOptions
 from pipeline.inputs.sources import Source, Sources, id_of, listed_video
-from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import plan_schema
 from pipeline.records.documents import Document
+from pipeline.records.ids import Ids, id_bytes
 from pipeline.records.rows import table_of
 from pipeline.records.schemas import PLAN, SOURCES
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pipeline.extract import dataflow
 from pipeline.extract.context import Place, RunContext
-from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import VIDEOS_PER_FILE, Planned, publish_plan
+from pipeline.records.ids import Ids, id_bytes
 from pipeline.records.resources import Hardware
 from pipeline.records.segments import Sizing
 from pipeline.records.windows import Windows

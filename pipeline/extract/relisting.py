@@ -9,9 +9,9 @@ from pipeline.extract.listing import listed_schema
 from pipeline.inputs.identify import identified
 from pipeline.inputs.manifests import Entry
 from pipeline.inputs.sources import listed_video
-from pipeline.lake.ids import Ids
 from pipeline.lake.pending import failed_plans
 from pipeline.lake.planned import Planned
+from pipeline.records.ids import Ids
 from pipeline.records.rows import table_of
 from pipeline.records.videos import ListedVideo
 from pipeline.storage.retry import DEFAULT_RETRY

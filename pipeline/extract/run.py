@@ -15,7 +15,6 @@ from pipeline.extract.report import Reporting
 from pipeline.extract.results import Clockwork, Filled, Outcome
 from pipeline.extract.tally import counts_of
 from pipeline.inputs.sources import Sources
-from pipeline.lake.ids import Ids, in_all
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import (
     TASK_COLUMNS,
@@ -29,6 +28,7 @@ from pipeline.lake.pending_together import PendingTogether, Progress, pending_in
 from pipeline.lake.plan_folding import fold_plan
 from pipeline.lake.planned import Planned, publish_listed, replace_listed
 from pipeline.lake.tables import derive
+from pipeline.records.ids import Ids, in_all
 
 
 class Run:

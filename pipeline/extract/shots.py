@@ -20,13 +20,13 @@ from pipeline.inputs.sources import RESERVED_COLUMNS
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo, leased
 from pipeline.lake.derived import Derived
-from pipeline.lake.ids import id_bytes
 from pipeline.lake.planned import Planned
 from pipeline.lake.shots import predictions_at
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.lake.video_groups import VideoFeatures
 from pipeline.records.documents import Document, number, part, text, text_or_none
 from pipeline.records.extras import require_extra
+from pipeline.records.ids import id_bytes
 from pipeline.records.model_info import Precision
 from pipeline.records.shards import Shard
 from pipeline.records.shots import WINDOWS, shots_table

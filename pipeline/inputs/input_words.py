@@ -14,6 +14,7 @@ from pipeline.errors import Unreadable, UsageError
 from pipeline.inputs.identify import identified
 from pipeline.inputs.manifests import Entry, Manifest, is_manifest
 from pipeline.inputs.sources import Source
+from pipeline.records.ids import ID_BYTES, Ids
 from pipeline.storage.addresses import is_in_bucket, is_local, local_locator, local_path, name_of, shown
 from pipeline.storage.buckets.listing import BucketListing, ListedObject
 from pipeline.storage.local import find_path
@@ -61,7 +62,7 @@ class Inputs:
         self.fields = _united([part for part in self._parts if isinstance(part, Manifest)])
 
     def __iter__(self) -> Iterator[Source]:
-        seen: set[bytes] = set()
+        seen = Ids()
         yield from identified((entry for entry in self._entries() if _is_new(entry, seen)), retry=self._retry)
 
     def _part(self, word: str, *, reserved: frozenset[str]) -> "Manifest | _Path | _Pattern":
@@ -142,13 +143,13 @@ class _Pattern:
     text: str
 
 
-def _is_new(entry: Entry | Unreadable, seen: set[bytes]) -> bool:
+def _is_new(entry: Entry | Unreadable, seen: Ids) -> bool:
     if isinstance(entry, Unreadable):
         key = repr((entry.uri, None, None))
     else:
         key = repr((name_of(entry.locator), entry.start_s, entry.end_s))
-    # A digest, because a million addresses are more than a driver should hold.
-    digest = hashlib.blake2b(key.encode(), digest_size=12).digest()
+    # As long as a video's id, and held like one: a million addresses are more than a driver should hold.
+    digest = hashlib.blake2b(key.encode(), digest_size=ID_BYTES // 2).hexdigest()
     if digest in seen:
         return False
     seen.add(digest)

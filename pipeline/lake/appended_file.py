@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from pipeline.lake import earlier_versions
 from pipeline.lake.files import ForeignFile
-from pipeline.lake.ids import ID_BYTES
 from pipeline.records.documents import Document, document_of
+from pipeline.records.ids import ID_BYTES
 from pipeline.records.rows import table_of
 from pipeline.records.schemas import SETTLED
 from pipeline.records.settled import Settled

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from pipeline.lake.catalogue import Catalogue
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import (
+from pipeline.lake.known_videos import KnownVideos
+from pipeline.lake.ledger import Ledger
+from pipeline.lake.pending import PlannedSegments
+from pipeline.lake.placed_rows import PlacedRows
+from pipeline.lake.planned import Planned
+from pipeline.lake.video_groups import PlacedVideos
+from pipeline.records.ids import (
     KEY_BYTES,
     find_places,
     id_bytes,
@@ -19,12 +25,6 @@ from pipeline.lake.ids import (
     segments_of_keys,
     spelled_keys,
 )
-from pipeline.lake.known_videos import KnownVideos
-from pipeline.lake.ledger import Ledger
-from pipeline.lake.pending import PlannedSegments
-from pipeline.lake.placed_rows import PlacedRows
-from pipeline.lake.planned import Planned
-from pipeline.lake.video_groups import PlacedVideos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

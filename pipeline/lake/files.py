@@ -1,6 +1,7 @@
 """The files of a dataset: listed, read with patience, and published under the token of a lease."""
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,7 +17,7 @@ from pipeline.storage.retry import DEFAULT_RETRY, Transient, persistently
 Result = TypeVar("Result")
 
 _THREADS = 16
-_AT_ONCE = 3 * _THREADS
+_AT_ONCE = 2 * _THREADS
 
 
 class ForeignFile(RunError):
@@ -60,8 +61,10 @@ class DatasetFiles:
         for at in range(0, len(names), _AT_ONCE):  # not all: the driver's memory is bounded
             some = names[at : at + _AT_ONCE]
             with ThreadPoolExecutor(_THREADS, thread_name_prefix="footer") as pool:
-                results = list(pool.map(lambda name: self.read(name, partial(how, uri=self.uri(name))), some))
-            yield from zip(some, results, strict=True)  # no thread is left where the caller stops reading early
+                results = pool.map(lambda name: self.read(name, partial(how, uri=self.uri(name))), some)
+                found = deque(zip(some, results, strict=True))
+            while found:  # no thread is left where the caller stops reading early, and no result that it let go of
+                yield found.popleft()
 
     def read_ours(self, name: str, how: Callable[[pa.NativeFile], Result]) -> Result:
         """Read a file that can be made again.

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.lake.files import DatasetFiles, ForeignFile
-from pipeline.lake.ids import ID_BYTES, find_places, id_bytes
+from pipeline.records.ids import ID_BYTES, find_places, id_bytes
 from pipeline.records.periods import moment_of
 from pipeline.records.tables import VIDEOS
 

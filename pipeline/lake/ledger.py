@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.lake.ids import (
+from pipeline.records.ids import (
     ID_BYTES,
     KEY_BYTES,
     GrowingArray,

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.lake.ids import Ids, id_bytes, segment_keys
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.planned import Planned
+from pipeline.records.ids import Ids, id_bytes, segment_keys
 from pipeline.records.schemas import PLAN, TASKS
 from pipeline.records.settled import Settled
 

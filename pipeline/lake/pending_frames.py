@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.dataset_videos import UnsettledSegments, VideosOfDataset
-from pipeline.lake.ids import ID_BYTES, ids_of_keys, segments_of_keys
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.placed_rows import PlacedRows, ReadRows, read_placed
+from pipeline.records.ids import ID_BYTES, ids_of_keys, segments_of_keys
 from pipeline.records.periods import Period
 from pipeline.records.settled import Settled
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.lake.ids import id_bytes, segment_keys
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import TASK_COLUMNS, Wanted
 from pipeline.lake.planned import Planned
+from pipeline.records.ids import id_bytes, segment_keys
 
 _NO_NUMBER = -(2**62)
 _NO_TIME = -1e300

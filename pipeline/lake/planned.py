@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pipeline.lake import earlier_versions
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import DatasetFiles, digest_of, parquet_bytes
-from pipeline.lake.ids import ID_BYTES, Ids, find_places, id_bytes, in_shard, packed, repeated, unpacked
 from pipeline.lake.publishing.store import MissingFile
+from pipeline.records.ids import ID_BYTES, Ids, find_places, id_bytes, in_shard, packed, repeated, unpacked
 from pipeline.records.rows import concat
 from pipeline.records.schemas import PLAN
 from pipeline.records.shards import Shard

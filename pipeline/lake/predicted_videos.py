@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from pipeline.lake.appended_file import file_with, foreign_file, read_document
 from pipeline.lake.files import DatasetFiles, digest_of
-from pipeline.lake.ids import ID_BYTES, find_places
 from pipeline.lake.side_tables import PREDICTIONS
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.lake.video_groups import VideoGroup
 from pipeline.records.documents import Document, parts, text, whole
+from pipeline.records.ids import ID_BYTES, find_places
 from pipeline.records.periods import Period
 from pipeline.records.tables import Table
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import Planned
 from pipeline.media.sampling.footage import ShotSpan
+from pipeline.records.ids import Ids, id_bytes
 from pipeline.records.shots import SHOTS
 
 _FOLDER = "_vidlake/shots"

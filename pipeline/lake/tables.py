@@ -18,7 +18,6 @@ from pipeline.lake.appended_file import settled_together
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.declarations import Declaration, declared
 from pipeline.lake.derived import Derived, num_rows_of
-from pipeline.lake.ids import id_bytes, in_shard
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.live.closing import close_abandoned
 from pipeline.lake.live.names import is_of_streams
@@ -29,6 +28,7 @@ from pipeline.lake.pending import PlannedSegments
 from pipeline.lake.planned import Planned, listed
 from pipeline.lake.shots import predictions_at
 from pipeline.records.documents import Document
+from pipeline.records.ids import id_bytes, in_shard
 from pipeline.records.periods import recorded_at
 from pipeline.records.rows import captured_at
 from pipeline.records.schemas import PLAN

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.dataset_videos import UnsettledSegments, VideosOfDataset
-from pipeline.lake.ids import ID_BYTES, find_places, ids_of_keys
 from pipeline.lake.model_folders import datasets_within
 from pipeline.lake.placed_rows import ROW_BYTES
 from pipeline.lake.video_groups import VideoFeatures, VideoGroup
 from pipeline.records.heads import Backbone, HeadInfo
+from pipeline.records.ids import ID_BYTES, find_places, ids_of_keys
 
 GROUP_BYTES = 64 << 20
 

@@ -11,10 +11,10 @@ from web import object_server
 from pipeline.extract.relisting import Relisting
 from pipeline.inputs.input_words import Inputs
 from pipeline.inputs.sources import id_of, listed_video
-from pipeline.lake.ids import Ids
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import num_signed_failures, pending_tasks
 from pipeline.lake.planned import Planned, listed, publish_listed, publish_plan, replace_listed
+from pipeline.records.ids import Ids
 from pipeline.records.shards import WHOLE
 
 

@@ -24,11 +24,11 @@ from pipeline.extract.tasks import group_tables
 from pipeline.inputs.input_words import Inputs
 from pipeline.lake.config import DatasetConfig
 from pipeline.lake.dataset import Dataset, DatasetInfo, leased
-from pipeline.lake.ids import Ids
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import pending_tasks
 from pipeline.lake.planned import Planned
 from pipeline.models.registry import load_model
+from pipeline.records.ids import Ids
 from pipeline.records.resources import Hardware
 from pipeline.records.shards import WHOLE
 

@@ -28,12 +28,12 @@ from pipeline.lake.compaction.gather import RUNS, Layout
 from pipeline.lake.compaction.rewrite import cut
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.files import ForeignFile
-from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import pending_tasks, unsettled_failures
 from pipeline.lake.planned import Planned, publish_listed, publish_plan
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive, totals
+from pipeline.records.ids import Ids, id_bytes
 from pipeline.records.model_info import FeatureType
 from pipeline.records.settled import Settled
 from pipeline.records.shards import WHOLE

@@ -31,10 +31,10 @@ from pipeline.errors import RunError, UsageError
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.derived import Derived
 from pipeline.lake.files import ForeignFile
-from pipeline.lake.ids import Ids
 from pipeline.lake.planned import PlanFiles, Planned, publish_listed, publish_plan
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive
+from pipeline.records.ids import Ids
 from pipeline.records.model_info import FeatureType
 from pipeline.records.settled import Settled
 from pipeline.records.shards import WHOLE

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 from rows import id_of
 
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import id_bytes
 from pipeline.lake.known_videos import KnownVideos, video_parts
+from pipeline.records.ids import id_bytes
 from pipeline.records.periods import moment_of
 from pipeline.records.tables import VIDEOS
 

@@ -17,10 +17,10 @@ from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 from pipeline.errors import UsageError
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import publish_listed, publish_plan
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive, side_tables
+from pipeline.records.ids import Ids, id_bytes
 from pipeline.records.periods import Period
 from pipeline.records.shards import WHOLE
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned, segment
 
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import Wanted
 from pipeline.lake.pending_together import Progress, pending_together
 from pipeline.lake.planned import Planned, publish_plan
+from pipeline.records.ids import Ids, id_bytes
 from pipeline.records.segments import Segment
 
 ALL = Wanted(chosen=None, locators={}, is_retry=False)

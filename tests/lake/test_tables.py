@@ -13,11 +13,11 @@ from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.derived import Derived
-from pipeline.lake.ids import Ids, id_bytes, ids_of_keys, in_shard, segment_keys, segments_of_keys, spelled_keys
 from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
 from pipeline.lake.planned import Planned, publish_listed, publish_plan
 from pipeline.lake.tables import derive, totals
+from pipeline.records.ids import Ids, id_bytes, ids_of_keys, in_shard, segment_keys, segments_of_keys, spelled_keys
 from pipeline.records.schemas import TASKS
 from pipeline.records.shards import WHOLE, Shard
 from pipeline.records.tables import QUARANTINE, VIDEOS

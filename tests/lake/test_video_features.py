@@ -14,11 +14,11 @@ from pipeline.errors import UsageError
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.files import ForeignFile
-from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import publish_listed, publish_plan
 from pipeline.lake.tables import derive
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.lake.video_groups import VideoFeatures
+from pipeline.records.ids import Ids, id_bytes
 from pipeline.records.periods import moment_of
 from pipeline.records.shards import WHOLE
 

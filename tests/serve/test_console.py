@@ -19,9 +19,9 @@ from real_lakes import real_lake
 from rows import DIM, dataset_info, finished, id_of, plan_table, planned
 from serving import KEY, Live, serving
 
-from pipeline.lake.ids import Ids, id_bytes
 from pipeline.lake.planned import publish_listed, publish_plan
 from pipeline.lake.tables import derive
+from pipeline.records.ids import Ids, id_bytes
 from pipeline.records.shards import WHOLE
 
 ROOT = Path(__file__).resolve().parents[2]

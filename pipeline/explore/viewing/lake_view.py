@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError
 from pipeline.lake.dataset import Dataset, DatasetInfo
-from pipeline.lake.ids import id_bytes
 from pipeline.lake.live import readers
 from pipeline.lake.live.session_rows import SessionRow
 from pipeline.lake.live.view import LiveLake
@@ -21,6 +20,7 @@ from pipeline.lake.model_folders import existing_dataset
 from pipeline.lake.planned import Planned
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.records.documents import Document
+from pipeline.records.ids import id_bytes
 from pipeline.records.tables import QUARANTINE, VIDEOS
 from pipeline.records.units import VideoSamples
 

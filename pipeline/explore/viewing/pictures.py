@@ -18,11 +18,11 @@ from pipeline.errors import InputError, Killed, PipelineError, UsageError
 from pipeline.explore.viewing.lake_view import LakeView
 from pipeline.explore.viewing.stored_pictures import StoredPictures
 from pipeline.inputs.sources import identity_of
-from pipeline.lake.ids import id_bytes
 from pipeline.media.process.sandbox import Dropped, Ended, Job, Picture, Sandbox
 from pipeline.media.sampling.rules import AllRule, parse_rule
 from pipeline.media.thumbnail_jpeg import encoded, thumbnail_size
 from pipeline.records.documents import Document, part, parts, text, text_or_none, whole_or_none
+from pipeline.records.ids import id_bytes
 from pipeline.records.resources import DecodeLimits
 from pipeline.records.segments import Segment, Sizing, TimeRange, VideoFacts, VideoPlan
 from pipeline.records.videos import ListedVideo

@@ -14,9 +14,9 @@ from pipeline.lake.appended import Appended
 from pipeline.lake.catalogue import Catalogue
 from pipeline.lake.compaction.gather import Gather, Layout, gather
 from pipeline.lake.files import DatasetFiles, ForeignFile
-from pipeline.lake.ids import ids_of_keys
 from pipeline.lake.known_videos import KnownVideos
 from pipeline.lake.ledger import Ledger
+from pipeline.records.ids import ids_of_keys
 from pipeline.records.rows import captured_at
 from pipeline.records.settled import Settled
 from pipeline.records.tables import CAPTURED_AT, MOMENT, Table

@@ -15,7 +15,6 @@ from pipeline.lake.appended_file import LIVE_KEY, file_of, file_with, foreign_fi
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.dataset_videos import VideosOfDataset
 from pipeline.lake.files import digest_of
-from pipeline.lake.ids import id_bytes, ids_of_keys
 from pipeline.lake.live.batches import LiveBatch, SessionStatus, StoredGap
 from pipeline.lake.live.closing import has_holes
 from pipeline.lake.live.entry_rows import feature_rows
@@ -26,6 +25,7 @@ from pipeline.lake.live.suitable import rate_of
 from pipeline.lake.publishing.slots import FILL
 from pipeline.media.sampling.fps import slot_of
 from pipeline.media.sampling.pickers import allowance_of
+from pipeline.records.ids import id_bytes, ids_of_keys
 from pipeline.records.segments import MAX_SAMPLES, FrameMark
 from pipeline.records.settled import Settled
 from pipeline.records.stream_rows import GAPS, gap_of, gap_rows

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.lake.appended_file import foreign_file
-from pipeline.lake.ids import id_bytes
 from pipeline.lake.placed_rows import feature_matrix
 from pipeline.lake.unpacked.feature_rows import RUN, FeatureRows, Uris, joined_runs, scales_of
+from pipeline.records.ids import id_bytes
 
 _COLUMNS = ("video_id", "uri", "segment", "epoch", "pts", "time_s", "end_time_s", "captured_at", "feature")
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from pipeline.lake.dataset import Dataset
-from pipeline.lake.ids import ID_BYTES, id_bytes
 from pipeline.lake.video_features import GROUP_BYTES, LakeFeatures
 from pipeline.lake.video_groups import VideoFeatures
+from pipeline.records.ids import ID_BYTES, id_bytes
 from pipeline.training.finetune.pictures import Pictures, Places
 
 _GRID = 4

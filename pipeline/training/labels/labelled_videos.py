@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.lake.appended import schema_of
-from pipeline.lake.ids import ID_BYTES, Ids, find_places
 from pipeline.lake.known_videos import video_parts
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.lake.video_groups import VideoFeatures
+from pipeline.records.ids import ID_BYTES, Ids, find_places
 from pipeline.records.periods import Period
 from pipeline.records.tables import VIDEOS
 from pipeline.records.units import Unit, Units

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lake.ids import ID_BYTES, find_places
 from pipeline.lake.video_features import LakeFeatures
 from pipeline.lake.video_groups import VideoFeatures
+from pipeline.records.ids import ID_BYTES, find_places
 from pipeline.training.labels.groups import Holding
 from pipeline.training.labels.labelled_videos import LabelledVideos
 from pipeline.training.labels.targets import LabelledUnits

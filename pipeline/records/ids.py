@@ -79,7 +79,12 @@ class Ids:
         key = _packed_one(video_id)
         if key is None:
             return False
-        return key in self._new or bool(find_places(self._sorted, np.array([key], self._sorted.dtype))[0] >= 0)
+        if key in self._new:
+            return True
+        at = self._sorted.searchsorted(key)  # of one key alone; ``find_places`` takes four times as long
+        return bool(
+            at < len(self._sorted) and self._sorted[at] == key.rstrip(b"\0")
+        )  # numpy leaves zeros at the end out
 
     def mask(self, video_ids: pa.ChunkedArray) -> NDArray[np.bool_]:
         """Which of many are in it."""
