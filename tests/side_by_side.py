@@ -15,12 +15,9 @@ _TOGETHER = {
             "test_growth.py",
             "test_kills.py",
             "test_model_actors.py",
-            "test_models_in_buckets.py",
             "test_odd_names.py",
             "test_overlap.py",
             "test_plan.py",
-            "test_predict.py",
-            "test_several_models.py",
             "test_shards.py",
             "test_shared_cpus.py",
             "test_shots_command.py",
@@ -29,13 +26,16 @@ _TOGETHER = {
             "test_whole_archives.py",
         }
     ),
-    "clusters of training, cameras and the server": frozenset(
+    "clusters of models, training, cameras and the server": frozenset(
         {
             "test_finetune.py",
             "test_lifecycle.py",
             "test_live_comparison.py",
+            "test_models_in_buckets.py",
             "test_on_ray.py",
+            "test_predict.py",
             "test_served_streams.py",
+            "test_several_models.py",
             "test_streams_on_ray.py",
             "test_submit.py",
             "test_watch_command.py",

@@ -68,7 +68,7 @@ class Ids:
         if key is None:
             raise ValueError(f"{video_id!r} is no video's id")
         self._new.add(key)
-        if len(self._new) >= max(_ADDED_AT_ONCE, len(self._sorted) // 16):
+        if len(self._new) >= max(_ADDED_AT_ONCE, len(self._sorted) // 32):
             self._merge()
 
     def __len__(self) -> int:
