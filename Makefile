@@ -23,7 +23,7 @@ sync = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip con
 	    $(BIN)/uv pip sync --require-hashes --compile-bytecode $(2)
 
 # Tests wait as much as they compute, for cameras, stores that fail and decoders that hang: two processes more than there
-# are cores. Groups begin in the order that tests/conftest.py gives them, the longest first, and not in that of their
+# are cores. Groups begin in the order that tests/side_by_side.py gives them, the longest first, and not in that of their
 # numbers of tests.
 SIDE_BY_SIDE = --numprocesses $$(($$(nproc) + 2)) --dist loadscope --no-loadscope-reorder
 # Tests start hundreds of programs, and none of them is to compile what the one before it compiled.

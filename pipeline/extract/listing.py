@@ -32,9 +32,8 @@ class Chosen:
 
     def add(self, video_id: str, source: Source) -> bool:
         """Add the video of a source; returns whether it is the first with it."""
-        is_first = video_id not in self.ids
+        is_first = self.ids.add(video_id)
         self.num_videos += is_first
-        self.ids.add(video_id)
         if source.locator != source.uri:
             self.locators[video_id] = source.locator
         return is_first

@@ -150,10 +150,7 @@ def _is_new(entry: Entry | Unreadable, seen: Ids) -> bool:
         key = repr((name_of(entry.locator), entry.start_s, entry.end_s))
     # As long as a video's id, and held like one: a million addresses are more than a driver should hold.
     digest = hashlib.blake2b(key.encode(), digest_size=ID_BYTES // 2).hexdigest()
-    if digest in seen:
-        return False
-    seen.add(digest)
-    return True
+    return seen.add(digest)
 
 
 def _listed(objects: Iterable[ListedObject], *, like: Entry) -> Iterator[Entry]:

@@ -63,7 +63,8 @@ class DatasetFiles:
             with ThreadPoolExecutor(_THREADS, thread_name_prefix="footer") as pool:
                 results = pool.map(lambda name: self.read(name, partial(how, uri=self.uri(name))), some)
                 found = deque(zip(some, results, strict=True))
-            while found:  # no thread is left where the caller stops reading early, and no result that it let go of
+            # Threads have ended by now, for the caller may stop early; and what it has let go of is held nowhere else.
+            while found:
                 yield found.popleft()
 
     def read_ours(self, name: str, how: Callable[[pa.NativeFile], Result]) -> Result:

@@ -62,14 +62,17 @@ class Ids:
         self._sorted = _distinct(packed(part) for part in parts)
         self._new: set[bytes] = set()
 
-    def add(self, video_id: str) -> None:
-        """Put one in. Raises as the constructor does."""
+    def add(self, video_id: str) -> bool:
+        """Put one in; returns whether it was not there before. Raises as the constructor does."""
         key = _packed_one(video_id)
         if key is None:
             raise ValueError(f"{video_id!r} is no video's id")
+        if self._holds(key):
+            return False
         self._new.add(key)
         if len(self._new) >= max(_ADDED_AT_ONCE, len(self._sorted) // 32):
             self._merge()
+        return True
 
     def __len__(self) -> int:
         self._merge()
@@ -77,14 +80,7 @@ class Ids:
 
     def __contains__(self, video_id: str) -> bool:
         key = _packed_one(video_id)
-        if key is None:
-            return False
-        if key in self._new:
-            return True
-        at = self._sorted.searchsorted(key)  # of one key alone; ``find_places`` takes four times as long
-        return bool(
-            at < len(self._sorted) and self._sorted[at] == key.rstrip(b"\0")
-        )  # numpy leaves zeros at the end out
+        return key is not None and self._holds(key)
 
     def mask(self, video_ids: pa.ChunkedArray) -> NDArray[np.bool_]:
         """Which of many are in it."""
@@ -106,6 +102,14 @@ class Ids:
         """All of them, sorted, as ``id_bytes`` gives them."""
         self._merge()
         return unpacked(self._sorted)
+
+    def _holds(self, key: bytes) -> bool:
+        """Whether one packed id is in it; ``find_places``, which looks up many, takes four times as long for one."""
+        if key in self._new:
+            return True
+        at = self._sorted.searchsorted(key)
+        # Bytes are compared, for an element that numpy hands out has lost the zeros at its end.
+        return bool(self._sorted[at : at + 1].tobytes() == key)
 
     def _merge(self) -> None:
         if self._new:

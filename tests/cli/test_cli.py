@@ -12,6 +12,7 @@ from command import refused, vidlake
         pytest.param(["extract"], "INPUT", id="no input"),
         pytest.param(["extract", "x.mp4"], "--out", id="no out"),
         pytest.param(["extract", "x.mp4", "--out", "o", "--samples", "all"], "--sample", id="unknown option"),
+        pytest.param(["extract", "--no-such-option"], "--no-such-option", id="unknown option alone"),
         pytest.param(["extract", "x.mp4", "--out", "o", "--sample", "fps:zero"], "fps:R", id="bad rule"),
         pytest.param(["extract", "x.mp4", "--out", "o", "--sample", "fps:0"], "fps:R", id="rate of zero"),
         pytest.param(["extract", "x.mp4", "--out", "o", "--shard", "3/2"], "I/N", id="bad shard"),

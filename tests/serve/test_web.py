@@ -341,7 +341,7 @@ def test_openapi_describes_the_bodies_and_docs_need_no_other_server(live: Live) 
 def test_what_is_posted_leaves_no_file_behind(
     live: Live, clips: ClipFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the server runs in this process
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the server runs here; decoders open no file
     body = clips(num_frames=250, width=640, height=480, options={"crf": "10"}).read_bytes()
     assert len(body) > 1 << 20
     assert len(features(live.post("/v1/embed", body, "video/mp4"))) == 10
