@@ -146,9 +146,12 @@ class Embedder:
         return outputs.shape[1]
 
     def warm_up(self) -> None:
-        """Run one batch of each shape: compiles, allocates, and lets cuDNN choose."""
-        for num_rows in self.batch_shapes:
-            self.embed([np.zeros((num_rows, *self._input_shape), np.uint8)])
+        """Run one batch: compiles, allocates, and lets cuDNN choose.
+
+        It is of the smallest shape. Only an eager CPU has several, and prepares the others with what they are first
+        called with: that takes a quarter more time once, where running each took a server seconds to start.
+        """
+        self.embed([np.zeros((self.batch_shapes[0], *self._input_shape), np.uint8)])
 
     def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Turn the samples of several segments into features, batches running across the segments' borders.

@@ -110,6 +110,12 @@ def test_on_the_cpu_batches_are_small_that_hold_few_pictures(num_pictures: int, 
     assert counting.seen == num_rows
 
 
+def test_a_warm_up_is_one_batch_of_the_smallest_shape() -> None:
+    counting = RowCounter()
+    Embedder(as_model(counting), batch_size=12, device="cpu").warm_up()
+    assert counting.seen == [1]
+
+
 @pytest.mark.slow
 def test_compiled_features_equal_eager_ones_in_one_static_shape() -> None:
     model = as_model(RowCounter())
