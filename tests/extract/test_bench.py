@@ -7,14 +7,14 @@ from typing import Any
 from command import vidlake
 from videos import video_bytes
 
-MODEL = ("--model", "video_cnn", "--weights", "random:0", "--sample", "all", "--seconds", 0.5)
+MODEL = ("--model", "video_cnn", "--weights", "random:0", "--sample", "all")
 
 
 def test_rates_and_the_stage_that_holds_the_others_up(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(video_bytes(num_frames=60))
     (tmp_path / "b.txt.mp4").write_text("no video")
 
-    done = vidlake("bench", tmp_path, *MODEL, "--json")
+    done = vidlake("bench", tmp_path, *MODEL, "--seconds", 60, "--json")  # it ends sooner, with the last video
 
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -29,14 +29,16 @@ def test_rates_and_the_stage_that_holds_the_others_up(tmp_path: Path) -> None:
     assert 0 < found["expected_per_s"] < fastest
 
 
-def test_words_for_people(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(video_bytes(num_frames=20))
+def test_words_for_people_and_an_end_after_the_given_seconds(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(video_bytes(num_frames=20))
 
-    done = vidlake("bench", tmp_path / "a.mp4", *MODEL, "--batch-size", 4)
+    done = vidlake("bench", tmp_path, *MODEL, "--batch-size", 4, "--seconds", 0.01)
 
     assert done.returncode == 0, done.stderr
     decoding, model, chosen, verdict = done.stdout.splitlines()
     assert "core-second" in decoding
+    assert "of 1 videos" in decoding  # the decoder's start alone takes longer than 0.01 s
     assert "in batches of 4" in model
     assert "decode workers" in chosen
     assert "bottleneck" in verdict
