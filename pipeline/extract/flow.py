@@ -2,12 +2,12 @@
 
 A thread lists and plans, and offers what there is to decode. Whatever is there by the time that the workers are about
 to run out of work becomes a wave, which is one execution of Ray Data: the first is of the first videos alone, and as
-planning gets ahead, waves grow. The next one begins while the last ends, so that the workers stay busy; the actors that
-hold the models stay from the first wave to the last.
+planning gets ahead, waves grow, up to what a driver can hold. The next one begins while the last ends, so that the
+workers stay busy; the actors that hold the models stay from the first wave to the last.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,18 +18,27 @@ from pipeline.extract import dataflow
 from pipeline.extract.context import RunContext
 from pipeline.extract.model_actors import ModelActors
 from pipeline.extract.progress import Display, Known
-from pipeline.extract.sizes import NO_WORK, Work
-from pipeline.extract.tasks import group_tables, work_of
+from pipeline.extract.sizes import NO_WORK, TASK_S, Work
+from pipeline.extract.tasks import group_tables, split_tables, work_of
 
 # A driver holds about this much of what is left to do, however large the archive: planning waits meanwhile.
 _SEGMENTS_AT_ONCE = 100_000
 _WAVES_AT_ONCE = 2
 # So much decoding for each worker is enough for a wave, however large the last one was.
 _ENOUGH_S = 60.0
+# A driver holds 25 kB for each task of a wave, so a wave has no more of them than this. Many workers get so many each
+# that waiting for the last one, where --decode-workers has waves follow one another, is little beside them.
+_TASKS_PER_WAVE = 1000
+_TASKS_PER_WORKER = 16
 _LOOK_EVERY_S = 0.2
 
 Group = tuple[int, ...]
 """The outputs of a run, by their numbers, that lack the same segments, and of which one decoding pass serves all."""
+
+
+def most_in_a_wave(num_workers: int) -> float:
+    """Decoding, in CPU seconds on one core: of an archive of years, the driver holds the tasks of two waves."""
+    return max(_TASKS_PER_WAVE, _TASKS_PER_WORKER * num_workers) * TASK_S
 
 
 class Stopped(Exception):
@@ -172,16 +181,25 @@ class Flow:
         running = self._running[-1] if self._running else None
         if not is_due(offered.work, running=running, num_running=num_running, num_workers=num_workers):
             return
-        del self._offered[group]
-        self._changed.notify_all()
+        parts, work = self._take(group, cost_s=most_in_a_wave(num_workers))
         self._begin(group)
-        so_far = self._so_far[group] = self._so_far.get(group, NO_WORK) + offered.work
-        context = self._context.of_outputs(group).sized_for(offered.work, so_far=so_far)
-        if so_far == offered.work:
+        so_far = self._so_far[group] = self._so_far.get(group, NO_WORK) + work
+        context = self._context.of_outputs(group).sized_for(work, so_far=so_far)
+        if so_far == work:
             self._say(context)
-        self._running.append(offered.work)
-        do = partial(self._do, offered.parts, context, self._models)
-        self._start("wave", do, then=partial(self._running.remove, offered.work))
+        self._running.append(work)
+        self._start("wave", partial(self._do, parts, context, self._models), then=partial(self._running.remove, work))
+
+    def _take(self, group: Group, *, cost_s: float) -> tuple[list[pa.Table], Work]:
+        """What was offered first, as much as a wave may have."""
+        offered = self._offered.pop(group)
+        parts, left = split_tables(offered.parts, cost_s=cost_s)
+        work = offered.work
+        if left:
+            work = _work_in(parts)
+            self._offered[group] = _Offered(parts=left, work=_work_in(left))
+        self._changed.notify_all()
+        return parts, work
 
     def _next_group(self) -> Group | None:
         """The group at work, as long as it has something; another one only when all waves of that have ended."""
@@ -213,3 +231,7 @@ class Flow:
         whom = f" for {names}" if len(self._context.outputs) > 1 else ""
         beside = f"{sizes.num_actors} model actors" if context.has_models else "and no model"
         self._display.say(f"decoding{whom}: {sizes.decode_workers} decode workers, {beside}")
+
+
+def _work_in(parts: Iterable[pa.Table]) -> Work:
+    return sum((work_of(part["segment"]) for part in parts), NO_WORK)

@@ -16,7 +16,8 @@ _DECODE_MEMORY_BYTES = 500_000_000
 _LEAST_PLAN_WORKERS = 2
 _LEAST_COMMITS_AT_ONCE = 2
 _LEAST_TASK_S = 0.2
-_TASK_S = 60.0
+TASK_S = 60.0
+"""Decoding that a task is at most to have, where a segment is not more by itself."""
 _TASKS_PER_WORKER = 8
 # Ray Data takes 0.2 s from the end of a task to the start of the next. Where tasks are shorter than this, as many wait
 # at Ray, which starts them at once; but not where --decode-workers is what limits them, for Ray does not know of that.
@@ -131,7 +132,7 @@ def _task_s(worker_s: float) -> float:
 
     Long enough that starting it does not matter, short enough that all workers end at about the same time.
     """
-    return max(_LEAST_TASK_S, min(worker_s / _TASKS_PER_WORKER, _TASK_S))
+    return max(_LEAST_TASK_S, min(worker_s / _TASKS_PER_WORKER, TASK_S))
 
 
 def _segments_per_file(work: Work, *, rows: int | None, decode_workers: int, row_bytes: int) -> int:

@@ -1,6 +1,6 @@
-"""Which segments make one task, and how much work they are: pure grouping, the longest work first."""
+"""Which segments make one wave and one task, and how much work they are: pure grouping, the longest work first."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -29,6 +29,22 @@ def group_tables(parts: Iterable[pa.Table], *, task_s: float) -> list[pa.Table]:
         if len(part):
             tasks.append((cost_s[-1] - cost_s[first], part.slice(first)))
     return [task for _, task in sorted(tasks, key=lambda costed: -costed[0])]
+
+
+def split_tables(parts: Sequence[pa.Table], *, cost_s: float) -> tuple[list[pa.Table], list[pa.Table]]:
+    """Take ``cost_s`` seconds of decoding from ``TASKS`` tables, none empty, each sorted by video and segment.
+
+    Returns:
+        What is taken, which is longer where that would cut a pass of a decoder; and what is left.
+    """
+    for number, part in enumerate(parts):
+        costs_s = np.cumsum(_column(part, "cost_s"))
+        if costs_s[-1] >= cost_s:
+            end = next(end for _, end in _passes(part) if costs_s[end - 1] >= cost_s)
+            rest = [part.slice(end)] if end < len(part) else []
+            return [*parts[:number], part.slice(0, end)], [*rest, *parts[number + 1 :]]
+        cost_s -= float(costs_s[-1])
+    return list(parts), []
 
 
 def _passes(part: pa.Table) -> Iterator[tuple[int, int]]:

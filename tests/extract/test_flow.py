@@ -121,6 +121,22 @@ def test_a_cap_on_decode_workers_holds_for_the_run(tmp_path: Path, waves: Waves)
     assert waves.begun == [1, 1]
 
 
+def test_a_wave_has_no_more_tasks_than_a_driver_can_hold(
+    tmp_path: Path, waves: Waves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "_TASKS_PER_WAVE", 1)
+    monkeypatch.setattr(flow, "_TASKS_PER_WORKER", 1)  # of two workers: two tasks of a minute
+    stream = new_flow(tmp_path)
+
+    def plan() -> None:
+        stream.offer((0,), pa.concat_tables(video(name, cost_s=50.0) for name in "abcdefg"))
+        waves.end_all()
+
+    stream.run(plan)
+    assert waves.begun == [3, 3, 1]
+    assert (stream.known().num_videos, stream.known().work.cost_s) == (7, 350.0)
+
+
 def test_planning_waits_where_it_is_far_ahead(tmp_path: Path, waves: Waves, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow, "_SEGMENTS_AT_ONCE", 2)
     stream, offered = new_flow(tmp_path, options=RunOptions(decode_workers=1)), threading.Semaphore(0)

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from rows import id_of, segment, task
 
-from pipeline.extract.tasks import group_tables
+from pipeline.extract.tasks import group_tables, split_tables
 from pipeline.records.rows import table_of
 from pipeline.records.schemas import TASKS
 
@@ -32,6 +33,24 @@ def shape(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:
 def test_tasks_are_of_about_one_length(rows: list[dict[str, Any]], expected: list[list[int]]) -> None:
     tables = group_tables([table_of(rows, TASKS)], task_s=30)
     assert [[index for _, index in shape(each.to_pylist())] for each in tables] == expected
+
+
+@pytest.mark.parametrize(
+    ("cost_s", "expected"),
+    [
+        pytest.param(0, 1, id="never-nothing"),
+        pytest.param(5, 1, id="within-a-table"),
+        pytest.param(10, 4, id="a-pass-of-two-segments-is-not-cut"),
+        pytest.param(27, 6, id="all-of-two-tables-and-one-segment-more"),
+        pytest.param(1000, 7, id="everything"),
+    ],
+)
+def test_what_is_cut_off_is_as_long_as_asked_and_nothing_is_lost(cost_s: float, expected: int) -> None:
+    videos = video("a", 5, 3), video("b", 9, 9, key_pts=0) + video("c", 0), video("d", 7, 7)
+    parts = [table_of(rows, TASKS) for rows in videos]
+    first, left = split_tables(parts, cost_s=cost_s)
+    assert sum(map(len, first)) == expected
+    assert pa.concat_tables([*first, *left]) == pa.concat_tables(parts)
 
 
 def test_tables_of_several_parts_are_grouped_part_by_part() -> None:
