@@ -28,7 +28,7 @@ _WAVES_AT_ONCE = 2
 _ENOUGH_S = 60.0
 # A driver holds 25 kB for each task of a wave, so a wave has no more of them than this. Many workers get so many each
 # that waiting for the last one, where --decode-workers has waves follow one another, is little beside them.
-_TASKS_PER_WAVE = 1000
+_TASKS_PER_WAVE = 400
 _TASKS_PER_WORKER = 16
 _LOOK_EVERY_S = 0.2
 
