@@ -28,17 +28,17 @@ _WAVES_AT_ONCE = 2
 _ENOUGH_S = 60.0
 # A driver holds 25 kB for each task of a wave, so a wave has no more of them than this. Many workers get so many each
 # that waiting for the last one, where --decode-workers has waves follow one another, is little beside them.
-_TASKS_PER_WAVE = 400
-_TASKS_PER_WORKER = 16
+_WAVE_TASKS = 400
+_WAVE_TASKS_PER_WORKER = 16
 _LOOK_EVERY_S = 0.2
 
 Group = tuple[int, ...]
 """The outputs of a run, by their numbers, that lack the same segments, and of which one decoding pass serves all."""
 
 
-def most_in_a_wave(num_workers: int) -> float:
-    """Decoding, in CPU seconds on one core: of an archive of years, the driver holds the tasks of two waves."""
-    return max(_TASKS_PER_WAVE, _TASKS_PER_WORKER * num_workers) * TASK_S
+def _most_in_a_wave(num_workers: int) -> float:
+    """The most decoding that a wave has, in CPU seconds."""
+    return max(_WAVE_TASKS, _WAVE_TASKS_PER_WORKER * num_workers) * TASK_S
 
 
 class Stopped(Exception):
@@ -181,7 +181,7 @@ class Flow:
         running = self._running[-1] if self._running else None
         if not is_due(offered.work, running=running, num_running=num_running, num_workers=num_workers):
             return
-        parts, work = self._take(group, cost_s=most_in_a_wave(num_workers))
+        parts, work = self._take(group, cost_s=_most_in_a_wave(num_workers))
         self._begin(group)
         so_far = self._so_far[group] = self._so_far.get(group, NO_WORK) + work
         context = self._context.of_outputs(group).sized_for(work, so_far=so_far)
@@ -192,14 +192,11 @@ class Flow:
 
     def _take(self, group: Group, *, cost_s: float) -> tuple[list[pa.Table], Work]:
         """What was offered first, as much as a wave may have."""
-        offered = self._offered.pop(group)
-        parts, left = split_tables(offered.parts, cost_s=cost_s)
-        work = offered.work
+        parts, left = split_tables(self._offered.pop(group).parts, cost_s=cost_s)
         if left:
-            work = _work_in(parts)
             self._offered[group] = _Offered(parts=left, work=_work_in(left))
         self._changed.notify_all()
-        return parts, work
+        return parts, _work_in(parts)
 
     def _next_group(self) -> Group | None:
         """The group at work, as long as it has something; another one only when all waves of that have ended."""

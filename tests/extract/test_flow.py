@@ -124,8 +124,8 @@ def test_a_cap_on_decode_workers_holds_for_the_run(tmp_path: Path, waves: Waves)
 def test_a_wave_has_no_more_tasks_than_a_driver_can_hold(
     tmp_path: Path, waves: Waves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flow, "_TASKS_PER_WAVE", 1)
-    monkeypatch.setattr(flow, "_TASKS_PER_WORKER", 1)  # of two workers: two tasks of a minute
+    monkeypatch.setattr(flow, "_WAVE_TASKS", 1)
+    monkeypatch.setattr(flow, "_WAVE_TASKS_PER_WORKER", 1)  # of two workers: two tasks of a minute
     stream = new_flow(tmp_path)
 
     def plan() -> None:
