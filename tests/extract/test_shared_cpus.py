@@ -3,7 +3,9 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
@@ -13,7 +15,8 @@ from clusters import ray_of_this_process
 
 from pipeline.extract.dataflow import as_tasks
 
-_TASK_S = 0.4
+_TASK_S = 0.2
+_LONGEST_WAIT_S = 30
 
 
 @pytest.fixture(scope="module")
@@ -22,42 +25,58 @@ def own_ray() -> Iterator[None]:
         yield
 
 
-def slept(block: pa.Table) -> pa.Table:
-    began = time.time()
+def plan(block: pa.Table, *, began: Path, is_over: Path) -> pa.Table:
+    began.touch()
+    while not is_over.exists():
+        time.sleep(0.05)
+    return block
+
+
+def decode_with_another(block: pa.Table, *, began: Path) -> pa.Table:
+    """Tasks come in twos, in the order in which they begin: the first of two ends only once the second has begun."""
+    num_before = next(number for number in itertools.count() if is_taken(began / str(number)))
+    started_at, companion = time.time(), began / str(num_before | 1)
+    while not companion.exists():
+        assert time.time() < started_at + _LONGEST_WAIT_S, "it is alone"
+        time.sleep(0.01)
     time.sleep(_TASK_S)
-    return pa.table({"began": [began], "ended": [time.time()]})
+    return pa.table({"began": [started_at], "ended": [time.time()]})
 
 
-def run(num_tasks: int, *, most: int, num_cpus: float) -> list[tuple[float, float]]:
-    """When each of the tasks began and ended."""
+def is_taken(path: Path) -> bool:
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def run(do: Callable[[pa.Table], pa.Table], num_tasks: int, *, most: int, num_cpus: float) -> list[dict[str, Any]]:
     blocks = ray.data.from_blocks([pa.table({"number": [number]}) for number in range(num_tasks)])
-    done = blocks.map_batches(cast(Any, slept), **as_tasks(most, batch_size=None, num_cpus=num_cpus))
-    rows = [row for table in done.iter_batches(batch_format="pyarrow") for row in table.to_pylist()]
-    return [(row["began"], row["ended"]) for row in rows]
+    done = blocks.map_batches(cast(Any, do), **as_tasks(most, batch_size=None, num_cpus=num_cpus))
+    return [row for table in done.iter_batches(batch_format="pyarrow") for row in table.to_pylist()]
 
 
-def at_once(times: Sequence[tuple[float, float]]) -> dict[int, float]:
-    """How many seconds so many tasks ran at once."""
-    moments = sorted([(began, 1) for began, _ in times] + [(ended, -1) for _, ended in times])
-    seconds: dict[int, float] = {}
-    running = 0
-    for (moment, change), (then, _) in itertools.pairwise(moments):
-        running += change
-        seconds[running] = seconds.get(running, 0.0) + then - moment
-    return seconds
+def most_at_once(spans: Sequence[dict[str, float]]) -> int:
+    return max(sum(span["began"] <= at["began"] < span["ended"] for span in spans) for at in spans)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`ray_remote_args_fn` is deprecated")
 @pytest.mark.usefixtures("own_ray")
-def test_decoding_has_all_cpus_and_no_more_while_others_plan() -> None:
-    planning = threading.Thread(target=run, args=(60,), kwargs={"most": 2, "num_cpus": 0})
+def test_decoding_has_all_cpus_and_no_more_while_others_plan(tmp_path: Path) -> None:
+    (began := tmp_path / "began").mkdir()
+    is_planning, is_over = tmp_path / "planning", tmp_path / "decoded"
+    waiting = partial(plan, began=is_planning, is_over=is_over)
+    planning = threading.Thread(target=run, args=(waiting, 8), kwargs={"most": 2, "num_cpus": 0})
     planning.start()
-    time.sleep(2)
-
-    seconds = at_once(run(24, most=4, num_cpus=1))
-
-    assert planning.is_alive(), "the planning was too short to tell"
-    planning.join()
-    assert max(seconds) == 2, "Ray holds back what finds no CPU"
-    assert seconds[2] > seconds.get(1, 0.0), "with a share for the planning, one would run at a time"
+    try:
+        while not is_planning.exists():
+            time.sleep(0.05)
+        # Given a share of the CPUs, as the planning is, decoding would have one task at a time, which waits in vain.
+        spans = run(partial(decode_with_another, began=began), 24, most=4, num_cpus=1)
+        assert planning.is_alive()
+    finally:
+        is_over.touch()
+        planning.join()
+    assert most_at_once(spans) == 2, "Ray holds back what finds no CPU"
