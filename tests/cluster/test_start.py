@@ -1,9 +1,12 @@
 """What Ray makes of an error and of a job, and what is told of it."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
+import uuid
 from typing import Any
 
 import psutil
@@ -38,33 +41,45 @@ def test_driver_that_a_job_stopped_as_it_began_leaves_behind_does_not_run(monkey
 
 
 STOPS_WHILE_RAY_STARTS = """
-import os, subprocess, time
+import os, subprocess, sys, time
 import psutil
 from pipeline.cluster.start import Starting
-before = subprocess.Popen(["sleep", "60"])
+def other():
+    return subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid
+before = other()
 cluster = Starting(None, metrics_port=None)
-after = subprocess.Popen(["sleep", "60"])
-me = psutil.Process()
-while not any(child.name() == "gcs_server" for child in me.children()):
+print(before, other(), flush=True)
+while not any(child.name() == sys.argv[1] for child in psutil.Process().children(recursive=True)):
     time.sleep(0.01)
 cluster.abandon()
-deadline = time.monotonic() + 20
-while len(living := [child for child in me.children() if child.status() != psutil.STATUS_ZOMBIE]) > 2:
-    if time.monotonic() > deadline:
-        break
-    time.sleep(0.05)
-print(sorted(child.pid for child in living) == sorted([before.pid, after.pid]), flush=True)
-before.kill()
-after.kill()
 os._exit(0)
 """
 
 
 @pytest.mark.slow
-def test_stopping_while_ray_starts_ends_what_it_started_and_nothing_else() -> None:
-    command = [sys.executable, "-c", STOPS_WHILE_RAY_STARTS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.strip() == "True", done.stdout + done.stderr
+@pytest.mark.parametrize("last_started", ["gcs_server", "raylet", "ray::RuntimeEnvAgent"])
+def test_stopping_while_ray_starts_ends_what_it_started_and_nothing_else(last_started: str) -> None:
+    mark = {"STARTED_BY": str(uuid.uuid4())}
+    command = [sys.executable, "-c", STOPS_WHILE_RAY_STARTS, last_started]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=os.environ | mark)
+    others = set(map(int, done.stdout.split()))
+    try:
+        deadline = time.monotonic() + 20
+        while (living := pids_with(mark)) != others:
+            assert time.monotonic() < deadline, living ^ others
+            time.sleep(0.1)
+    finally:
+        for pid in others:
+            os.kill(pid, signal.SIGKILL)
+
+
+def pids_with(variables: dict[str, str]) -> set[int]:
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if variables.items() <= process.environ().items():
+                found.add(process.pid)
+    return found
 
 
 INTERRUPTED = """

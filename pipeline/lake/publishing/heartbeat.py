@@ -10,6 +10,7 @@ from pipeline.errors import RunError, StorageError, UsageError
 from pipeline.lake.publishing.holders import RENEWED_EVERY_S, LeaseLost
 
 _STOPPED_WITHIN_S = 0.1
+_WOKEN_AGAIN_AFTER_S = 0.5
 # Not SIGINT, which a shell has its background jobs ignore.
 _WAKE = signal.SIGUSR2
 
@@ -24,6 +25,7 @@ class Heartbeat:
     def __init__(self, beat: Callable[[], None]) -> None:
         self._failure: BaseException | None = None
         self._is_guarding = False
+        self._waking = threading.Lock()
         self._beat = beat
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
@@ -49,11 +51,11 @@ class Heartbeat:
         if threading.current_thread() is not threading.main_thread():  # only that one can be woken
             yield
             return
-        before = signal.signal(_WAKE, _interrupt)
+        before = signal.signal(_WAKE, self._interrupt)
         self._is_guarding = True
         try:
             if self._failure is not None:
-                raise KeyboardInterrupt
+                self._interrupt()
             yield
         except KeyboardInterrupt:
             if self._failure is None:
@@ -64,7 +66,13 @@ class Heartbeat:
             ) from self._failure
         finally:
             self._is_guarding = False
-            signal.signal(_WAKE, before)
+            with self._waking:  # no signal is sent once it has no handler any more
+                signal.signal(_WAKE, before)
+
+    def _interrupt(self, number: int = _WAKE, frame: FrameType | None = None) -> None:
+        if self._is_guarding:
+            self._is_guarding = False  # what the interrupted body does to end is not interrupted again
+            raise KeyboardInterrupt
 
     def _run(self) -> None:
         with _Unforeseen(self._fail):
@@ -80,13 +88,15 @@ class Heartbeat:
         if self._stop.is_set():
             return
         self._failure = error
-        # A signal, because it also wakes a main thread that waits in the system.
-        if self._is_guarding:
-            signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+        # A signal, because it also wakes a main thread that waits in the system; and again, because one that comes just
+        # before a thread begins to wait does not wake it.
+        while True:
+            with self._waking:
+                if not self._is_guarding:
+                    return
+                signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
+            if self._stop.wait(_WOKEN_AGAIN_AFTER_S):
+                return
 
 
 class _Unforeseen:
