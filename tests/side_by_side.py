@@ -17,22 +17,21 @@ _TOGETHER = {
             "test_model_actors.py",
             "test_odd_names.py",
             "test_overlap.py",
-            "test_plan.py",
             "test_shards.py",
             "test_shared_cpus.py",
             "test_shots_command.py",
             "test_start.py",
             "test_what_each_lacks.py",
-            "test_whole_archives.py",
         }
     ),
-    "clusters of models, training, cameras and the server": frozenset(
+    "clusters of models, training, cameras, the server and whole archives": frozenset(
         {
             "test_finetune.py",
             "test_lifecycle.py",
             "test_live_comparison.py",
             "test_models_in_buckets.py",
             "test_on_ray.py",
+            "test_plan.py",
             "test_predict.py",
             "test_served_streams.py",
             "test_several_models.py",
@@ -40,6 +39,7 @@ _TOGETHER = {
             "test_submit.py",
             "test_watch_command.py",
             "test_wheel.py",
+            "test_whole_archives.py",
             "test_working_folder.py",
         }
     ),

@@ -76,8 +76,8 @@ def of_ray(driver: int, title: str) -> psutil.Process | None:
     [
         ("planning", "the whole job"),
         ("decoding", "the driver alone"),
-        ("committing", "the whole job"),
-        ("decoding", "a worker"),
+        pytest.param("committing", "the whole job", marks=pytest.mark.soak),
+        pytest.param("decoding", "a worker", marks=pytest.mark.soak),
         ("committing", "the raylet"),
         ("deriving", "the driver alone"),
     ],
@@ -127,7 +127,10 @@ def test_run_killed_at_any_moments_ends_like_one_that_was_not(
     assert_same(features(out), features(lake))
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["the whole job", "the driver alone"])
+@pytest.mark.parametrize(
+    "whole",
+    [pytest.param(True, id="the whole job"), pytest.param(False, id="the driver alone", marks=pytest.mark.soak)],
+)
 def test_killed_run_of_several_models_ends_with_each_sample_once_in_each_dataset(
     archive: Path, tmp_path: Path, whole: bool
 ) -> None:

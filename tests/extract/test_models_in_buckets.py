@@ -15,6 +15,7 @@ from pipeline.lake.publishing.backends import backend_at
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 MODELS = {"video_cnn": "random:0", "resnet18": "random:0"}
+IN_SOAK = {place: pytest.param(place, marks=pytest.mark.soak) for place in ("folder", "s3", "azure")}
 TABLES = ("video_cnn/features", "resnet18/features", "thumbnails")
 
 
@@ -25,7 +26,7 @@ def rows_of(place: str, name: str) -> pa.Table:
     return pa.concat_tables(tables, promote_options="default").sort_by(keys)
 
 
-@pytest.mark.parametrize("place", ["folder", "s3", pytest.param("azure", marks=pytest.mark.soak)], indirect=True)
+@pytest.mark.parametrize("place", [IN_SOAK["folder"], "s3", IN_SOAK["azure"]], indirect=True)
 def test_retry_adds_to_each_model_and_to_the_thumbnails_what_a_run_could_not_read(
     place: str, tmp_path: Path, clips: ClipFactory
 ) -> None:
@@ -51,7 +52,7 @@ def test_retry_adds_to_each_model_and_to_the_thumbnails_what_a_run_could_not_rea
     assert [rows_of(place, name).equals(rows) for name, rows in zip(TABLES, before, strict=True)] == [True] * 3
 
 
-@pytest.mark.parametrize("place", ["folder", "s3", pytest.param("azure", marks=pytest.mark.soak)], indirect=True)
+@pytest.mark.parametrize("place", ["folder", IN_SOAK["s3"], IN_SOAK["azure"]], indirect=True)
 def test_retry_finds_the_shots_of_what_a_run_could_not_read(place: str, tmp_path: Path, clips: ClipFactory) -> None:
     archive, elsewhere = tmp_path / "archive", tmp_path / "elsewhere.mp4"
     archive.mkdir()

@@ -128,7 +128,9 @@ def num_rows(out: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("victim", ["the whole job", "the driver alone", "a worker", "the raylet"])
+@pytest.mark.parametrize(
+    "victim", ["the whole job", pytest.param("the driver alone", marks=pytest.mark.soak), "a worker", "the raylet"]
+)
 def test_killed_prediction_goes_on_without_duplicates(many_files: Path, tmp_path: Path, victim: str) -> None:
     out = tmp_path / "out"
     words = ["predict", many_files / "lake", "--head", many_files / "heads/frame", "--out", out]

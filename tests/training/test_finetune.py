@@ -124,7 +124,7 @@ PHASES: dict[str, Callable[[Path], bool]] = {
     [
         ("decoding", "training on 48 pictures"),
         ("an epoch", "going on from epoch"),
-        ("the last epoch", "going on from"),
+        pytest.param("the last epoch", "going on from", marks=pytest.mark.soak),
         ("the weights", "finished already"),
     ],
 )
