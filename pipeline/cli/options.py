@@ -76,7 +76,12 @@ CLUSTER = options(
     click.option("--decode-workers", type=click.IntRange(min=1), metavar="N", help="Decoders at once."),
     click.option("--gpu-actors", type=click.IntRange(min=1), metavar="N", help="Actors that hold the model."),
     BATCHES,
-    click.option("--rows-per-file", type=click.IntRange(min=1), metavar="N", help="Rows of a features file, about."),
+    click.option(
+        "--rows-per-file",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Rows of a features file, about, or what one decode task makes where that is more.",
+    ),
     LIMITS,
     click.option("--address", metavar="A", help="A Ray cluster: auto or HOST:PORT. Without it a local one is started."),
     click.option("--min-cpus", type=click.IntRange(min=1), metavar="N", help="Have the cluster grow to N CPUs first."),
