@@ -34,7 +34,7 @@ def plan(block: pa.Table, *, began: Path, is_over: Path) -> pa.Table:
 
 def decode_with_another(block: pa.Table, *, began: Path) -> pa.Table:
     """Tasks come in twos, in the order in which they begin: the first of two ends only once the second has begun."""
-    num_before = next(number for number in itertools.count() if is_taken(began / str(number)))
+    num_before = next(number for number in itertools.count() if is_first_at(began / str(number)))
     started_at, companion = time.time(), began / str(num_before | 1)
     while not companion.exists():
         assert time.time() < started_at + _LONGEST_WAIT_S, "it is alone"
@@ -43,7 +43,7 @@ def decode_with_another(block: pa.Table, *, began: Path) -> pa.Table:
     return pa.table({"began": [started_at], "ended": [time.time()]})
 
 
-def is_taken(path: Path) -> bool:
+def is_first_at(path: Path) -> bool:
     try:
         path.touch(exist_ok=False)
     except FileExistsError:
