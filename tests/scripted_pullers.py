@@ -62,10 +62,18 @@ def ended(reason: EndReason = EndReason.CLOSED, detail: str = "") -> Ended:
     return Ended(reason=reason, detail=detail)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """A read that finds nothing, and returns late where the machine is busy or was asleep."""
+
+    after_s: float
+    is_starting: bool = False
+
+
 class ScriptedPuller:
     """One connection that gives what is listed, and then hangs."""
 
-    def __init__(self, script: Sequence[Pulled]) -> None:
+    def __init__(self, script: Sequence[Pulled | Nothing]) -> None:
         self._script = iter(script)
         self.is_closed = False
         self.heard_at: float | None = None
@@ -73,6 +81,12 @@ class ScriptedPuller:
 
     def read(self, timeout_s: float) -> Pulled | None:
         pulled = next(self._script, None)
+        if isinstance(pulled, Nothing):
+            time.sleep(pulled.after_s)
+            if not pulled.is_starting:
+                self.heard_at = time.monotonic()
+            return None
+        self.heard_at = self.heard_at or time.monotonic()
         if pulled is None:
             self.is_heard_out = True
             time.sleep(timeout_s)
@@ -86,7 +100,7 @@ class ScriptedPuller:
 class Source:
     """Connections one after another; behind the last one nobody answers."""
 
-    scripts: list[Sequence[Pulled]]
+    scripts: list[Sequence[Pulled | Nothing]]
     pullers: list[ScriptedPuller] = field(default_factory=list)
 
     def connect(self) -> ScriptedPuller:

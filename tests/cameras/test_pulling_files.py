@@ -244,6 +244,17 @@ def test_a_killed_process_ends_it_and_is_told(victim: str) -> None:
     assert ended.reason is EndReason.KILLED
 
 
+def test_a_decoder_that_never_starts_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cameras.pulling.puller._START_S", 1.0)
+    with Puller(source_of(written(tmp_path, video_bytes(num_frames=3))), wishes=WISHES) as puller:
+        (child,) = psutil.Process().children()
+        child.suspend()
+        assert (puller.heard_at, puller.read(0.2)) == (None, None)
+        ended = puller.read(30)
+
+    assert ended == Ended(reason=EndReason.CRASHED, detail="the decoder does not start")
+
+
 def _words(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()

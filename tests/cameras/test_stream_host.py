@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from heads import backbone
 from numpy.typing import NDArray
-from scripted_pullers import Camera, Source, ended, opened
+from scripted_pullers import Camera, Nothing, Source, ended, opened
 
 from pipeline.cameras.hosting.settings import Embed, StreamSettings
 from pipeline.cameras.hosting.status import StreamStatus
@@ -83,7 +83,7 @@ class Watching:
     """Watches what a script says, until a condition holds, and then stops."""
 
     lake: Path
-    scripts: list[list[Pulled]]
+    scripts: Sequence[Sequence[Pulled | Nothing]]
     model: Model = field(default_factory=Model)
     spec: StreamSpec = field(default_factory=spec)
     address: Address = ADDRESS
@@ -303,6 +303,31 @@ def test_a_camera_that_hangs_is_given_up_and_the_time_is_told_as_stalled(tmp_pat
 
     assert (gap.reason, gap.num_slots) == (GapReason.STALLED, 20)
     assert states_of(tmp_path) == ["connecting", "playing", "stalled", "reconnecting", "playing", "stopped"]
+
+
+def test_a_camera_that_never_shows_anything_is_given_up(tmp_path: Path) -> None:
+    Watching(lake=tmp_path, scripts=[[opened()]], stall_s=1.0).until("reconnecting")
+
+    assert states_of(tmp_path) == ["connecting", "stalled", "reconnecting", "stopped"]
+
+
+@pytest.mark.parametrize(
+    ("before", "between"),
+    [
+        pytest.param([Nothing(after_s=0.1, is_starting=True)] * 25, [], id="the-decoder-starts-slowly"),
+        pytest.param([Nothing(after_s=0.1)] * 25, [], id="the-first-keyframe-is-far"),
+        pytest.param([Nothing(after_s=2.5, is_starting=True)], [Nothing(after_s=2.5)], id="the-machine-was-asleep"),
+    ],
+)
+def test_time_in_which_no_camera_could_show_anything_is_no_stall(
+    tmp_path: Path, before: list[Nothing], between: list[Nothing]
+) -> None:
+    camera = Camera()
+    script: list[Pulled | Nothing] = [*before, opened()]
+    script += [*camera.frames(range(25)), *between, *camera.frames(range(25, 50))]
+    Watching(lake=tmp_path, scripts=[script], stall_s=2.0).until(10)
+
+    assert states_of(tmp_path) == ["connecting", "playing", "stopped"]
 
 
 def test_pictures_that_come_later_and_later_are_a_stall(tmp_path: Path) -> None:

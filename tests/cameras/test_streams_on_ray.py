@@ -72,6 +72,7 @@ async def watching(lake: Path) -> AsyncIterator[Watching]:
             embed=model,
             commit_s=0.3,
             publish_s=1.0,
+            stall_s=WITHIN_S,  # the camera is a file, and nothing here is about stalls
         )
         streams = Streams(settings)
         try:

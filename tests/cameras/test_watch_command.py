@@ -16,8 +16,8 @@ from conftest import ClipFactory
 
 from pipeline.lake.live import readers
 
-MODEL = ["--model", "video_cnn", "--weights", "random:0", "--sample", "fps:5"]
 WITHIN_S = 90
+MODEL = ["--model", "video_cnn", "--weights", "random:0", "--stall-seconds", str(WITHIN_S), "--sample", "fps:5"]
 
 
 class Command:

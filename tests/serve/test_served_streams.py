@@ -104,8 +104,9 @@ def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watching]:
             "--admin-keys",
             folder / "admin.keys",
         ]
-        sources = ["--allow-source", "rtsp://127.0.0.1:*", "--commit-seconds", 1, "--publish-seconds", 2]
-        with running(*MODEL, "--replicas", 2, *cameras, *sources) as server:
+        sources = ["--allow-source", "rtsp://127.0.0.1:*"]
+        seconds = ["--commit-seconds", 1, "--publish-seconds", 2, "--stall-seconds", 60]
+        with running(*MODEL, "--replicas", 2, *cameras, *sources, *seconds) as server:
             yield Watching(server, folder / "lake", camera, locked)
 
 

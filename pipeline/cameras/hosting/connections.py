@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +26,10 @@ class Connection(Protocol):
 
     @property
     def heard_at(self) -> float | None:
-        """When something last came, by ``time.monotonic``: packets that no picture is made of yet, too."""
+        """When something last came, by ``time.monotonic``: packets that no picture is made of yet, too.
+
+        ``None``: it is still being started.
+        """
         ...
 
     def read(self, timeout_s: float) -> Pulled | None:
@@ -117,15 +119,14 @@ class Connections:
 
     async def _play(self, puller: Connection, back_off: BackOff) -> Over:
         loop = asyncio.get_running_loop()
-        seen = time.monotonic()
-        joined: float | None = seen  # until the first picture
+        silence = _Silence(puller)
         while not self._is_stopping.is_set():
             pulled = await loop.run_in_executor(self._thread, puller.read, _READ_S)
             match pulled:
                 case Opened():
                     self._sessions.opened(pulled)
                 case Frame():
-                    seen, joined = time.monotonic(), None
+                    silence.broken()
                     await self._sessions.frame(pulled)
                     back_off.has_worked()
                     self._tally.become(StreamState.PLAYING, "pictures come")
@@ -133,7 +134,7 @@ class Connections:
                     self._sessions.recorded(pulled)
                 case Ended():
                     return self._ended(pulled)
-                case None if time.monotonic() - _alive_at(puller, seen=seen, joined=joined) > self._stall_s:
+                case None if silence.grown_s() > self._stall_s:
                     return Over(reason=f"no picture for {self._stall_s:g} s", gap=GapReason.STALLED)
             if not self._is_file and self._sessions.lateness_s > self._stall_s:
                 return Over(reason="pictures come later and later", gap=GapReason.STALLED)
@@ -145,9 +146,32 @@ class Connections:
         return Over(reason=f"{ended.reason.value}: {ended.detail}" if ended.detail else ended.reason.value)
 
 
-def _alive_at(connection: Connection, *, seen: float, joined: float | None) -> float:
-    """When the camera last showed that it is there: by a picture or, while the first keyframe is waited for, at all."""
-    heard = connection.heard_at
-    if joined is None or heard is None:
-        return seen
-    return max(seen, min(heard, joined + _LONGEST_GOP_S))
+class _Silence:
+    """For how long a camera shows nothing.
+
+    Only the time in which it was listened to counts: a machine that was asleep, or busy elsewhere, is no camera that
+    stalls. While the first keyframe is waited for, a packet is a sign of life, too.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._heard_at = connection.heard_at
+        self._joining_s: float | None = 0.0  # ``None``: a picture came
+        self._lasted_s = 0.0
+
+    def broken(self) -> None:
+        """A picture came."""
+        self._joining_s, self._lasted_s = None, 0.0
+
+    def grown_s(self) -> float:
+        """How long it lasts, now that nothing came for another ``_READ_S``."""
+        heard_at = self._connection.heard_at
+        if heard_at is None:
+            return 0.0
+        self._lasted_s += _READ_S
+        if self._joining_s is not None:
+            self._joining_s += _READ_S
+            if heard_at != self._heard_at and self._joining_s <= _LONGEST_GOP_S:
+                self._lasted_s = 0.0
+            self._heard_at = heard_at
+        return self._lasted_s

@@ -26,6 +26,8 @@ _DECODER = "pipeline.media.process.live_child"
 _CONNECTOR = "pipeline.cameras.pulling.connector.main"
 _HEADROOM_BYTES = 256 << 20
 _LOOK_S = 1.0
+_START_S = 60.0
+"""How long the decoder may take to start, on a machine that is busy."""
 
 
 class Puller:
@@ -45,7 +47,7 @@ class Puller:
         self._backlog = Backlog(self._limits)
         self._children: list[Child] = []
         self._lock = threading.Lock()
-        self._is_closed = self._is_greeted = False
+        self._is_closed = False
         self._heard_at: float | None = None
         self._thread: threading.Thread | None = None
         self._wake, self._woken = os.pipe()
@@ -66,7 +68,10 @@ class Puller:
 
     @property
     def heard_at(self) -> float | None:
-        """When something last came from the source, by ``time.monotonic``; pictures may still wait for a keyframe."""
+        """When something last came, by ``time.monotonic``; pictures may still wait for a keyframe.
+
+        ``None``: the processes are still starting.
+        """
         return self._heard_at
 
     def read(self, timeout_s: float) -> Pulled | None:
@@ -159,7 +164,7 @@ class Puller:
         poll = select.poll()
         poll.register(self._decoder.socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
-        looked_s = time.monotonic()
+        began_s = looked_s = time.monotonic()
         while self._wake not in (ready := [fd for fd, _ in poll.poll(_LOOK_S * 1000)]):
             try:
                 over = self._hear_all() if ready else None
@@ -171,15 +176,16 @@ class Puller:
                 looked_s = time.monotonic()
                 if self._decoder.allocated_bytes() > self._limits.memory_bytes:
                     return Ended(reason=EndReason.CRASHED, detail="the decoder used more memory than it may")
-
+                if self._heard_at is None and looked_s - began_s > _START_S:
+                    return Ended(reason=EndReason.CRASHED, detail="the decoder does not start")
         return None
 
     def _hear_all(self) -> StreamOver | None:
         """All that the decoder has said by now, and its last word if that was among it."""
         while (message := self._decoder.channel.receive(timeout_s=1e-3)) is not None:
-            if not self._is_greeted:
+            if self._heard_at is None:
                 greet(message)
-                self._is_greeted = True
+                self._heard_at = time.monotonic()
             elif (over := self._hear(message)) is not None:
                 return over
         return None
