@@ -1,5 +1,7 @@
 """Sessions of a stream as small as they can be, written into a lake by its writer."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -184,3 +186,11 @@ def fill(folder: Path | str, of: Session, slots: range) -> None:
             own = [slot for slot in range(first, first + each.gap.num_slots) if slot in slots]
             vectors = np.array([features_of(of, slot) for slot in own], np.float32).reshape(-1, DIM)
             filling.commit([each], tuple(map(mark, own)), vectors)
+
+
+def killed(folder: Path, of: Session) -> None:
+    """A program that has committed three slots of a session, and is no more."""
+    code = f"import sys; sys.path[:0] = [{TESTS!r}]\nfrom live_lakes import *\nimport os\n"
+    code += f"of = session(stream={of.stream!r}); stream = writer(sys.argv[1], stream=of.stream); stream.begin(of)\n"
+    code += "stream.commit(batch(of, 0, 3)); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == -9

@@ -1,9 +1,6 @@
 """The arrows between our modules point one way, and each heavy library has one home."""
 
 import ast
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -106,12 +103,6 @@ NOT_FOR_SERVE = (
 
 MOST_ENTRIES = 18
 """Of ``pipeline/`` itself: what one look takes in."""
-
-# What the decoder's child process must never load: it is started for every worker, and again after every crash.
-TOO_HEAVY_FOR_THE_CHILD = ("torch", "torchvision", "timm", "ray", "pyarrow", "pandas", "fsspec", "httpx", "obstore")
-
-FOR_TRAINING = ("ray", "sklearn", "scipy", "matplotlib", "pipeline.lake", "pipeline.training")
-"""A server answers by heads without them."""
 
 
 def module_name(path: Path) -> str:
@@ -229,12 +220,7 @@ def module_of(target: str, paths: dict[str, Path]) -> str | None:
     return target if target in paths else target.rpartition(".")[0] if target.rpartition(".")[0] in paths else None
 
 
-def test_the_package_itself_imports_nothing() -> None:
-    """Each import of a module below loads ``pipeline/__init__.py`` first, in the decoder's child as well.
-
-    ``pipeline.read`` imports the reader when it is called.
-    """
-    assert {name for name in loaded_with("pipeline") if name.startswith("pipeline.")} == set()
+def test_the_package_itself_imports_nothing_but_what_reads_a_lake() -> None:
     assert {target.rpartition(".")[0] for target in imported_names(PIPELINE["pipeline.__init__"])} == {
         "collections.abc",
         "pipeline.explore.reader",
@@ -312,69 +298,6 @@ def imports_serve_from_ray(path: Path) -> bool:
     )
 
 
-def loaded_with(module: str) -> set[str]:
-    show = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
-    answer = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(json.loads(answer.stdout))
-
-
-@pytest.mark.parametrize(
-    ("work", "library", "other"), [("video_work", "av", "PIL"), ("still_work", "PIL", "av")], ids=["videos", "stills"]
-)
-def test_a_decoder_child_loads_its_library_and_nothing_heavy(work: str, library: str, other: str) -> None:
-    loaded = loaded_with(f"pipeline.media.process.child, pipeline.media.process.{work}")
-
-    assert library in loaded
-    assert other not in loaded
-    assert loaded.isdisjoint(TOO_HEAVY_FOR_THE_CHILD)
-
-
-def test_a_live_decoder_loads_av_and_nothing_heavy() -> None:
-    loaded = loaded_with("pipeline.media.process.live_child")
-
-    assert "av" in loaded
-    assert loaded.isdisjoint({*TOO_HEAVY_FOR_THE_CHILD, "PIL", "ssl"})
-
-
-def test_what_speaks_to_cameras_decodes_nothing() -> None:
-    loaded = loaded_with("pipeline.cameras.pulling.connector.main")
-
-    assert loaded.isdisjoint({*TOO_HEAVY_FOR_THE_CHILD, "av", "numpy", "PIL"})
-
-
-@pytest.mark.slow
-def test_workers_that_plan_or_commit_do_not_wait_for_torch() -> None:
-    loaded = loaded_with("pipeline.extract.dataflow")
-
-    assert {"ray.data", "pipeline.stages.plan", "pipeline.lake.dataset"} <= loaded
-    assert "torch" not in loaded
-
-
-def test_workers_that_decode_do_without_torch() -> None:
-    """Its CPU library alone resizes for them: 220 MB less for each, and a second of CPU."""
-    loaded = loaded_with("pipeline.extract.operators, pipeline.stages.decode, pipeline.models.preprocess")
-
-    assert {"av", "torch", "torchvision", "timm"}.isdisjoint(loaded)
-
-
-@pytest.mark.slow
-def test_whoever_holds_the_streams_does_without_torch() -> None:
-    """Only the actors of the streams prepare pictures."""
-    loaded = loaded_with("pipeline.cameras.streams, serve.cameras.host")
-
-    assert {"ray", "pipeline.cameras.watched", "serve.cameras.sources"} <= loaded
-    assert "torch" not in loaded
-
-
-@pytest.mark.slow
-def test_a_server_of_heads_loads_nothing_that_trains_them() -> None:
-    heads = [name for name in PIPELINE if name.startswith("pipeline.models.heads.") and "__init__" not in name]
-    loaded = loaded_with(", ".join(heads))
-
-    assert {"torch", "pipeline.models.heads.registry"} <= loaded
-    assert loaded.isdisjoint(FOR_TRAINING)
-
-
 def test_a_backward_arrow_is_found(tmp_path: Path) -> None:
     backward = tmp_path / "schemas.py"
     backward.write_text("def late():\n    from pipeline.extract import run\n    import pipeline.media.probe\n")
@@ -386,18 +309,3 @@ def test_a_backward_arrow_is_found(tmp_path: Path) -> None:
         "pipeline.media.probe",
     ]
     assert backward_imports("pipeline.extract.run", upward, WINGS) == []
-
-
-@pytest.mark.slow
-def test_the_host_of_streams_waits_for_no_network() -> None:
-    loaded = loaded_with("pipeline.cli.watching")
-
-    assert {"ray", "pipeline.cameras.streams"} <= loaded
-    assert loaded.isdisjoint({"torch", "av", "scipy", "ray.data"})
-
-
-@pytest.mark.slow
-def test_the_command_that_starts_a_server_waits_for_no_model_library() -> None:
-    """Its replica is another process, and loads them while the command has nothing to do."""
-    assert loaded_with("serve.app").isdisjoint({"torch", "torchvision", "timm", "av"})
-    assert "ray.serve" not in loaded_with("serve.local"), "Ray is started first"

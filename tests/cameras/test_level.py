@@ -11,7 +11,7 @@ import psutil
 import pyarrow as pa
 import pytest
 from scripted_pullers import Camera, ScriptedPuller, ended
-from test_stream_host import ADDRESS, Model, playing, settings, spec
+from scripted_streams import ADDRESS, Model, playing, settings, spec
 
 from pipeline.cameras.hosting.connections import Connection
 from pipeline.cameras.hosting.reconnecting import BackOff

@@ -7,177 +7,36 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from heads import backbone
-from numpy.typing import NDArray
-from scripted_pullers import Camera, Nothing, Source, ended, opened
+from scripted_pullers import Camera, Source, ended
+from scripted_streams import (
+    ADDRESS,
+    Model,
+    Watching,
+    account,
+    num_slots,
+    outer_gaps,
+    playing,
+    rows_of,
+    sessions_of,
+    settings,
+    spec,
+    states_of,
+)
 
-from pipeline.cameras.hosting.settings import Embed, StreamSettings
-from pipeline.cameras.hosting.status import StreamStatus
 from pipeline.cameras.hosting.stream_host import StreamHost
-from pipeline.cameras.pulling.pulled import EndReason, Frame, Pulled
-from pipeline.cameras.pulling.source import AllowedSources
-from pipeline.cameras.pulling.source import Source as Address
-from pipeline.errors import RunError, UsageError
-from pipeline.lake.config import DatasetConfig
-from pipeline.lake.dataset import DatasetInfo
+from pipeline.cameras.pulling.pulled import Frame, Pulled
+from pipeline.errors import UsageError
 from pipeline.lake.live import readers
 from pipeline.lake.live.view import LiveLake
-from pipeline.records.events import EventType
-from pipeline.records.streams import Gap, GapReason, MotionLevel, Session, StreamSpec, StreamState
+from pipeline.records.streams import GapReason, MotionLevel, StreamState
 from pipeline.records.tables import FEATURES
-
-RATE_HZ = Fraction(5)
-CAMERA = "rtsp://camera.example/1"
-
-
-@dataclass(slots=True)
-class Model:
-    """Answers with the picture's brightness, after some time."""
-
-    delay_s: float = 0.0
-    hangs: bool = False
-    fails: bool = False
-    num_asked: int = 0
-
-    async def __call__(self, picture: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        self.num_asked += 1
-        if self.hangs:
-            await asyncio.Event().wait()
-        await asyncio.sleep(self.delay_s)
-        if self.fails:
-            raise RunError("no replica answers")
-        return np.full(6, picture.mean(), np.float32)
-
-
-def settings(lake: Path, embed: Embed, *, stall_s: float = 10.0) -> StreamSettings:
-    config = DatasetConfig(model=backbone().model, sample=f"fps:{RATE_HZ}", precision="fp32", dtype="float32")
-    return StreamSettings(
-        lake=str(lake),
-        info=DatasetInfo(config=config, weights="random:0"),
-        embed=embed,
-        commit_s=0.1,
-        publish_s=0.3,
-        stall_s=stall_s,
-    )
-
-
-def spec(**how: object) -> StreamSpec:
-    return replace(StreamSpec(name="gate", source=CAMERA, rate_hz=RATE_HZ), **how)  # type: ignore[arg-type]
-
-
-ADDRESS = Address.parse(CAMERA, allowed=AllowedSources().with_own(CAMERA))
-FILE = Address.parse("file:/clip.mp4", allowed=AllowedSources().with_own("file:/clip.mp4"))
-
-
-@dataclass(slots=True, kw_only=True)
-class Watching:
-    """Watches what a script says, until a condition holds, and then stops."""
-
-    lake: Path
-    scripts: Sequence[Sequence[Pulled | Nothing]]
-    model: Model = field(default_factory=Model)
-    spec: StreamSpec = field(default_factory=spec)
-    address: Address = ADDRESS
-    stall_s: float = 10.0
-    stop_took_s: float = 0.0
-
-    def until(self, condition: str | int) -> StreamStatus:
-        """Until a script is ``heard``, and so many rows are there; the stream is in a state, or over by itself."""
-        return asyncio.run(self._until(condition))
-
-    async def _until(self, condition: str | int) -> StreamStatus:
-        source = Source(list(self.scripts))
-        host = StreamHost(
-            self.spec,
-            self.address,
-            settings(self.lake, self.model, stall_s=self.stall_s),
-            connect=source.connect,
-        )
-        await host.start()
-        deadline = time.monotonic() + 60
-        try:
-            while not _holds(condition, host, source):
-                assert time.monotonic() < deadline, host.status()
-                await asyncio.sleep(0.01)
-        finally:
-            began = time.monotonic()
-            status = await host.stop()
-            self.stop_took_s = time.monotonic() - began
-        assert all(puller.is_closed for puller in source.pullers)
-        return status
-
-
-def _holds(condition: str | int, host: StreamHost, source: Source) -> bool:
-    status = host.status()
-    match condition:
-        case "over":
-            return host.is_over
-        case "heard":
-            return source.is_heard_out()
-        case int():
-            return source.is_heard_out() and status.counters.samples >= condition
-    return status.state.value == condition
-
-
-def rows_of(lake: Path, session: Session) -> list[float]:
-    tables = readers.rows(str(lake), video_id=session.video_id, columns=["time_s"])
-    return sorted(time_s for table in tables for time_s in table["time_s"].to_pylist())
-
-
-def account(lake: Path, session: Session) -> Counter[str]:
-    """What became of each slot of a session; each is told once, and none is passed over."""
-    told: Counter[int] = Counter()
-    outcomes: Counter[str] = Counter()
-    for time_s in rows_of(lake, session):
-        told[round(time_s * RATE_HZ)] += 1
-        outcomes["row"] += 1
-    for gap in inner_gaps(lake, session):
-        assert gap.start_s is not None
-        assert gap.end_s is not None
-        slots = range(round(gap.start_s * RATE_HZ), round(gap.end_s * RATE_HZ))
-        assert len(slots) == gap.num_slots
-        told.update(slots)
-        outcomes[gap.reason.value] += len(slots)
-    assert told == Counter(range(max(told, default=-1) + 1))
-    return outcomes
-
-
-def gaps_of(lake: Path) -> list[Gap]:
-    return [stored.gap for stored in readers.gaps(str(lake), "gate")]
-
-
-def inner_gaps(lake: Path, session: Session) -> Iterator[Gap]:
-    yield from (gap for gap in gaps_of(lake) if gap.video_id == session.video_id and gap.start_s is not None)
-
-
-def outer_gaps(lake: Path) -> list[Gap]:
-    return [gap for gap in gaps_of(lake) if gap.start_s is None]
-
-
-def num_slots(gap: Gap) -> int:
-    """How many whole slots its time has room for."""
-    return int((gap.captured_to - gap.captured_from) / timedelta(seconds=1) * RATE_HZ)
-
-
-def sessions_of(lake: Path) -> list[Session]:
-    return [stored.session for stored in readers.sessions(str(lake), "gate")]
-
-
-def states_of(lake: Path) -> list[str | None]:
-    return [event.label for event in readers.events(str(lake), "gate") if event.type is EventType.STREAM_STATE]
-
-
-def playing(frames: Iterable[Frame]) -> list[Pulled]:
-    return [opened(), *frames]
 
 
 def test_each_slot_is_a_row(tmp_path: Path) -> None:
@@ -253,131 +112,6 @@ def test_with_a_gate_only_what_moves_reaches_the_model(tmp_path: Path) -> None:
     assert outcomes["gated"] == status.counters.gated >= 15
     assert model.num_asked == outcomes["row"]
     assert readers.sessions(str(tmp_path))[0].status == "ok"
-
-
-def test_a_changed_size_begins_another_session_and_loses_nothing(tmp_path: Path) -> None:
-    camera = Camera()
-    later = Camera(starts_at=camera.starts_at + 2)
-    script: list[Pulled] = [
-        opened(),
-        *camera.frames(range(50)),
-        opened(width=320, why="size"),
-        *later.frames(range(50)),
-    ]
-    Watching(lake=tmp_path, scripts=[script]).until(20)
-    first, second = sessions_of(tmp_path)
-
-    assert [account(tmp_path, session) for session in (first, second)] == [{"row": 10}, {"row": 10}]
-    assert (first.width, second.width) == (160, 320)
-    assert outer_gaps(tmp_path) == []
-    assert states_of(tmp_path) == ["connecting", "playing", "stopped"]
-
-
-@pytest.mark.parametrize(
-    "end",
-    [ended(), ended(EndReason.CRASHED, "signal 11"), ended(EndReason.KILLED), ended(EndReason.UNREADABLE)],
-    ids=str,
-)
-def test_a_connection_that_ends_is_made_again_and_what_was_missed_is_told(tmp_path: Path, end: Pulled) -> None:
-    camera = Camera()
-    back = Camera(starts_at=camera.starts_at + 4.3)
-    scripts = [[*playing(camera.frames(range(50))), end], playing(back.frames(range(50)))]
-    status = Watching(lake=tmp_path, scripts=scripts).until(20)
-    first, second = sessions_of(tmp_path)
-    [gap] = outer_gaps(tmp_path)
-
-    assert [account(tmp_path, session) for session in (first, second)] == [{"row": 10}, {"row": 10}]
-    assert (gap.reason, gap.num_slots, gap.video_id) == (GapReason.DISCONNECTED, 11, first.video_id)
-    assert gap.captured_from == first.started_at + timedelta(seconds=2)
-    assert gap.captured_to == second.started_at
-    assert states_of(tmp_path) == ["connecting", "playing", "reconnecting", "playing", "stopped"]
-    assert (status.counters.reconnects, status.counters.gaps) == (1, 11)
-
-
-def test_a_camera_that_hangs_is_given_up_and_the_time_is_told_as_stalled(tmp_path: Path) -> None:
-    camera = Camera()
-    back = Camera(starts_at=camera.starts_at + 6)
-    scripts = [playing(camera.frames(range(50))), playing(back.frames(range(50)))]
-    Watching(lake=tmp_path, scripts=scripts, stall_s=2.0).until(20)
-    [gap] = outer_gaps(tmp_path)
-
-    assert (gap.reason, gap.num_slots) == (GapReason.STALLED, 20)
-    assert states_of(tmp_path) == ["connecting", "playing", "stalled", "reconnecting", "playing", "stopped"]
-
-
-def test_a_camera_that_never_shows_anything_is_given_up(tmp_path: Path) -> None:
-    Watching(lake=tmp_path, scripts=[[opened()]], stall_s=1.0).until("reconnecting")
-
-    assert states_of(tmp_path) == ["connecting", "stalled", "reconnecting", "stopped"]
-
-
-@pytest.mark.parametrize(
-    ("before", "between"),
-    [
-        pytest.param([Nothing(after_s=0.1, is_starting=True)] * 25, [], id="the-decoder-starts-slowly"),
-        pytest.param([Nothing(after_s=0.1)] * 25, [], id="the-first-keyframe-is-far"),
-        pytest.param([Nothing(after_s=2.5, is_starting=True)], [Nothing(after_s=2.5)], id="the-machine-was-asleep"),
-    ],
-)
-def test_time_in_which_no_camera_could_show_anything_is_no_stall(
-    tmp_path: Path, before: list[Nothing], between: list[Nothing]
-) -> None:
-    camera = Camera()
-    script: list[Pulled | Nothing] = [*before, opened()]
-    script += [*camera.frames(range(25)), *between, *camera.frames(range(25, 50))]
-    Watching(lake=tmp_path, scripts=[script], stall_s=2.0).until(10)
-
-    assert states_of(tmp_path) == ["connecting", "playing", "stopped"]
-
-
-def test_pictures_that_come_later_and_later_are_a_stall(tmp_path: Path) -> None:
-    camera = Camera()
-    late = [replace(frame, arrived_at=frame.arrived_at + float(frame.time_s)) for frame in camera.frames(range(2000))]
-    Watching(lake=tmp_path, scripts=[playing(late)], stall_s=2.0).until("reconnecting")
-
-    assert states_of(tmp_path) == ["connecting", "playing", "stalled", "reconnecting", "stopped"]
-
-
-def test_before_the_first_session_nobody_was_connected(tmp_path: Path) -> None:
-    began = datetime.now(UTC)
-    late = Camera(starts_at=began.timestamp() + 60)
-    scripts: list[list[Pulled]] = [[ended(EndReason.UNREACHABLE, "refused")], playing(late.frames(range(50)))]
-    Watching(lake=tmp_path, scripts=scripts).until(10)
-    [gap] = outer_gaps(tmp_path)
-
-    assert (gap.video_id, gap.reason) == (None, GapReason.DISCONNECTED)
-    assert began <= gap.captured_from
-    assert gap.captured_to == datetime.fromtimestamp(late.starts_at, UTC)
-    assert gap.num_slots == num_slots(gap) > 0
-    assert states_of(tmp_path) == ["connecting", "reconnecting", "playing", "stopped"]
-
-
-def test_a_stop_while_nobody_is_connected_tells_what_was_missed_until_then(tmp_path: Path) -> None:
-    scripts = [[*playing(Camera(starts_at=time.time() - 3).frames(range(25))), ended()]]
-    Watching(lake=tmp_path, scripts=scripts).until("reconnecting")
-    [session] = sessions_of(tmp_path)
-    [gap] = outer_gaps(tmp_path)
-
-    assert gap.captured_from == session.started_at + timedelta(seconds=1)
-    assert gap.captured_to <= datetime.now(UTC)
-    assert gap.num_slots == num_slots(gap) >= 9
-
-
-def test_a_file_that_was_played_to_its_end_is_over(tmp_path: Path) -> None:
-    scripts = [[*playing(Camera().frames(range(50))), ended(EndReason.ENDED)]]
-    status = Watching(lake=tmp_path, scripts=scripts, address=FILE).until("over")
-
-    assert status.reason == "ended"
-    assert account(tmp_path, sessions_of(tmp_path)[0]) == {"row": 10}
-    assert outer_gaps(tmp_path) == []
-    assert readers.sessions(str(tmp_path))[0].status == "ok"
-
-
-def test_at_the_end_of_a_file_a_slow_model_is_waited_for(tmp_path: Path) -> None:
-    scripts = [[*playing(Camera().frames(range(50))), ended(EndReason.ENDED)]]
-    Watching(lake=tmp_path, scripts=scripts, address=FILE, model=Model(delay_s=1.0)).until("over")
-
-    assert account(tmp_path, sessions_of(tmp_path)[0]) == {"row": 10}
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,6 @@
 """A stream's rows: each there once, whatever is killed and when; nothing lost but what was never committed."""
 
-import itertools
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,13 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from live_lakes import (
     BEGAN,
-    KILLED_AT,
-    TESTS,
     batch,
     event,
     features_of,
     fill,
     gap,
+    killed,
     session,
     slots_of,
     status_of,
@@ -29,11 +24,10 @@ from live_lakes import (
     track_point,
     writer,
 )
-from other_runs import forks
 from rows import config, dataset_info, finished, new_dataset, plan_table, planned
 
 from pipeline.cli.summary import describe_status
-from pipeline.errors import StorageError, UsageError
+from pipeline.errors import UsageError
 from pipeline.lake.dataset import CONFIG, Dataset, DatasetInfo
 from pipeline.lake.dataset_videos import VideosOfDataset
 from pipeline.lake.ledger import Ledger
@@ -42,12 +36,11 @@ from pipeline.lake.live.batches import LiveBatch
 from pipeline.lake.live.writer import LiveWriter
 from pipeline.lake.pending_frames import PendingFrames
 from pipeline.lake.planned import publish_plan
-from pipeline.lake.publishing.folder_lease import FolderFence
 from pipeline.lake.publishing.holders import LeaseLost
 from pipeline.lake.tables import derive, read_status
 from pipeline.records.periods import Period
 from pipeline.records.shards import WHOLE
-from pipeline.records.streams import GapReason, Session
+from pipeline.records.streams import GapReason
 
 
 def test_what_is_committed_is_read_at_once_and_what_is_published_by_anybody(place: str) -> None:
@@ -158,85 +151,6 @@ def test_what_lies_between_sessions_is_of_none(tmp_path: Path) -> None:
 
 # -- kills
 
-IMPORTS = """
-from datetime import timedelta
-from live_lakes import batch, session, writer
-"""
-SESSIONS = f"""
-{KILLED_AT}
-{IMPORTS}
-number = int(sys.argv[3])
-stream = writer(sys.argv[1])
-of = session(number)
-stream.begin(of)
-print("begun", number, flush=True)
-for first in range(0, 12, 3):
-    stream.commit(batch(of, first, first + 3, missing=(first, first + 1)))
-    print("told", first + 3, flush=True)
-    if first == 3:
-        stream._publish()
-stream.end(ended_at=of.started_at + timedelta(seconds=12))
-stream.close()
-"""
-
-
-def killed_sessions(folder: Path | str, *, step: int) -> dict[int, int]:
-    """Sessions that are killed, each at a later moment, and one that is not: how many slots of each were committed."""
-    committed = {}
-    with forks(IMPORTS) as started:
-        for number, at in enumerate(itertools.count(1, step)):
-            killed, lines = started.run(SESSIONS, folder, at, number)
-            words = [line.split() for line in lines]
-            if ["begun", str(number)] in words:
-                committed[number] = max([int(end) for word, end in words if word == "told"], default=0)
-            if not killed:
-                return committed
-            assert killed == -9
-    raise AssertionError
-
-
-def told_once(place: Path | str, committed: dict[int, int]) -> None:
-    """What was committed is there once, and every moment from the first session on is told of once."""
-    for number, count in committed.items():
-        slots = slots_of(place, session(number))
-        assert list(slots) == list(range(len(slots)))
-        assert len(slots) in (count, count + 3)  # one may be on its way when it is killed
-    sessions = readers.sessions(str(place))
-    assert "live" not in [stored.status for stored in sessions]
-    away = [each.gap for each in readers.gaps(str(place)) if each.gap.start_s is None]
-    spans = [(each.captured_from, each.captured_to) for each in away]
-    spans += [(each.captured_from, each.captured_to) for each in sessions]
-    assert all(one[1] == other[0] for one, other in itertools.pairwise(sorted(spans)))
-
-
-@pytest.mark.slow
-def test_killed_in_a_bucket_what_was_committed_is_there_once(bucket_place: str) -> None:
-    told_once(bucket_place, killed_sessions(bucket_place, step=17))
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -> None:
-    committed = killed_sessions(tmp_path, step=5)
-    assert len(committed) > 6
-    told_once(tmp_path, committed)
-    keys = [(row["video_id"], row["epoch"], row["pts"]) for row in table(tmp_path, "features").to_pylist()]
-    assert len(set(keys)) == len(keys)
-    for name in ("events", "tracks"):
-        told = [(row["video_id"], row["pts"]) for row in table(tmp_path, name).to_pylist()]
-        assert len(set(told)) == len(told) == sum(-(-len(slots_of(tmp_path, session(at))) // 3) for at in committed)
-
-
-def test_after_a_kill_the_time_until_the_next_session_is_disconnected(tmp_path: Path) -> None:
-    first, second = session(), session(1)
-    killed(tmp_path, first)
-    with writer(tmp_path) as stream:
-        stream.begin(second)
-        stream.end(ended_at=second.started_at)
-    [lost] = [each.gap for each in readers.gaps(str(tmp_path)) if each.gap.start_s is None]
-    assert (lost.video_id, lost.reason, lost.num_slots) == (first.video_id, GapReason.DISCONNECTED, 97)
-    assert (lost.captured_from, lost.captured_to) == (BEGAN + timedelta(seconds=3), second.started_at)
-    assert status_of(tmp_path, first) == "ok"
-
 
 def test_after_a_stop_in_order_nothing_is_missing(tmp_path: Path) -> None:
     for number in range(2):
@@ -245,50 +159,6 @@ def test_after_a_stop_in_order_nothing_is_missing(tmp_path: Path) -> None:
             stream.commit(batch(session(number), 0, 3))
             stream.end(ended_at=session(number).started_at + timedelta(seconds=3))
     assert readers.gaps(str(tmp_path)) == []
-
-
-def killed(folder: Path, of: Session) -> None:
-    """A program that has committed three slots of a session, and is no more."""
-    code = f"import sys; sys.path[:0] = [{TESTS!r}]\nfrom live_lakes import *\nimport os\n"
-    code += f"of = session(stream={of.stream!r}); stream = writer(sys.argv[1], stream=of.stream); stream.begin(of)\n"
-    code += "stream.commit(batch(of, 0, 3)); os.kill(os.getpid(), 9)"
-    assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == -9
-
-
-@pytest.mark.parametrize("failing", ["tracks/", "events/", "gaps/", "features/", "videos/", "_vidlake/live/gate/"])
-def test_a_store_that_fails_half_way_through_publishing_costs_and_doubles_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
-) -> None:
-    """What came meanwhile is published with what may be there already."""
-    first = session()
-    with writer(tmp_path, publish_s=0.0) as stream:
-        stream.begin(first)
-        stream.commit(batch(first, 0, 4, missing=(1, 2)))
-        with monkeypatch.context() as patch:
-            patch.setattr(FolderFence, "publish", spoilt(FolderFence.publish, failing))
-            patch.setattr(FolderFence, "replace", spoilt(FolderFence.replace, failing))
-            patch.setattr(FolderFence, "remove", spoilt(FolderFence.remove, failing))
-            with pytest.raises(StorageError, match="busy"):
-                stream.publish_due()
-        stream.commit(batch(first, 4, 8, missing=(5, 6)))
-        stream.publish_due()
-        assert [stored.num_samples for stored in readers.sessions(str(tmp_path))] == [6]
-        stream.end(ended_at=first.started_at + timedelta(seconds=8))
-    assert Dataset.at(str(tmp_path)).store.list("_vidlake/live/gate") == []
-    assert list(slots_of(tmp_path, first)) == list(range(8))
-    assert [len(table(tmp_path, name)) for name in ("features", "gaps", "events", "tracks")] == [6, 2, 2, 2]
-    [stored] = readers.sessions(str(tmp_path))
-    assert (stored.num_samples, stored.status) == (6, "partial")
-
-
-def spoilt(real: Callable[..., object], failing: str) -> Callable[..., object]:
-    def call(fence: object, name: str, *arguments: object, **options: object) -> object:
-        done = real(fence, name, *arguments, **options)  # and its answer is lost
-        if name.startswith(failing):
-            raise StorageError("busy")
-        return done
-
-    return call
 
 
 # -- beside others

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
@@ -17,7 +16,7 @@ from pipeline.lake.ledger import Ledger
 from pipeline.lake.pending import failed_plans, pending_tasks, unsettled_failures
 from pipeline.lake.planned import Planned, publish_listed, publish_plan
 from pipeline.lake.tables import derive, totals
-from pipeline.records.ids import Ids, id_bytes, ids_of_keys, in_shard, segment_keys, segments_of_keys, spelled_keys
+from pipeline.records.ids import Ids
 from pipeline.records.schemas import TASKS
 from pipeline.records.shards import WHOLE, Shard
 from pipeline.records.tables import QUARANTINE, VIDEOS
@@ -255,76 +254,6 @@ def test_tasks_are_in_the_order_of_video_and_segment_and_carry_locators(archive:
     assert tasks.to_pylist()[0]["segment"] == segment(0).to_json()
 
 
-def test_last_attempt_counts_with_all_its_values() -> None:
-    rows = pa.concat_tables(
-        [finished("a", attempts=2), finished("a", reason="crashed", num_samples=0), finished("b", attempts=1)]
-    )
-    ledger = Ledger.of([rows])
-    assert len(ledger.keys) == 2
-    assert ledger.is_ok.all()
-    assert (ledger.failure == -1).all()
-
-
-@pytest.mark.parametrize(
-    ("reason", "num_samples", "expected"),
-    [(None, 0, False), (None, 3, False), ("corrupt", 3, False), ("corrupt", 0, True), ("timeout", 0, True)],
-)
-def test_what_failed_and_kept_no_rows_is_repeated(reason: str | None, num_samples: int, expected: bool) -> None:
-    row = finished("a", reason=reason, num_samples=num_samples)
-    assert Ledger.of([row]).is_repeatable.tolist() == [expected]
-
-
-def test_ids_are_a_set() -> None:
-    ids = Ids()
-    names = [id_of(str(at)) for at in range(25_000)]
-    for name in [*names, *names[:5]]:
-        ids.add(name)
-    assert len(ids) == 25_000
-    assert names[7] in ids
-    assert id_of("other") not in ids
-    assert ids.mask(pa.chunked_array([[names[3], id_of("other")]])).tolist() == [True, False]
-    assert pa.chunked_array(ids.to_arrow()).to_pylist() == sorted(names)
-    assert len(Ids()) == 0
-    assert names[0] not in Ids()
-    with pytest.raises(ValueError, match="more than 20 characters"):
-        Ids().mask(pa.chunked_array([["x" * 21]]))
-
-
-EDGES = ["0" * 20, "0" * 19 + "1", "00" + "f" * 18, "7f" * 10, "80" * 9 + "00", "80" * 10, "f" * 18 + "00", "f" * 20]
-"""In the order of ids: packed, some end in zero bytes, which numpy's strings do not show, and some begin above 127."""
-
-
-def test_packed_ids_sort_and_are_found_as_spelled_ones_are() -> None:
-    spelled = id_bytes(pa.chunked_array([EDGES]))
-    ids = Ids([spelled[::-1]])
-    assert ids.to_bytes().tolist() == spelled.tolist()
-    assert ids.find(spelled).tolist() == list(range(len(EDGES)))
-    assert all(each in ids for each in EDGES)
-    assert Ids([spelled[:-1]]).find(spelled).tolist() == [*range(len(EDGES) - 1), -1]
-
-
-def test_segment_keys_sort_by_video_and_segment_and_can_be_taken_apart() -> None:
-    spelled = np.repeat(id_bytes(pa.chunked_array([EDGES])), 3)
-    segments = np.tile([-1, 0, 255], len(EDGES))
-    keys = segment_keys(spelled, segments)
-    assert np.sort(keys).tolist() == keys.tolist()
-    assert ids_of_keys(keys).tolist() == spelled.tolist()
-    assert segments_of_keys(keys).tolist() == segments.tolist()
-    long_keys = [video + int(segment + 1).to_bytes(4, "big") for video, segment in zip(spelled, segments, strict=True)]
-    assert spelled_keys(keys) == b"".join(long_keys), "digests of lakes that exist are made of these bytes"
-
-
-@pytest.mark.parametrize("name", ["", "a", "A" * 20, "g" * 20, " " + "a" * 19, "a" * 18])
-def test_what_is_no_id_is_in_no_set_and_gets_into_none(name: str) -> None:
-    ids, no_ids = Ids([id_bytes(pa.chunked_array([EDGES]))]), pa.chunked_array([[name]])
-    assert name not in ids
-    assert not ids.mask(no_ids).any()
-    with pytest.raises(ValueError, match="is no video's id"):
-        ids.add(name)
-    with pytest.raises(ValueError, match="is no video's id"):
-        segment_keys(id_bytes(no_ids), np.array([0]))
-
-
 def test_same_dataset_read_again_gives_the_same(archive: Archive) -> None:
     archive.plan(planned("a"))
     archive.commit(finished("a"))
@@ -397,12 +326,3 @@ def test_first_listing_of_one_shard_leaves_the_others_planned_videos_current(tmp
     first.plan(*(planned(name) for name in MINE))
     first.has_now(*MINE)
     assert all(row["is_current"] for row in second.rows("videos"))
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 1000])
-def test_shards_are_disjoint_and_complete_one_by_one_and_in_bulk(count: int) -> None:
-    names = [id_of(str(at)) for at in range(500)]
-    ids = id_bytes(pa.chunked_array([names]))
-    masks = [in_shard(ids, Shard(index=index, count=count)) for index in range(1, count + 1)]
-    assert np.stack(masks).sum(axis=0).tolist() == [1] * len(names)
-    assert masks[0].tolist() == [Shard(index=1, count=count).holds(name) for name in names]
