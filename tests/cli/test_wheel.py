@@ -110,7 +110,7 @@ def test_installed_wheel_extracts_and_serves(installed: Path, tmp_path: Path) ->
     with serving(vidlake, "--from", "lake", "--port", port, folder=tmp_path) as address:
         content = (tmp_path / "in" / "a.mp4").read_bytes()
         reply = httpx.post(f"{address}/v1/embed", content=content, headers={"Content-Type": "video/mp4"}, timeout=60)
-        assert httpx.get(f"{address}/docs").status_code == 200
+        assert httpx.get(f"{address}/docs", timeout=60).status_code == 200
     assert reply.status_code == 200, reply.text
     live = np.array([sample["feature"] for sample in reply.json()["samples"]])
     assert np.abs(live - np.array(rows["feature"].to_pylist())).max() < 1e-5

@@ -134,7 +134,7 @@ def test_takeover_waits_out_a_worker_in_the_middle_of_publishing(root: Path) -> 
             tell(worker)
             worker.send_signal(signal.SIGCONT)
             assert line(worker) == "published"
-            taker.join(10)
+            taker.join(60)
     assert taken == [True]
 
 

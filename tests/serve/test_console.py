@@ -122,7 +122,7 @@ def test_a_file_that_has_not_changed_is_not_sent_again(live: Live) -> None:
     ["/console/", "/console/files.py", "/console/../settings.py", "/console/%2e%2e/settings.py", "/console/vendor"],
 )
 def test_no_other_file_is_sent(live: Live, path: str) -> None:
-    assert httpx.get(f"{live.url}{path}").status_code in (401, 404)
+    assert httpx.get(f"{live.url}{path}", timeout=60).status_code in (401, 404)
 
 
 def test_without_a_lake_the_page_says_so(live: Live) -> None:

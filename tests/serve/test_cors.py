@@ -21,7 +21,9 @@ def open_to_page() -> Iterator[Live]:
 def preflight(live: Live, path: str, *, origin: str, method: str = "POST", **headers: str) -> httpx.Response:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.options(
-        f"{live.url}{path}", headers={"origin": origin, "access-control-request-method": method, **sent}
+        f"{live.url}{path}",
+        headers={"origin": origin, "access-control-request-method": method, **sent},
+        timeout=60,
     )
 
 

@@ -212,7 +212,7 @@ def test_metrics_come_through_rays_exporter(server: Server) -> None:
     [line] = [line for line in server.said if "metrics" in line]
     wanted = ("vidlake_requests", "vidlake_request_seconds", "vidlake_batch_pictures", "vidlake_decode_failures")
     for _ in range(60):
-        shown = httpx.get(line.split()[1], timeout=10).text
+        shown = httpx.get(line.split()[1], timeout=60).text
         if all(f"ray_{name}" in shown for name in wanted):
             return
         time.sleep(1)
@@ -270,7 +270,7 @@ def test_thousand_requests_leave_the_replicas_memory_level(server: Server) -> No
     replica = server.replica()
 
     def private_bytes(num_requests: int) -> int:
-        with httpx.Client() as client:
+        with httpx.Client(timeout=60) as client:
             for at in range(num_requests):
                 body = broken if at % 10 == 0 else picture
                 client.post(f"{server.url}/v1/embed", content=body, headers={"content-type": "image/jpeg"}, timeout=60)

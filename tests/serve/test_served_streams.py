@@ -182,8 +182,8 @@ def test_metrics_of_streams_come_through_rays_exporter(watching: Watching) -> No
     watching.play("filed")
     [url] = [line.split()[1] for line in watching.server.said if "metrics" in line]
     wanted = ("vidlake_stream_pictures_total{", "vidlake_stream_samples_total{", "vidlake_stream_lag_seconds{")
-    until(lambda: all(name in httpx.get(url, timeout=10).text for name in wanted))
-    lines = httpx.get(url, timeout=10).text.splitlines()
+    until(lambda: all(name in httpx.get(url, timeout=60).text for name in wanted))
+    lines = httpx.get(url, timeout=60).text.splitlines()
     states = [line for line in lines if "vidlake_stream_state{" in line and 'stream="filed"' in line]
     assert [line for line in states if line.endswith(" 1.0")] == [line for line in states if 'state="playing"' in line]
 

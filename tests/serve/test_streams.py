@@ -235,7 +235,7 @@ Told = tuple[str, dict[str, object]]
 def listening(watching: Watching, *, last: str | None = None, query: str = "") -> Iterator[Iterator[Told]]:
     """What the server tells from now on."""
     headers = {"authorization": f"Bearer {KEY}", **({} if last is None else {"last-event-id": last})}
-    with httpx.stream("GET", f"{watching.events}{query}", headers=headers, timeout=20) as answer:
+    with httpx.stream("GET", f"{watching.events}{query}", headers=headers, timeout=60) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         yield told(answer.iter_lines())
 
@@ -324,7 +324,9 @@ def test_listeners_are_sent_home_when_the_server_stops() -> None:
 def test_server_without_a_lake_watches_nothing_and_says_so(without_lake: Live) -> None:
     admin = {"authorization": f"Bearer {ADMIN}"}
     assert without_lake.get("/v1/streams", **admin).json() == {"streams": []}
-    posted = httpx.post(f"{without_lake.url}/v1/streams", json={"name": "a", "source": CAMERA}, headers=admin)
+    posted = httpx.post(
+        f"{without_lake.url}/v1/streams", json={"name": "a", "source": CAMERA}, headers=admin, timeout=60
+    )
     assert (posted.status_code, posted.json()["error"]["code"]) == (403, "forbidden")
     assert "--out LAKE" in posted.json()["error"]["message"]
     for path in ("/v1/events", "/v1/streams/a", "/v1/streams/a/picture"):

@@ -99,7 +99,7 @@ def sent(live: Live, body: bytes, kind: str) -> httpx.Response:
 
 
 def test_form_with_a_file_is_taken(live: Live, clips: ClipFactory) -> None:
-    picture = httpx.post(f"{live.url}/v1/embed", files={"file": ("a.png", encoded(noise()), "image/png")})
+    picture = httpx.post(f"{live.url}/v1/embed", files={"file": ("a.png", encoded(noise()), "image/png")}, timeout=60)
     assert np.allclose(features(picture), features(live.post("/v1/embed", encoded(noise()))), atol=1e-6)
     video = httpx.post(f"{live.url}/v1/embed", files={"file": ("a.mkv", clips().read_bytes())}, timeout=60)
     assert len(features(video)) == 2
@@ -192,8 +192,14 @@ def test_mistake_is_answered_with_its_code(
 
 
 def test_form_without_a_file_is_told_so(live: Live) -> None:
-    assert refused(httpx.post(f"{live.url}/v1/embed", files={"picture": ("a", b"x")})) == (400, "bad_request")
-    assert refused(httpx.post(f"{live.url}/v1/embed", data={"file": "x"}, files={"other": b""})) == (400, "bad_request")
+    assert refused(httpx.post(f"{live.url}/v1/embed", files={"picture": ("a", b"x")}, timeout=60)) == (
+        400,
+        "bad_request",
+    )
+    assert refused(httpx.post(f"{live.url}/v1/embed", data={"file": "x"}, files={"other": b""}, timeout=60)) == (
+        400,
+        "bad_request",
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,7 +232,7 @@ def test_limits_each_have_their_error(strict: Live, clips: ClipFactory) -> None:
 
 def test_body_of_no_declared_length_is_stopped_at_the_limit(strict: Live) -> None:
     chunks = (bytes(50_000) for _ in range(5))
-    answer = httpx.post(f"{strict.url}/v1/embed", content=chunks, headers={"content-type": "video/mp4"})
+    answer = httpx.post(f"{strict.url}/v1/embed", content=chunks, headers={"content-type": "video/mp4"}, timeout=60)
     assert refused(answer) == (413, "body_too_large")
 
 
@@ -284,7 +290,7 @@ def test_draining_server_is_unready_and_takes_nothing() -> None:
     "path", ["/healthz", "/readyz", "/v1/models", "/v2", "/v2/models/video_cnn", "/docs", "/nothing"]
 )
 def test_head_is_get_without_the_body(live: Live, path: str) -> None:
-    head, get = httpx.head(f"{live.url}{path}"), live.get(path)
+    head, get = httpx.head(f"{live.url}{path}", timeout=60), live.get(path)
     assert head.status_code == get.status_code
     assert head.content == b""
     for name in ("content-type", "content-length"):
@@ -292,7 +298,7 @@ def test_head_is_get_without_the_body(live: Live, path: str) -> None:
 
 
 def test_head_of_what_only_takes_posts_is_refused(live: Live) -> None:
-    answer = httpx.head(f"{live.url}/v1/embed")
+    answer = httpx.head(f"{live.url}/v1/embed", timeout=60)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
