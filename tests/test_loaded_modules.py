@@ -77,6 +77,15 @@ def test_whoever_holds_the_streams_does_without_torch() -> None:
 
 
 @pytest.mark.slow
+def test_whoever_holds_a_model_waits_for_no_compiler() -> None:
+    paths = (ROOT / "pipeline" / "models" / "zoo").glob("[!_]*.py")
+    loaded = loaded_with(", ".join(f"pipeline.models.zoo.{path.stem}" for path in paths))
+
+    assert {"torchvision", "timm"} <= loaded
+    assert loaded.isdisjoint({"torch._dynamo", "torch._inductor", "sympy", "triton"})
+
+
+@pytest.mark.slow
 def test_a_server_of_heads_loads_nothing_that_trains_them() -> None:
     paths = (ROOT / "pipeline" / "models" / "heads").glob("[!_]*.py")
     loaded = loaded_with(", ".join(f"pipeline.models.heads.{path.stem}" for path in paths))

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.video import S3D
 
 from pipeline.errors import UsageError
+from pipeline.models.compiler_on_demand import compiler_on_demand
 from pipeline.models.network import (
     LoadedModel,
     classification_layer,
@@ -17,6 +16,10 @@ from pipeline.models.network import (
 from pipeline.models.weights import Weights, weights_digest
 from pipeline.models.zoo.torchvision_models import constructed, default_weights, with_numbers
 from pipeline.records.model_info import MAX_SAMPLE_BYTES, ModelInfo, Preprocessing
+
+with compiler_on_demand():
+    import torchvision
+    from torchvision.models.video import S3D
 
 S3D_HEAD = "classifier.1"
 """S3D classifies by a convolution of one pixel and one sample, and averages its results."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
+from pipeline.models.compiler_on_demand import compiler_on_demand
 from pipeline.models.network import seeded
 from pipeline.models.weights import (
     DefaultWeights,
@@ -23,6 +23,9 @@ from pipeline.models.weights import (
 )
 from pipeline.models.zoo.torchvision_models import constructed, default_weights, downloaded
 from pipeline.records.geometry import Box, Detection
+
+with compiler_on_demand():
+    import torchvision
 
 Pixels = NDArray[np.uint8]
 

@@ -9,16 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.data.config import resolve_data_config
-from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError, WeightsError
+from pipeline.models.compiler_on_demand import compiler_on_demand
 from pipeline.models.network import NUM_CLASSES, LoadedModel, cut_off, feature_dim, filled, seeded
 from pipeline.models.weights import DefaultWeights, RandomWeights, Weights, WeightsFile, weights_digest
 from pipeline.records.model_info import ModelInfo, Preprocessing
+
+with compiler_on_demand():
+    import timm
+    from timm.data.config import resolve_data_config
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
 LITE0 = "efficientnet_lite0"
 LITE0_ARCHITECTURE = "tf_efficientnet_lite0"

@@ -7,17 +7,10 @@ from functools import partial
 from http.client import HTTPException
 from typing import Any
 
-import torchvision
 from torch import Tensor, nn
-from torchvision.models import (
-    SqueezeNet,
-    WeightsEnum,
-    get_model,
-    get_model_builder,
-    get_model_weights,
-)
 
 from pipeline.errors import UsageError, WeightsError
+from pipeline.models.compiler_on_demand import compiler_on_demand
 from pipeline.models.network import (
     NUM_CLASSES,
     LoadedModel,
@@ -29,6 +22,16 @@ from pipeline.models.network import (
 )
 from pipeline.models.weights import DefaultWeights, RandomWeights, Weights, WeightsFile, weights_digest
 from pipeline.records.model_info import ModelInfo, Preprocessing
+
+with compiler_on_demand():
+    import torchvision
+    from torchvision.models import (
+        SqueezeNet,
+        WeightsEnum,
+        get_model,
+        get_model_builder,
+        get_model_weights,
+    )
 
 SQUEEZENET_HEAD = "classifier.1"
 """SqueezeNet classifies by a convolution."""
