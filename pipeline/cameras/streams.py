@@ -5,7 +5,7 @@ import builtins
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError
 
 from pipeline.cameras.analysis.choice import DetectorChoice, DetectorKind
 from pipeline.cameras.detector_actor import RemoteDetector
@@ -120,7 +120,7 @@ class Streams:
         """
         try:
             picture = await self._of(name).actor.picture(boxes=boxes)
-        except RayActorError:  # it is being started again
+        except RayError:  # its process has died, or is being started again
             picture = None
         if picture is None:
             raise NoPicture(f"stream {name} has had no picture yet")

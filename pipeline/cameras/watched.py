@@ -46,8 +46,8 @@ class Watched:
         """Begin to watch; raises as ``Streams.start`` does."""
         try:
             failure = await self.actor.start(self._order)
-        except RayActorError:
-            raise RunError(f"stream {self.spec.name}: its process ended before it began") from None
+        except RayError as error:
+            raise RunError(f"stream {self.spec.name}: its process {_fate(error)} before it began") from None
         if failure is not None:
             raise failure
         self._following = asyncio.create_task(self._follow())
@@ -81,12 +81,13 @@ class Watched:
         while not self.is_over:
             try:
                 await self._listen(back_off)
-            except RayActorError:
+            except RayError as error:
                 if self._is_stopping:
                     return
-                self._become(StreamState.RECONNECTING, "its process ended")
+                self._become(StreamState.RECONNECTING, f"its process {_fate(error)}")
                 await asyncio.sleep(back_off.pause_s())
-                await self._start_again()
+                with contextlib.suppress(RayError):  # whoever listens to what did not begin is told so
+                    await self._start_again()
 
     async def _listen(self, back_off: BackOff) -> None:
         since, before = 0, self.status.counters
@@ -116,3 +117,8 @@ class Watched:
     def _become(self, state: StreamState, reason: str) -> None:
         """A state that the actor cannot tell any more; what takes its place tells the lake and the listeners."""
         self.status = replace(self.status, state=state, since=datetime.now(UTC), reason=reason, session=None)
+
+
+def _fate(error: RayError) -> str:
+    """What became of an actor that gave this answer."""
+    return "ended" if isinstance(error, RayActorError) else "failed"
