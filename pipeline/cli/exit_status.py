@@ -4,6 +4,7 @@ import errno
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from types import FrameType
@@ -16,6 +17,7 @@ FAILED = 1
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_AGAIN_AFTER_S = 5.0
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
@@ -23,10 +25,13 @@ class StopSignals:
     """SIGINT and SIGTERM: each raises ``KeyboardInterrupt``, and the first is kept.
 
     For a library in the middle of a call may turn what is raised into an error of its own, as click and pydantic do.
+    What is raised may also be lost, as in a ``__del__``, or find the command in a call that does not come back: the
+    signal is sent again every few seconds until the command ends.
     """
 
     def __init__(self) -> None:
         self.first: signal.Signals | None = None
+        self._is_over = threading.Event()
 
     def handle(self) -> None:
         """Take them from now on, but for those that are ignored, as a shell has its background jobs ignore SIGINT."""
@@ -34,9 +39,19 @@ class StopSignals:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
+    def over(self) -> None:
+        """The command has ended, and no signal is sent again."""
+        self._is_over.set()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.first = self.first or signal.Signals(number)
+        if self.first is None:
+            self.first = signal.Signals(number)
+            threading.Thread(target=self._send_again, args=(self.first,), name="stop", daemon=True).start()
         raise KeyboardInterrupt
+
+    def _send_again(self, number: signal.Signals) -> None:
+        while not self._is_over.wait(_AGAIN_AFTER_S):
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def exit_status_of(call: Callable[[], int | None], signals: StopSignals) -> int:
@@ -44,6 +59,7 @@ def exit_status_of(call: Callable[[], int | None], signals: StopSignals) -> int:
     try:
         return call() or 0
     except BaseException as error:  # noqa: BLE001  a user sees one line, whatever escapes
+        signals.over()
         if signals.first:
             return _complain_of_stop(signals.first)
         return _complain_of(error)

@@ -1,6 +1,8 @@
 """A signal that ends a command: the exit status and the line tell of it, whatever a library made of it on its way."""
 
+import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import click
@@ -62,6 +64,32 @@ def test_signal_is_the_exit_status_whatever_it_was_turned_into(
     signals.handle()
     assert exit_status_of(lambda: call(number), signals) == status
     assert capsys.readouterr().err == f"vidlake: {word}; run the same command again to resume\n"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_that_is_lost_or_finds_the_command_stuck_is_sent_again(
+    number: signal.Signals, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.cli.exit_status._AGAIN_AFTER_S", 0.3)
+    cleaning: list[str] = []
+
+    def call() -> int:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        try:
+            time.sleep(200)
+        finally:
+            try:
+                time.sleep(200)
+            finally:
+                cleaning.append("done")
+        return 0
+
+    signals = StopSignals()
+    signals.handle()
+    assert exit_status_of(call, signals) == status
+    assert cleaning == ["done"]
+    time.sleep(0.7)  # nothing is sent to a command that has ended
 
 
 def test_error_without_a_signal_is_itself(capsys: pytest.CaptureFixture[str]) -> None:
