@@ -195,12 +195,12 @@ def test_a_stream_whose_next_process_is_killed_as_it_begins_comes_back_too(tmp_p
             await host.start("gate", clip)
             await host.samples("gate", 3)
             looking = asyncio.create_task(look_at("gate", host.streams))
-            killed: set[int] = set()
+            killed: set[psutil.Process] = set()
             for _ in range(3):
-                await until(lambda: [each for each in actors() if each.pid not in killed])
-                [victim] = [each for each in actors() if each.pid not in killed]
+                await until(lambda: set(actors()) - killed)
+                [victim] = set(actors()) - killed
                 victim.send_signal(signal.SIGKILL)
-                killed.add(victim.pid)
+                killed.add(victim)
             before = host.streams.status("gate").counters.samples
             await host.samples("gate", before + 3)
             assert not looking.done(), "meanwhile there was a picture or none, and no other failure"

@@ -11,7 +11,7 @@ import torch
 from pipeline.models.compiler_on_demand import compiler_on_demand
 
 def is_there():
-    return "torch._guards" in sys.modules and hasattr(sys.modules.get("torch._dynamo"), "optimize")
+    return "torch._dynamo.symbolic_convert" in sys.modules and torch._dynamo is sys.modules["torch._dynamo"]
 """
 
 PROGRAMS = {

@@ -1,4 +1,4 @@
-"""A set of video ids in a few bytes each answers like a set of strings."""
+"""Ids of videos: sets of them that answer like sets of strings, their keys with segments, and whose shard they are."""
 
 import random
 import tracemalloc
