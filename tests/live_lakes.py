@@ -190,7 +190,11 @@ def fill(folder: Path | str, of: Session, slots: range) -> None:
 
 def killed(folder: Path, of: Session) -> None:
     """A program that has committed three slots of a session, and is no more."""
+    killed_after(folder, f"of = session(stream={of.stream!r}); stream.begin(of); stream.commit(batch(of, 0, 3))")
+
+
+def killed_after(folder: Path, statements: str = "") -> None:
+    """A program that has made a ``stream`` writer, done this with it, and is no more."""
     code = f"import sys; sys.path[:0] = [{TESTS!r}]\nfrom live_lakes import *\nimport os\n"
-    code += f"of = session(stream={of.stream!r}); stream = writer(sys.argv[1], stream=of.stream); stream.begin(of)\n"
-    code += "stream.commit(batch(of, 0, 3)); os.kill(os.getpid(), 9)"
+    code += f"stream = writer(sys.argv[1])\n{statements}\nos.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == -9

@@ -111,6 +111,19 @@ def test_before_the_first_session_nobody_was_connected(tmp_path: Path) -> None:
     assert states_of(tmp_path) == ["connecting", "reconnecting", "playing", "stopped"]
 
 
+def test_started_again_what_nobody_was_connected_for_is_behind_the_last_session(tmp_path: Path) -> None:
+    """The time in which it was stopped is in no gap."""
+    Watching(lake=tmp_path, scripts=[playing(Camera().frames(range(50)))]).until(10)
+    began = datetime.now(UTC)
+    late = Camera(starts_at=began.timestamp() + 60)
+    Watching(lake=tmp_path, scripts=[playing(late.frames(range(50)))]).until(10)
+    first, _ = sessions_of(tmp_path)
+    [gap] = outer_gaps(tmp_path)
+
+    assert gap.video_id == first.video_id
+    assert began <= gap.captured_from
+
+
 def test_a_stop_while_nobody_is_connected_tells_what_was_missed_until_then(tmp_path: Path) -> None:
     scripts = [[*playing(Camera(starts_at=time.time() - 3).frames(range(25))), ended()]]
     Watching(lake=tmp_path, scripts=scripts).until("reconnecting")

@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from live_lakes import (
     KILLED_AT,
     batch,
     killed,
+    killed_after,
     session,
     slots_of,
     status_of,
@@ -23,7 +25,7 @@ from pipeline.errors import StorageError
 from pipeline.lake.dataset import Dataset
 from pipeline.lake.live import readers
 from pipeline.lake.publishing.folder_lease import FolderFence
-from pipeline.records.streams import GapReason
+from pipeline.records.streams import GapReason, Session
 
 IMPORTS = """
 from datetime import timedelta
@@ -103,6 +105,62 @@ def test_after_a_kill_the_time_until_the_next_session_is_disconnected(tmp_path: 
     assert (lost.video_id, lost.reason, lost.num_slots) == (first.video_id, GapReason.DISCONNECTED, 97)
     assert (lost.captured_from, lost.captured_to) == (BEGAN + timedelta(seconds=3), second.started_at)
     assert status_of(tmp_path, first) == "ok"
+
+
+def test_killed_before_its_first_session_a_stream_misses_all_since_it_was_started(tmp_path: Path) -> None:
+    started = datetime.now(UTC)
+    killed_after(tmp_path)
+    killed_after(tmp_path)
+    with writer(tmp_path) as stream:
+        stream.begin(later(started))
+        stream.end(ended_at=later(started).started_at)
+    [lost] = [each.gap for each in readers.gaps(str(tmp_path))]
+    assert (lost.video_id, lost.reason) == (None, GapReason.DISCONNECTED)
+    assert started < lost.captured_from < started + timedelta(seconds=50)
+    assert lost.captured_to == later(started).started_at
+
+
+def test_killed_as_it_tells_what_a_kill_has_lost_a_stream_tells_it_once(tmp_path: Path) -> None:
+    started = datetime.now(UTC)
+    killed_after(tmp_path)
+    killed_after(
+        tmp_path, "stream._write(LiveBatch(gaps=(stream._gap_until(datetime.now(UTC) + timedelta(seconds=50)),)))"
+    )
+    with writer(tmp_path) as stream:
+        stream.begin(later(started))
+        stream.end(ended_at=later(started).started_at)
+    first, second = [each.gap for each in readers.gaps(str(tmp_path))]
+    assert first.captured_to == second.captured_from
+    assert second.captured_to == later(started).started_at
+
+
+def test_killed_before_its_first_session_a_stream_misses_nothing_of_when_it_was_stopped(tmp_path: Path) -> None:
+    with writer(tmp_path) as stream:
+        stream.begin(session())
+        stream.end(ended_at=BEGAN)
+    started = datetime.now(UTC)
+    killed_after(tmp_path)
+    with writer(tmp_path) as stream:
+        stream.begin(later(started))
+        stream.end(ended_at=later(started).started_at)
+    [lost] = [each.gap for each in readers.gaps(str(tmp_path))]
+    assert lost.video_id == session().video_id
+    assert lost.captured_from > started
+
+
+def later(started: datetime) -> Session:
+    """A session that begins a hundred seconds after this moment."""
+    return replace(session(1), started_at=started + timedelta(seconds=100))
+
+
+@pytest.mark.parametrize("note", [b"", b"{}", b"{"], ids=["empty", "of-an-earlier-version", "cut-short"])
+def test_a_mark_that_names_nobody_keeps_no_stream_from_starting(tmp_path: Path, note: bytes) -> None:
+    killed(tmp_path, session())
+    (tmp_path / "_vidlake/live/gate/open.json").write_bytes(note)
+    with writer(tmp_path) as stream:
+        stream.begin(session(1))
+        stream.end(ended_at=session(1).started_at)
+    assert [each.gap.num_slots for each in readers.gaps(str(tmp_path))] == [97]
 
 
 @pytest.mark.parametrize("failing", ["tracks/", "events/", "gaps/", "features/", "videos/", "_vidlake/live/gate/"])

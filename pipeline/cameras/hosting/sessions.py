@@ -53,6 +53,7 @@ class Sessions:
         tally: Tally,
         commits: Commits,
         begin_run: Callable[[Session, SlotClock], SessionRun],
+        video_id: str | None,
         gap_since: datetime | None,
     ) -> None:
         """No session yet.
@@ -63,6 +64,7 @@ class Sessions:
             tally: of the stream.
             commits: take what is to be written.
             begin_run: makes the run of a session.
+            video_id: the stream's last session in the lake; ``None``: it had none.
             gap_since: from when slots without a session count as missing; ``None``: from the first session on.
         """
         self._spec = spec
@@ -72,7 +74,7 @@ class Sessions:
         self._begin_run = begin_run
         self._gap_since = gap_since
         self._gap_reason = GapReason.DISCONNECTED
-        self._video_id: str | None = None
+        self._video_id = video_id
         self._opened: Opened | None = None
         self._run: SessionRun | None = None
         self._recording: Recording | None = None

@@ -114,6 +114,7 @@ class StreamHost:
             tally=self._tally,
             commits=self._commits,
             begin_run=self._begin_run,
+            video_id=writer.past_session,
             gap_since=None if is_file or writer.tells_what_a_kill_lost else datetime.now(UTC),
         )
         self._connections = Connections(

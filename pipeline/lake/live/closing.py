@@ -15,28 +15,30 @@ from pipeline.lake.dataset import Dataset, DatasetInfo
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.entries import EntryHeader
 from pipeline.lake.live.journal import Journal
-from pipeline.lake.live.names import Span, filled_session
+from pipeline.lake.live.names import Span, began_at, filled_session
 from pipeline.lake.live.publication import publish_entries
 from pipeline.lake.live.session_rows import SessionRow, change_session, read_sessions
 from pipeline.lake.publishing.slots import StreamSlot
 from pipeline.records.stream_rows import GAPS
-from pipeline.records.streams import GapReason, Session
+from pipeline.records.streams import GapReason
 from pipeline.records.tables import FEATURES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastSlot:
-    """How far a stream is told of: the end of the last slot of its last session."""
+class PastOfStream:
+    """What writers that are gone have left of a stream."""
 
-    session: Session
-    captured_to: datetime
+    video_id: str | None
+    """Its last session; ``None``: it had none."""
+    told_until: datetime | None
+    """Where what a kill has lost begins: up to here each slot since the stream was started is a row or stands in a gap.
+
+    ``None``: nothing is lost, for the last writer ended in order, or there was none.
+    """
 
 
-def close_stream(dataset: Dataset, info: DatasetInfo, stream: str, *, token: str) -> LastSlot | None:
+def close_stream(dataset: Dataset, info: DatasetInfo, stream: str, *, token: str) -> PastOfStream:
     """Publish what a writer that is gone has journalled of a stream, and end its sessions.
-
-    Returns:
-        The last slot of the stream, if that writer did not end in order; ``None``: it did, or there was none.
 
     Raises:
         LeaseLost: another program writes the stream.
@@ -53,20 +55,29 @@ def close_stream(dataset: Dataset, info: DatasetInfo, stream: str, *, token: str
     rows = [row for row in read_sessions(files) if row.session.stream == stream]
     rows = [end_session(files, row, token=token) if row.status == "live" else row for row in rows]
     journal.remove({header.key for header in headers}, token=token)
-    if not journal.is_open or not rows:
-        return None
-    last = max(rows, key=lambda row: row.session.started_at)
-    return LastSlot(session=last.session, captured_to=max([last.captured_to, *_ends_behind(files, last)]))
+    last = max(rows, key=lambda row: row.session.started_at, default=None)
+    return PastOfStream(
+        video_id=None if last is None else last.session.video_id,
+        told_until=None if (by := journal.opened_by) is None else _told_until(files, stream, last, opened_by=by),
+    )
 
 
-def _ends_behind(files: DatasetFiles, row: SessionRow) -> Iterator[datetime]:
-    """Up to when gaps behind a session tell what is missing: their writer was killed before it began another one."""
+def _told_until(files: DatasetFiles, stream: str, last: SessionRow | None, *, opened_by: str) -> datetime | None:
+    """How far writers have told of a stream whose ``last`` session is this, since one began that was killed."""
+    if last is not None and last.writer >= opened_by:
+        since, ends = last.writer, [last.captured_to]
+    else:  # between a session that ended in order and that writer's start nobody asked for anything
+        since, ends = opened_by, [began_at(opened_by)] if opened_by else []
+    return max([*ends, *_ends_between_sessions(files, stream, since=since)], default=None)
+
+
+def _ends_between_sessions(files: DatasetFiles, stream: str, *, since: str) -> Iterator[datetime]:
+    """Up to when gaps without a session tell what is missing, of all writers since this one."""
     for name in files.tables(GAPS.name):
         span = Span.of_name(name)
-        if span is not None and span.stream == row.session.stream and span.writer >= row.writer:
+        if span is not None and span.stream == stream and span.writer >= since:
             gaps = files.read_ours(name, _gaps)
-            is_behind = pc.and_(pc.equal(gaps["video_id"], row.session.video_id), pc.is_null(gaps["start_s"]))
-            yield from gaps.filter(pc.fill_null(is_behind, False))["captured_to"].to_pylist()
+            yield from gaps.filter(pc.is_null(gaps["start_s"]))["captured_to"].to_pylist()
 
 
 def close_abandoned(dataset: Dataset, info: DatasetInfo) -> None:

@@ -1,5 +1,6 @@
 """The journal of a lake's streams, ``_vidlake/live``: a folder a stream, a file a commit, until it is published."""
 
+import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Self, TypeVar
 from pipeline.errors import StorageError
 from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.entries import Entry, EntryHeader, EntryKey, read_entry, read_header
-from pipeline.lake.live.names import entry_key, entry_name
+from pipeline.lake.live.names import entry_key, entry_name, writer_in
 from pipeline.lake.publishing.store import MissingFile
 
 Result = TypeVar("Result")
@@ -85,13 +86,22 @@ class Journal:
                 self._files.fence(token).remove(each.name)
 
     @property
-    def is_open(self) -> bool:
-        """Whether a writer is at work, or did not end in order."""
-        return self._files.store.version(self._open) is not None
+    def opened_by(self) -> str | None:
+        """The writer that is at work, or the first of those that did not end in order; ``None``: there is none.
 
-    def mark_open(self, *, token: str) -> None:
-        """Note that a writer is at work, so that the next one knows whether it ended in order."""
-        self._files.fence(token).replace(self._open, b"{}", version=None)
+        It is an empty name where the mark names nobody: earlier versions did not, or the file is damaged.
+        """
+        try:
+            return writer_in(self._files.store.read(self._open))
+        except MissingFile:
+            return None
+
+    def mark_open(self, writer: str, *, token: str) -> None:
+        """Note that a writer is at work, so that the next one knows whether it ended in order.
+
+        A mark that is there stays: the writer that it names was killed, and what that cost is not told yet.
+        """
+        self._files.fence(token).replace(self._open, json.dumps({"writer": writer}).encode(), version=None)
 
     def mark_closed(self, *, token: str) -> None:
         """The inverse."""

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Self
 
 import pyarrow as pa
@@ -21,6 +22,9 @@ from pipeline.records.documents import Document, document_of, text, whole
 _PREFIX = "live-"
 _WRITER = r"(?P<writer>\d{20}[0-9a-f]{8})"
 """When a writer began, and what tells it from others that began then."""
+_BEGAN = "%Y%m%d%H%M%S%f"
+_NUM_BEGAN = 20
+"""So many characters of it say when."""
 _MARK = r"(?:-[0-9a-f]{8})?"
 """What a bucket adds."""
 _NAME = re.compile(rf"live-(?P<stream>.+)-{_WRITER}-(?P<first>\d+)-(?P<last>\d+){_MARK}\.parquet", re.ASCII)
@@ -72,6 +76,22 @@ class Span:
     def __contains__(self, key: EntryKey) -> bool:
         is_of_writer = (self.stream, self.writer) == (key.stream, key.writer)
         return is_of_writer and self.first <= key.number <= self.last
+
+
+def new_writer(began_at: datetime, *, token: str) -> str:
+    """What a writer is called that begins with this lease; the names of one stream's writers sort by time."""
+    return f"{began_at.astimezone(UTC):{_BEGAN}}{token[-8:]}"
+
+
+def writer_in(note: bytes) -> str:
+    """The writer that a note names, or an empty name."""
+    found = re.search(_WRITER, note.decode(errors="replace"), re.ASCII)
+    return "" if found is None else found["writer"]
+
+
+def began_at(writer: str) -> datetime:
+    """When a writer of this name began. Raises ``ValueError``: it is no such name."""
+    return datetime.strptime(writer[:_NUM_BEGAN], _BEGAN).replace(tzinfo=UTC)
 
 
 def fill_file(video_id: str, digest: str) -> str:

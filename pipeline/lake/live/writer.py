@@ -16,6 +16,7 @@ from pipeline.lake.live.closing import close_stream, end_session, told_by
 from pipeline.lake.live.entries import Entry, EntryKey
 from pipeline.lake.live.entry_rows import entry_of
 from pipeline.lake.live.journal import Journal
+from pipeline.lake.live.names import new_writer
 from pipeline.lake.live.publication import publish_entries
 from pipeline.lake.live.session_rows import SessionRow, change_session
 from pipeline.lake.live.suitable import check_suitable, rate_of
@@ -44,7 +45,7 @@ class LiveWriter:
         """Take the lease, make the lake if need be, and close what a killed writer of this stream left.
 
         What that one journalled is published, its session ends, and the gap from there to the first ``begin`` is
-        written as ``disconnected`` when ``begin`` is called.
+        written as ``disconnected`` when ``begin`` is called; if it was killed before a session began, from its start.
 
         Args:
             uri: of the lake.
@@ -70,13 +71,14 @@ class LiveWriter:
             for table in STREAM_TABLES:
                 declare(self._dataset.files, table, token=self._token)
             self._dataset.store.clear_temporaries()
-            self._last = close_stream(self._dataset, self._info, stream, token=self._token)
+            self._past = close_stream(self._dataset, self._info, stream, token=self._token)
+            self._lost_since = self._past.told_until
             self._journal = Journal(self._dataset.files, stream)
-            self._journal.mark_open(token=self._token)
+            self._writer = new_writer(datetime.now(UTC), token=self._token)
+            self._journal.mark_open(self._writer, token=self._token)
         except BaseException:
             self._lease.release()
             raise
-        self._writer = f"{datetime.now(UTC):%Y%m%d%H%M%S%f}{self._token[-8:]}"
         self._number = 0
         self._held: list[Entry] = []
         self._num_bytes = 0
@@ -101,7 +103,12 @@ class LiveWriter:
     @property
     def tells_what_a_kill_lost(self) -> bool:
         """Whether the first ``begin``, or ``close`` where none comes, writes the gap since a writer that was killed."""
-        return self._last is not None
+        return self._lost_since is not None
+
+    @property
+    def past_session(self) -> str | None:
+        """The ``video_id`` of the stream's last session before this writer; ``None``: it had none."""
+        return self._past.video_id
 
     def begin(self, session: Session) -> None:
         """A session begins: from now on it is ``live`` in ``videos``, and batches are of it."""
@@ -110,7 +117,7 @@ class LiveWriter:
         gap = self._gap_until(session.started_at)
         if gap is not None:
             self._write(LiveBatch(gaps=(gap,)))
-        self._last = None
+        self._lost_since = None
         row = SessionRow.of(session, writer=self._writer)
         self._row = row
         try:
@@ -161,7 +168,7 @@ class LiveWriter:
             gap = self._gap_until(datetime.now(UTC))
             if gap is not None:
                 self._write(LiveBatch(gaps=(gap,)))
-                self._last = None
+                self._lost_since = None
             self._publish()
             if self._row is None:
                 self._journal.mark_closed(token=self._token)
@@ -208,13 +215,13 @@ class LiveWriter:
 
     def _gap_until(self, until: datetime) -> Gap | None:
         """What is missing since a writer that was killed."""
-        if self._last is None:
+        if self._lost_since is None:
             return None
-        num_slots = int(Fraction((until - self._last.captured_to) / timedelta(seconds=1)) * self._rate_hz)
+        num_slots = int(Fraction((until - self._lost_since) / timedelta(seconds=1)) * self._rate_hz)
         if num_slots < 1:
             return None
         return Gap(
-            video_id=self._last.session.video_id,
+            video_id=self._past.video_id,
             uri=self._source,
             stream=self._stream,
             reason=GapReason.DISCONNECTED,
@@ -223,7 +230,7 @@ class LiveWriter:
             end_pts=None,
             start_s=None,
             end_s=None,
-            captured_from=self._last.captured_to,
+            captured_from=self._lost_since,
             captured_to=until,
         )
 
