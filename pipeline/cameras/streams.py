@@ -64,12 +64,8 @@ class Streams:
             UsageError: the lake has another configuration, or the spec asks for what is not there (a head, an extra).
             StorageError: the lake cannot be written.
         """
-        if spec.name in self._watched:
-            raise StreamTaken(f"stream {spec.name} runs already")
         network = self._network_for(spec)
-        order = StreamOrder(spec=spec, source=source, settings=settings_for(self._settings, spec), network=network)
-        watched = Watched(order, self._process(), log=self._log)
-        self._watched[spec.name] = watched
+        watched = self._watch(spec, source, network=network)
         try:
             if network is not None:
                 await network.load()
@@ -78,6 +74,14 @@ class Streams:
             await watched.abandon()
             self._forget(watched)
             raise
+
+    def resume(self, spec: StreamSpec, source: Source) -> None:
+        """Go on with a stream whose host has died, perhaps on another machine; why it does not run, its status says.
+
+        Raises:
+            StreamTaken: the name is taken here.
+        """
+        self._watch(spec, source, network=self._network_for(spec)).resume()
 
     async def stop(self, name: str) -> StreamStatus:
         """End a stream, in any state within 2 s; returns when what is buffered is committed, and the name is free.
@@ -173,6 +177,14 @@ class Streams:
         assert start is not None
         async for event in self._log.listen(start):
             yield event
+
+    def _watch(self, spec: StreamSpec, source: Source, *, network: RemoteDetector | None) -> Watched:
+        if spec.name in self._watched:
+            raise StreamTaken(f"stream {spec.name} runs already")
+        order = StreamOrder(spec=spec, source=source, settings=settings_for(self._settings, spec), network=network)
+        watched = Watched(order, self._process(), log=self._log)
+        self._watched[spec.name] = watched
+        return watched
 
     def _process(self) -> RemoteStream:
         process = self._processes.pop() if self._processes else RemoteStream()

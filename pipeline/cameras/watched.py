@@ -39,6 +39,8 @@ class Watched:
         self._log = log
         self._following: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._is_beginning_again = False
+        """An actor takes the place of one that died, and has written nothing yet; its lease may take a minute."""
         self._failure: PipelineError | None = None
         """Why it cannot go on."""
 
@@ -52,6 +54,11 @@ class Watched:
             raise failure
         self._following = asyncio.create_task(self._follow())
 
+    def resume(self) -> None:
+        """Begin to watch what was watched by a host that has died; it comes back as after the death of a process."""
+        self._become(StreamState.RECONNECTING, "its host ended")
+        self._following = asyncio.create_task(self._resume())
+
     async def abandon(self) -> None:
         """It could not be started: end its process."""
         await self.actor.end()
@@ -59,21 +66,31 @@ class Watched:
     async def stop(self) -> StreamStatus | PipelineError:
         """End it; returns how it ended, or what the lake did not take."""
         self._is_stopping = True
-        ended: StreamStatus | PipelineError | None = None
-        with contextlib.suppress(RayError, TimeoutError):
-            async with asyncio.timeout(_STOPPED_WITHIN_S):
-                ended = await self.actor.stop()
-                if self._following is not None:
-                    await self._following
+        ended = None if self._is_beginning_again else await self._end()
         if self._following is not None:
             self._following.cancel()
         await self.actor.end()
         if self._failure is not None:
             return self._failure
         if ended is None:
-            self._become(StreamState.STOPPED, "its process was killed")
+            self._become(StreamState.STOPPED, "stopped while it began again, or killed")
             return self.status
         return ended
+
+    async def _end(self) -> StreamStatus | PipelineError | None:
+        """Have the actor write what it holds; ``None``: it did not answer."""
+        ended: StreamStatus | PipelineError | None = None
+        with contextlib.suppress(RayError, TimeoutError):
+            async with asyncio.timeout(_STOPPED_WITHIN_S):
+                ended = await self.actor.stop()
+                if self._following is not None:
+                    await self._following
+        return ended
+
+    async def _resume(self) -> None:
+        with contextlib.suppress(RayError):  # whoever listens to what did not begin is told so
+            await self._begin_again()
+        await self._follow()
 
     async def _follow(self) -> None:
         """Take what the actor tells, and start another where it died, until the stream is over."""
@@ -86,7 +103,7 @@ class Watched:
                     return
                 self._become(StreamState.RECONNECTING, f"its process {_fate(error)}")
                 await asyncio.sleep(back_off.pause_s())
-                with contextlib.suppress(RayError):  # whoever listens to what did not begin is told so
+                with contextlib.suppress(RayError):
                     await self._start_again()
 
     async def _listen(self, back_off: BackOff) -> None:
@@ -103,7 +120,14 @@ class Watched:
     async def _start_again(self) -> None:
         await self.actor.end()
         self.actor = RemoteStream()
-        failure = await self.actor.start(self._order, died_before=True)
+        await self._begin_again()
+
+    async def _begin_again(self) -> None:
+        self._is_beginning_again = True
+        try:
+            failure = await self.actor.start(self._order, died_before=True)
+        finally:
+            self._is_beginning_again = False
         if failure is None:
             return
         self.status = replace(self.status, last_error=str(failure))

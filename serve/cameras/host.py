@@ -1,12 +1,14 @@
 """The deployment that holds the streams: one for all replicas, so a stream belongs to the cluster and to no replica."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import ray.serve
+from ray.exceptions import RayError
 from ray.serve import Application
 
 from pipeline.cameras.hosting.settings import StreamSettings
@@ -71,8 +73,9 @@ class CameraHost:
         self._telling = asyncio.create_task(self._tell())
         await asyncio.sleep(0)  # nothing escapes it from here on
         try:
-            await self._start_those_of_the_file(cameras)
-            await self._start_those_of_before()
+            has_died = await self._posted.begin()
+            await self._start_those_of_the_file(cameras, has_died=has_died)
+            await self._resume_what_was_posted()
         except UsageError as error:
             await self.close()
             raise UsageError(str(error)) from None  # whichever it was: the driver shows this class as it is
@@ -165,24 +168,34 @@ class CameraHost:
             if self._webhook is not None:
                 await self._telling  # to the last event
                 await asyncio.to_thread(self._webhook.close)
+            with contextlib.suppress(RayError):  # the cluster is being shut down as well
+                await self._posted.end()
 
-    async def _start_those_of_the_file(self, cameras: CameraSettings) -> None:
-        """Start them at the same time; the first failure of all is raised when every start has ended."""
+    async def _start_those_of_the_file(self, cameras: CameraSettings, *, has_died: bool) -> None:
+        """Start them at the same time; the first failure of all is raised when every start has ended.
+
+        Where a host before this one ``has_died``, they ran, and are gone on with whatever is in the way now.
+        """
         if cameras.streams_file is None:
             return
         streams = [self._sources.of_the_file(request) for request in read_streams_file(cameras.streams_file)]
+        if has_died:
+            for spec, source in streams:
+                self._streams.resume(spec, source)
+            return
         starts = [self._streams.start(spec, source) for spec, source in streams]
         for failure in await asyncio.gather(*starts, return_exceptions=True):
             if failure is not None:
                 raise failure
 
-    async def _start_those_of_before(self) -> None:
+    async def _resume_what_was_posted(self) -> None:
         """Go on with what was posted to a host before this one, as far as that is still allowed."""
         for request in await self._posted.all():
-            problem = await self.start(request)
-            if isinstance(problem, Problem):
+            try:
+                self._streams.resume(*self._sources.of_a_post(request))
+            except (Problem, StreamTaken) as problem:
                 await self._posted.remove(request.name)
-                _LOG.warning("a stream is watched no more", extra={"stream": request.name, "reason": problem.message})
+                _LOG.warning("a stream is watched no more", extra={"stream": request.name, "reason": str(problem)})
 
     async def _tell(self) -> None:
         async for event in self._streams.events():

@@ -14,6 +14,14 @@ class _Kept:
 
     def __init__(self) -> None:
         self._requests: dict[str, StreamRequest] = {}
+        self._has_host = False
+
+    def begin(self) -> bool:
+        has_host, self._has_host = self._has_host, True
+        return has_host
+
+    def end(self) -> None:
+        self._has_host = False
 
     def all(self) -> list[StreamRequest]:
         return list(self._requests.values())
@@ -39,6 +47,14 @@ class PostedStreams:
         return cls(
             actor.options(num_cpus=0, max_restarts=-1, max_task_retries=-1, get_if_exists=True, **options).remote()
         )
+
+    async def begin(self) -> bool:
+        """A host begins; returns whether there was one before it that did not end in order."""
+        return cast(bool, await self._kept.begin.remote())
+
+    async def end(self) -> None:
+        """The host has ended in order."""
+        await self._kept.end.remote()
 
     async def all(self) -> list[StreamRequest]:
         """All of them, in the order in which they were posted."""

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import io
+import json
+import os
 import signal
 import threading
 import time
@@ -214,6 +216,58 @@ def test_a_stream_killed_whenever_it_begins_comes_back_and_tells_what_that_cost(
     run(test)
 
     assert "disconnected" in [stored.gap.reason for stored in readers.gaps(str(tmp_path), "gate")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_ray")
+def test_a_stream_that_died_on_another_machine_comes_back_once_its_lease_runs_out(tmp_path: Path, clip: str) -> None:
+    async def test() -> None:
+        async with watching(tmp_path) as host:
+            await host.start("gate", clip)
+            await host.samples("gate", 3)
+            killed_elsewhere(tmp_path, renewed_s=45)
+            before = host.streams.status("gate").counters.samples
+            await host.samples("gate", before + 3)
+
+    run(test)
+
+    assert "disconnected" in [stored.gap.reason for stored in readers.gaps(str(tmp_path), "gate")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_ray")
+def test_a_stream_that_waits_for_a_lease_to_run_out_stops_at_once(tmp_path: Path, clip: str) -> None:
+    """And goes on where another host takes it up, for its own has died too."""
+
+    async def test() -> None:
+        async with watching(tmp_path) as host:
+            await host.start("gate", clip)
+            await host.samples("gate", 3)
+            killed_elsewhere(tmp_path, renewed_s=40)
+            await until(lambda: host.streams.status("gate").state is StreamState.RECONNECTING and actors())
+            await asyncio.sleep(3)
+            began = time.monotonic()
+            assert (await host.streams.stop("gate")).state is StreamState.STOPPED
+            assert time.monotonic() - began < 2
+            host.streams.resume(
+                StreamSpec(name="gate", source=clip, rate_hz=Fraction(5)),
+                Source.parse(clip, allowed=AllowedSources().with_own(clip)),
+            )
+            await host.samples("gate", 3)
+
+    run(test)
+
+    assert len(readers.sessions(str(tmp_path), "gate")) == 2
+
+
+def killed_elsewhere(lake: Path, *, renewed_s: float) -> None:
+    """The one stream's process is killed on a machine that cannot be seen, so long after it renewed its lease."""
+    [victim] = actors()
+    victim.kill()
+    victim.wait()
+    lease = lake / "_vidlake/leases/stream:gate.json"
+    lease.write_text(json.dumps(json.loads(lease.read_text()) | {"boot_id": "another"}))
+    os.utime(lease, (time.time() - renewed_s,) * 2)
 
 
 @pytest.mark.slow

@@ -106,6 +106,7 @@ class StreamHost:
             uri_of_source=spec.source,
             # Looked at with each commit alone: what the next one would find overdue is published with this one.
             publish_s=max(0.0, settings.publish_s - settings.commit_s),
+            is_successor=died_before,
         )
         self._commits = Commits(writer, commit_s=settings.commit_s, tally=self._tally)
         self._sessions = Sessions(

@@ -20,6 +20,7 @@ from pipeline.lake.live.names import new_writer
 from pipeline.lake.live.publication import publish_entries
 from pipeline.lake.live.session_rows import SessionRow, change_session
 from pipeline.lake.live.suitable import check_suitable, rate_of
+from pipeline.lake.publishing.holders import RUNS_OUT_AFTER_S
 from pipeline.lake.publishing.lease import Lease
 from pipeline.lake.publishing.slots import StreamSlot
 from pipeline.records.stream_rows import STREAM_TABLES
@@ -28,7 +29,10 @@ from pipeline.records.tables import FEATURES
 
 _MOST_BYTES = 64 << 20
 """Of the journal of one stream: more is published before its time."""
-_TRIES = 4
+_DERIVING_S = 2.0
+"""Whoever derives tables takes the lease for a moment, to close what a killed writer left."""
+_RUNNING_OUT_S = RUNS_OUT_AFTER_S + 15.0
+"""So long the lease of a process is held that died on a machine which cannot be seen from here."""
 _AGAIN_AFTER_S = 0.5
 
 
@@ -41,7 +45,16 @@ class LiveWriter:
     store failed; then nothing is lost, and the same call is to be made again. Not for several threads at once.
     """
 
-    def __init__(self, uri: str, *, info: DatasetInfo, stream: str, uri_of_source: str, publish_s: float) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        info: DatasetInfo,
+        stream: str,
+        uri_of_source: str,
+        publish_s: float,
+        is_successor: bool = False,
+    ) -> None:
         """Take the lease, make the lake if need be, and close what a killed writer of this stream left.
 
         What that one journalled is published, its session ends, and the gap from there to the first ``begin`` is
@@ -53,6 +66,7 @@ class LiveWriter:
             stream: its name.
             uri_of_source: its address, without user info and query.
             publish_s: how long a batch may stand in the journal alone.
+            is_successor: the stream's last writer is known to have died, perhaps elsewhere: its lease is waited for.
 
         Raises:
             UsageError: the lake was made with other settings, or by a version whose features have no ``captured_at``,
@@ -64,7 +78,9 @@ class LiveWriter:
         self._stream, self._source, self._publish_s = stream, uri_of_source, publish_s
         self._rate_hz = rate_of(info)
         self._dataset.store.ensure_writable()
-        self._lease = _acquired(self._dataset, StreamSlot(stream=stream))
+        self._lease = _acquired(
+            self._dataset, StreamSlot(stream=stream), patience_s=_RUNNING_OUT_S if is_successor else _DERIVING_S
+        )
         try:
             self._info = self._dataset.create(info)
             check_suitable(self._dataset, info)
@@ -235,11 +251,13 @@ class LiveWriter:
         )
 
 
-def _acquired(dataset: Dataset, slot: StreamSlot) -> Lease:
-    """The lease of a stream. Whoever derives tables takes it for a moment, to close what a killed writer left."""
-    for _ in range(_TRIES - 1):
+def _acquired(dataset: Dataset, slot: StreamSlot, *, patience_s: float) -> Lease:
+    """The lease of a stream, which may be held for so long by somebody who gives it back or is dead."""
+    deadline = time.monotonic() + patience_s
+    while True:
         try:
             return dataset.backend.acquire(slot=slot)
         except UsageError:
+            if time.monotonic() > deadline:
+                raise
             time.sleep(_AGAIN_AFTER_S)
-    return dataset.backend.acquire(slot=slot)
