@@ -7,6 +7,8 @@ import ray
 from serve.cameras.requests import StreamRequest
 
 _NAMESPACE = "vidlake"
+_ON_THE_HEAD = {"node:__internal_head__": 0.001}
+"""Where it is lost with the cluster, and with no other node."""
 
 
 class _Kept:
@@ -43,10 +45,17 @@ class PostedStreams:
     def of(cls, application: str) -> Self:
         """Those of an application; blocks until its actor is found or made."""
         actor = cast(Any, ray.remote(_Kept))
-        options = {"name": f"streams of {application}", "namespace": _NAMESPACE, "lifetime": "detached"}
-        return cls(
-            actor.options(num_cpus=0, max_restarts=-1, max_task_retries=-1, get_if_exists=True, **options).remote()
+        kept = actor.options(
+            name=f"streams of {application}",
+            namespace=_NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            num_cpus=0,
+            resources=_ON_THE_HEAD,
+            max_restarts=-1,
+            max_task_retries=-1,
         )
+        return cls(kept.remote())
 
     async def begin(self) -> bool:
         """A host begins; returns whether there was one before it that did not end in order."""

@@ -1,6 +1,7 @@
 """A stream whose process takes long to start is there all the same, and can be stopped."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -104,8 +105,9 @@ def test_stream_that_has_not_begun_is_stopped_at_once(slow: tuple[SlowStreams, S
 
 
 def test_failure_within_the_time_is_the_answer_and_a_later_one_is_logged(
-    slow: tuple[SlowStreams, Starting], caplog: pytest.LogCaptureFixture
+    slow: tuple[SlowStreams, Starting], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "propagate", True)  # Serve, where it runs here, has a file
     streams, starts = slow
 
     async def main() -> None:
