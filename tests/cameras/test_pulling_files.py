@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import signal
 import socket
 import threading
 import time
@@ -236,8 +235,7 @@ def test_a_killed_process_ends_it_and_is_told(victim: str) -> None:
         puller = Puller(source_of(camera.url), wishes=WISHES)
         while not isinstance(puller.read(10), Frame):
             pass
-        (child,) = [each for each in psutil.Process().children() if victim in " ".join(_words(each))]
-        os.kill(child.pid, signal.SIGKILL)
+        _child(victim).kill()
         ended = next(item for item in iter(lambda: puller.read(10), None) if isinstance(item, Ended))
         puller.close()
 
@@ -247,12 +245,17 @@ def test_a_killed_process_ends_it_and_is_told(victim: str) -> None:
 def test_a_decoder_that_never_starts_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.cameras.pulling.puller._START_S", 1.0)
     with Puller(source_of(written(tmp_path, video_bytes(num_frames=3))), wishes=WISHES) as puller:
-        (child,) = psutil.Process().children()
-        child.suspend()
+        _child("live_child").suspend()
         assert (puller.heard_at, puller.read(0.2)) == (None, None)
         ended = puller.read(30)
 
     assert ended == Ended(reason=EndReason.CRASHED, detail="the decoder does not start")
+
+
+def _child(word: str) -> psutil.Process:
+    """The one child of this process that is called so; tests before may have left others, of another kind."""
+    (child,) = [each for each in psutil.Process().children() if word in " ".join(_words(each))]
+    return child
 
 
 def _words(process: psutil.Process) -> list[str]:

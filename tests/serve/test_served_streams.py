@@ -28,12 +28,16 @@ _PATIENCE_S = 120.0
 
 
 def endless(clip: bytes) -> Callable[[], Iterator[Sent]]:
-    """A camera that shows a clip again and again, at its own pace, while its clock goes on."""
+    """A camera that shows a clip again and again by the wall clock: falling behind begins another session."""
+    one_turn = script_of(clip)
 
     def script() -> Iterator[Sent]:
+        began = time.monotonic()
         for turn in itertools.count():
-            for sent in script_of(clip):
-                yield replace(sent, rtp_time=sent.rtp_time + turn * CLIP_S * 90_000)
+            for sent in one_turn:
+                rtp_time = sent.rtp_time + turn * CLIP_S * 90_000
+                due = began + rtp_time / 90_000
+                yield replace(sent, rtp_time=rtp_time, after_s=max(0.0, due - time.monotonic()))
 
     return script
 
