@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -159,6 +160,12 @@ def worker_inside(uri: str, token: str) -> Iterator[subprocess.Popen[str]]:
         tell(worker)
         assert line(worker) == "inside"
         yield worker
+
+
+def edit_lease(path: Path, *, age_s: float = 0.0, **values: object) -> None:
+    """What another holder would have written into the file of a lease, and last renewed ``age_s`` ago."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    os.utime(path, (time.time() - age_s,) * 2)
 
 
 def stop(started: subprocess.Popen[str]) -> None:

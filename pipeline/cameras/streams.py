@@ -64,11 +64,10 @@ class Streams:
             UsageError: the lake has another configuration, or the spec asks for what is not there (a head, an extra).
             StorageError: the lake cannot be written.
         """
-        network = self._network_for(spec)
-        watched = self._watch(spec, source, network=network)
+        watched = self._watch(spec, source)
         try:
-            if network is not None:
-                await network.load()
+            if spec.detect in self._networks:
+                await self._networks[spec.detect].load()
             await watched.start()
         except BaseException:
             await watched.abandon()
@@ -81,7 +80,7 @@ class Streams:
         Raises:
             StreamTaken: the name is taken here.
         """
-        self._watch(spec, source, network=self._network_for(spec)).resume()
+        self._watch(spec, source).resume()
 
     async def stop(self, name: str) -> StreamStatus:
         """End a stream, in any state within 2 s; returns when what is buffered is committed, and the name is free.
@@ -178,9 +177,10 @@ class Streams:
         async for event in self._log.listen(start):
             yield event
 
-    def _watch(self, spec: StreamSpec, source: Source, *, network: RemoteDetector | None) -> Watched:
+    def _watch(self, spec: StreamSpec, source: Source) -> Watched:
         if spec.name in self._watched:
             raise StreamTaken(f"stream {spec.name} runs already")
+        network = self._network_for(spec)
         order = StreamOrder(spec=spec, source=source, settings=settings_for(self._settings, spec), network=network)
         watched = Watched(order, self._process(), log=self._log)
         self._watched[spec.name] = watched

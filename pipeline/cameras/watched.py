@@ -66,14 +66,15 @@ class Watched:
     async def stop(self) -> StreamStatus | PipelineError:
         """End it; returns how it ended, or what the lake did not take."""
         self._is_stopping = True
-        ended = None if self._is_beginning_again else await self._end()
+        has_written = not self._is_beginning_again
+        ended = await self._end() if has_written else None
         if self._following is not None:
             self._following.cancel()
         await self.actor.end()
         if self._failure is not None:
             return self._failure
         if ended is None:
-            self._become(StreamState.STOPPED, "stopped while it began again, or killed")
+            self._become(StreamState.STOPPED, "its process was killed" if has_written else "stopped")
             return self.status
         return ended
 
@@ -103,7 +104,7 @@ class Watched:
                     return
                 self._become(StreamState.RECONNECTING, f"its process {_fate(error)}")
                 await asyncio.sleep(back_off.pause_s())
-                with contextlib.suppress(RayError):
+                with contextlib.suppress(RayError):  # as above
                     await self._start_again()
 
     async def _listen(self, back_off: BackOff) -> None:

@@ -193,7 +193,7 @@ class CameraHost:
         for request in await self._posted.all():
             try:
                 self._streams.resume(*self._sources.of_a_post(request))
-            except (Problem, StreamTaken) as problem:
+            except (Problem, UsageError) as problem:
                 await self._posted.remove(request.name)
                 _LOG.warning("a stream is watched no more", extra={"stream": request.name, "reason": str(problem)})
 

@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from pipeline.cameras.hosting.reconnecting import BackOff, gap_between_sessions
+from pipeline.cameras.hosting.reconnecting import BackOff
+from pipeline.lake.live.gap_slots import gap_between_sessions
 from pipeline.records.streams import GapReason
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)

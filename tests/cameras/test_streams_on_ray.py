@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import io
-import json
-import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,22 +14,18 @@ import psutil
 import pytest
 import ray
 from conftest import ClipFactory
+from other_runs import edit_lease
 from PIL import Image
+from streams_on_ray import LEASE, WITHIN_S, actors, killed_elsewhere, named, reasons_of_gaps, run, until, watching
 
-from pipeline.cameras.hosting.settings import StreamSettings
-from pipeline.cameras.model_actor import RemoteModel, WatchedModel
 from pipeline.cameras.pulling.source import AllowedSources, Source
 from pipeline.cameras.streams import NoPicture, NoSuchStream, Streams, StreamTaken
 from pipeline.cluster.start import starting
 from pipeline.errors import UsageError
-from pipeline.lake.config import DatasetConfig
-from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.live import readers
 from pipeline.records.events import Event, EventType
 from pipeline.records.streams import StreamSpec, StreamState
 
-WITHIN_S = 90
-LEASE = "_vidlake/leases/stream:gate.json"
 pytestmark = pytest.mark.timeout(6 * WITHIN_S)  # where the machine is busy, an actor takes a minute to start
 
 
@@ -45,71 +39,6 @@ def on_ray() -> Iterator[None]:
 @pytest.fixture
 def clip(clips: ClipFactory) -> str:
     return f"file:{clips(num_frames=1500, fps=5, width=320, height=180)}"  # of five minutes
-
-
-class Watching:
-    """A host of streams with a model of its own, in the event loop of one test."""
-
-    def __init__(self, lake: Path, model: RemoteModel, streams: Streams) -> None:
-        self.lake = str(lake)
-        self.model = model
-        self.streams = streams
-
-    async def start(self, name: str, source: str, **how: object) -> None:
-        spec = StreamSpec(name=name, source=source, rate_hz=Fraction(5), **how)  # type: ignore[arg-type]
-        await self.streams.start(spec, Source.parse(source, allowed=AllowedSources().with_own(source)))
-
-    async def samples(self, name: str, number: int) -> None:
-        await until(lambda: self.streams.status(name).counters.samples >= number)
-
-
-@contextlib.asynccontextmanager
-async def watching(lake: Path) -> AsyncIterator[Watching]:
-    model = RemoteModel(
-        WatchedModel(name="video_cnn", weights="random:0", precision="fp32", num_threads=1, has_gpu=False)
-    )
-    try:
-        config = DatasetConfig(model=await model.load(), sample="fps:5", precision="fp32", dtype="float32")
-        settings = StreamSettings(
-            lake=str(lake),
-            info=DatasetInfo(config=config, weights="random:0"),
-            embed=model,
-            commit_s=0.3,
-            publish_s=1.0,
-            stall_s=WITHIN_S,  # the camera is a file, and nothing here is about stalls
-        )
-        streams = Streams(settings)
-        try:
-            yield Watching(lake, model, streams)
-        finally:
-            await streams.close()
-    finally:
-        await model.end()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 6 * WITHIN_S))
-
-
-def named(word: str) -> list[psutil.Process]:
-    """Our processes that live and are called so."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie's words cannot be read either
-            found += [process] if word in " ".join(process.cmdline()) else []
-    return found
-
-
-def actors() -> list[psutil.Process]:
-    """The processes of streams."""
-    return named("StreamActor")
 
 
 @pytest.mark.slow
@@ -187,7 +116,7 @@ def test_a_stream_whose_process_is_killed_comes_back_and_the_other_one_goes_on(t
 
     assert len(readers.sessions(str(tmp_path), "good")) == 1
     assert len(readers.sessions(str(tmp_path), "bad")) == 2
-    assert "disconnected" in [stored.gap.reason for stored in readers.gaps(str(tmp_path), "bad")]
+    assert "disconnected" in reasons_of_gaps(tmp_path, "bad")
 
 
 @pytest.mark.slow
@@ -216,7 +145,7 @@ def test_a_stream_killed_whenever_it_begins_comes_back_and_tells_what_that_cost(
 
     run(test)
 
-    assert "disconnected" in [stored.gap.reason for stored in readers.gaps(str(tmp_path), "gate")]
+    assert "disconnected" in reasons_of_gaps(tmp_path)
 
 
 @pytest.mark.slow
@@ -232,7 +161,7 @@ def test_a_stream_that_died_on_another_machine_comes_back_once_its_lease_runs_ou
 
     run(test)
 
-    assert "disconnected" in [stored.gap.reason for stored in readers.gaps(str(tmp_path), "gate")]
+    assert "disconnected" in reasons_of_gaps(tmp_path)
 
 
 @pytest.mark.slow
@@ -251,7 +180,7 @@ def test_a_stream_that_waits_for_a_lease_to_run_out_stops_at_once(tmp_path: Path
             began = time.monotonic()
             assert (await host.streams.stop("gate")).state is StreamState.STOPPED
             assert time.monotonic() - began < 10, "it did not wait for the lease"
-            renewed(tmp_path, ago_s=50)
+            edit_lease(tmp_path / LEASE, age_s=50)
             host.streams.resume(
                 StreamSpec(name="gate", source=clip, rate_hz=Fraction(5)),
                 Source.parse(clip, allowed=AllowedSources().with_own(clip)),
@@ -261,19 +190,6 @@ def test_a_stream_that_waits_for_a_lease_to_run_out_stops_at_once(tmp_path: Path
     run(test)
 
     assert len(readers.sessions(str(tmp_path), "gate")) == 2
-
-
-def killed_elsewhere(lake: Path, *, renewed_ago_s: float) -> None:
-    """The one stream's process is killed on a machine that cannot be seen, so long after it renewed its lease."""
-    [victim] = actors()
-    victim.kill()
-    victim.wait()
-    (lake / LEASE).write_text(json.dumps(json.loads((lake / LEASE).read_text()) | {"boot_id": "another"}))
-    renewed(lake, ago_s=renewed_ago_s)
-
-
-def renewed(lake: Path, *, ago_s: float) -> None:
-    os.utime(lake / LEASE, (time.time() - ago_s,) * 2)
 
 
 @pytest.mark.slow

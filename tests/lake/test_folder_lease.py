@@ -10,12 +10,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from other_runs import HOLD, kill, line, process, stop, tell, worker_inside
+from other_runs import HOLD, edit_lease, kill, line, process, stop, tell, worker_inside
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.lake.publishing import folder_lease, folder_locks, heartbeat
@@ -41,11 +40,8 @@ def check(root: Path) -> None:
     folder_lease.check(FolderStore(str(root)), slot=WHOLE)
 
 
-def edit(root: Path, *, age_s: float = 0.0, **values: Any) -> None:
-    """What another holder would have written, and last renewed ``age_s`` ago."""
-    path = root / LEASE
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-    os.utime(path, (time.time() - age_s,) * 2)
+def edit(root: Path, *, age_s: float = 0.0, **values: str) -> None:
+    edit_lease(root / LEASE, age_s=age_s, **values)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +169,7 @@ def test_lease_is_renewed_until_it_is_taken_over(root: Path, monkeypatch: pytest
     held.release()
 
 
-def wait_until(condition: Any) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline

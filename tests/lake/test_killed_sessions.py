@@ -98,9 +98,7 @@ def test_killed_at_any_moment_what_was_committed_is_there_once(tmp_path: Path) -
 def test_after_a_kill_the_time_until_the_next_session_is_disconnected(tmp_path: Path) -> None:
     first, second = session(), session(1)
     killed(tmp_path, first)
-    with writer(tmp_path) as stream:
-        stream.begin(second)
-        stream.end(ended_at=second.started_at)
+    followed_by(tmp_path, second)
     [lost] = [each.gap for each in readers.gaps(str(tmp_path)) if each.gap.start_s is None]
     assert (lost.video_id, lost.reason, lost.num_slots) == (first.video_id, GapReason.DISCONNECTED, 97)
     assert (lost.captured_from, lost.captured_to) == (BEGAN + timedelta(seconds=3), second.started_at)
@@ -111,9 +109,7 @@ def test_killed_before_its_first_session_a_stream_misses_all_since_it_was_starte
     started = datetime.now(UTC)
     killed_after(tmp_path)
     killed_after(tmp_path)
-    with writer(tmp_path) as stream:
-        stream.begin(later(started))
-        stream.end(ended_at=later(started).started_at)
+    followed_by(tmp_path, later(started))
     [lost] = [each.gap for each in readers.gaps(str(tmp_path))]
     assert (lost.video_id, lost.reason) == (None, GapReason.DISCONNECTED)
     assert started < lost.captured_from < started + timedelta(seconds=50)
@@ -126,26 +122,27 @@ def test_killed_as_it_tells_what_a_kill_has_lost_a_stream_tells_it_once(tmp_path
     killed_after(
         tmp_path, "stream._write(LiveBatch(gaps=(stream._gap_until(datetime.now(UTC) + timedelta(seconds=50)),)))"
     )
-    with writer(tmp_path) as stream:
-        stream.begin(later(started))
-        stream.end(ended_at=later(started).started_at)
+    followed_by(tmp_path, later(started))
     first, second = [each.gap for each in readers.gaps(str(tmp_path))]
     assert first.captured_to == second.captured_from
     assert second.captured_to == later(started).started_at
 
 
 def test_killed_before_its_first_session_a_stream_misses_nothing_of_when_it_was_stopped(tmp_path: Path) -> None:
-    with writer(tmp_path) as stream:
-        stream.begin(session())
-        stream.end(ended_at=BEGAN)
+    followed_by(tmp_path, session())
     started = datetime.now(UTC)
     killed_after(tmp_path)
-    with writer(tmp_path) as stream:
-        stream.begin(later(started))
-        stream.end(ended_at=later(started).started_at)
+    followed_by(tmp_path, later(started))
     [lost] = [each.gap for each in readers.gaps(str(tmp_path))]
     assert lost.video_id == session().video_id
     assert lost.captured_from > started
+
+
+def followed_by(folder: Path, of: Session) -> None:
+    """The stream is started again; this session begins, and ends at once."""
+    with writer(folder) as stream:
+        stream.begin(of)
+        stream.end(ended_at=of.started_at)
 
 
 def later(started: datetime) -> Session:
@@ -157,9 +154,7 @@ def later(started: datetime) -> Session:
 def test_a_mark_that_names_nobody_keeps_no_stream_from_starting(tmp_path: Path, note: bytes) -> None:
     killed(tmp_path, session())
     (tmp_path / "_vidlake/live/gate/open.json").write_bytes(note)
-    with writer(tmp_path) as stream:
-        stream.begin(session(1))
-        stream.end(ended_at=session(1).started_at)
+    followed_by(tmp_path, session(1))
     assert [each.gap.num_slots for each in readers.gaps(str(tmp_path))] == [97]
 
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from pipeline.cameras.hosting.commits import Commits
 from pipeline.cameras.hosting.model_queue import ModelQueue
 from pipeline.cameras.hosting.newest_wins import capacity_for
-from pipeline.cameras.hosting.reconnecting import gap_between_sessions
 from pipeline.cameras.hosting.recording import Recording
 from pipeline.cameras.hosting.session_run import Sample, SessionRun, session_of
 from pipeline.cameras.hosting.settings import StreamSettings
 from pipeline.cameras.hosting.tally import Tally
 from pipeline.cameras.hosting.wall_clock import SlotClock
 from pipeline.cameras.pulling.pulled import Frame, Opened, Recorded
+from pipeline.lake.live.gap_slots import gap_between_sessions
 from pipeline.models.preprocess import prepare
 from pipeline.records.events import TrackPoint
 from pipeline.records.streams import Gap, GapReason, Session, StreamSpec

@@ -1,8 +1,9 @@
 """The slots of a gap, and what of it is left once some are filled."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import groupby
 from typing import Self
@@ -14,7 +15,7 @@ from pipeline.lake.files import DatasetFiles
 from pipeline.lake.live.batches import StoredGap
 from pipeline.lake.live.names import filled_session, live_document
 from pipeline.records.documents import Document, text, wholes
-from pipeline.records.streams import FILLABLE, Gap
+from pipeline.records.streams import FILLABLE, Gap, GapReason
 from pipeline.records.tables import FEATURES
 
 
@@ -64,6 +65,45 @@ def filled_slots(files: DatasetFiles, *, video_ids: Collection[str] | None = Non
         if found is not None:
             filled.setdefault(found.video_id, set()).update(found.slots)
     return filled
+
+
+def gap_between_sessions(
+    *,
+    video_id: str | None,
+    uri: str,
+    stream: str,
+    reason: GapReason,
+    captured_from: datetime,
+    captured_to: datetime,
+    rate_hz: Fraction,
+) -> Gap | None:
+    """The slots for which nobody was connected, or the camera sent nothing; ``None``: there is room for none.
+
+    Args:
+        video_id: the session before; ``None`` before the first one.
+        uri: of the source, without user info and query.
+        stream: its name.
+        reason: ``disconnected`` or ``stalled``.
+        captured_from: where the last slot ended.
+        captured_to: where the next session's first slot begins.
+        rate_hz: of the sampling rule.
+    """
+    num_slots = math.floor((captured_to - captured_from) // timedelta(microseconds=1) * rate_hz / 1_000_000)
+    if num_slots < 1:
+        return None
+    return Gap(
+        video_id=video_id,
+        uri=uri,
+        stream=stream,
+        reason=reason,
+        num_slots=num_slots,
+        start_pts=None,
+        end_pts=None,
+        start_s=None,
+        end_s=None,
+        captured_from=captured_from,
+        captured_to=captured_to,
+    )
 
 
 def slots_of(gap: Gap, *, rate_hz: Fraction) -> range:

@@ -23,8 +23,8 @@ _PREFIX = "live-"
 _WRITER = r"(?P<writer>\d{20}[0-9a-f]{8})"
 """When a writer began, and what tells it from others that began then."""
 _BEGAN = "%Y%m%d%H%M%S%f"
-_NUM_BEGAN = 20
-"""So many characters of it say when."""
+_OF_LEASE = 8
+"""So many characters behind that are the lease's."""
 _MARK = r"(?:-[0-9a-f]{8})?"
 """What a bucket adds."""
 _NAME = re.compile(rf"live-(?P<stream>.+)-{_WRITER}-(?P<first>\d+)-(?P<last>\d+){_MARK}\.parquet", re.ASCII)
@@ -78,9 +78,9 @@ class Span:
         return is_of_writer and self.first <= key.number <= self.last
 
 
-def new_writer(began_at: datetime, *, token: str) -> str:
+def new_writer(at: datetime, *, token: str) -> str:
     """What a writer is called that begins with this lease; the names of one stream's writers sort by time."""
-    return f"{began_at.astimezone(UTC):{_BEGAN}}{token[-8:]}"
+    return f"{at.astimezone(UTC):{_BEGAN}}{token[-_OF_LEASE:]}"
 
 
 def writer_in(note: bytes) -> str:
@@ -91,7 +91,7 @@ def writer_in(note: bytes) -> str:
 
 def began_at(writer: str) -> datetime:
     """When a writer of this name began. Raises ``ValueError``: it is no such name."""
-    return datetime.strptime(writer[:_NUM_BEGAN], _BEGAN).replace(tzinfo=UTC)
+    return datetime.strptime(writer[:-_OF_LEASE], _BEGAN).replace(tzinfo=UTC)
 
 
 def fill_file(video_id: str, digest: str) -> str:

@@ -4,8 +4,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from fractions import Fraction
+from datetime import UTC, datetime
 from typing import Self
 
 from pipeline.errors import StorageError, UsageError
@@ -15,6 +14,7 @@ from pipeline.lake.live.batches import LiveBatch
 from pipeline.lake.live.closing import close_stream, end_session, told_by
 from pipeline.lake.live.entries import Entry, EntryKey
 from pipeline.lake.live.entry_rows import entry_of
+from pipeline.lake.live.gap_slots import gap_between_sessions
 from pipeline.lake.live.journal import Journal
 from pipeline.lake.live.names import new_writer
 from pipeline.lake.live.publication import publish_entries
@@ -233,21 +233,14 @@ class LiveWriter:
         """What is missing since a writer that was killed."""
         if self._lost_since is None:
             return None
-        num_slots = int(Fraction((until - self._lost_since) / timedelta(seconds=1)) * self._rate_hz)
-        if num_slots < 1:
-            return None
-        return Gap(
+        return gap_between_sessions(
             video_id=self._past.video_id,
             uri=self._source,
             stream=self._stream,
             reason=GapReason.DISCONNECTED,
-            num_slots=num_slots,
-            start_pts=None,
-            end_pts=None,
-            start_s=None,
-            end_s=None,
             captured_from=self._lost_since,
             captured_to=until,
+            rate_hz=self._rate_hz,
         )
 
 
