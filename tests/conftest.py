@@ -220,7 +220,8 @@ def _left_behind() -> list[str]:
 def isolated_home(nothing_left_behind: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home folder of the tests' own; Ray neither writes its token there nor asks for one, and reports to nobody.
 
-    Ray's workers find the tests' modules too, and with them what a test defines.
+    Ray's workers find the tests' modules too, and with them what a test defines. They are as nice as the tests beside
+    them: with Ray's own niceness of 15, a cluster waits until all the other tests are done.
     """
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
@@ -228,6 +229,7 @@ def isolated_home(nothing_left_behind: None, tmp_path_factory: pytest.TempPathFa
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, FOLDERS)), prepend=os.pathsep)
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")
         yield home
 
 
