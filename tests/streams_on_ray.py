@@ -38,6 +38,12 @@ class Watching:
     async def samples(self, name: str, number: int) -> None:
         await until(lambda: self.streams.status(name).counters.samples >= number)
 
+    async def comes_back(self, name: str, *, killed: set[psutil.Process]) -> None:
+        """A new process shows samples; a killed one may have told of some before anybody knew that it was dead."""
+        await until(lambda: len(set(actors()) - killed) == len(self.streams.list()))
+        told = self.streams.status(name).counters.samples
+        await self.samples(name, told + 3)
+
 
 @contextlib.asynccontextmanager
 async def watching(lake: Path) -> AsyncIterator[Watching]:
@@ -88,12 +94,13 @@ def actors() -> list[psutil.Process]:
     return named("StreamActor")
 
 
-def killed_elsewhere(lake: Path, *, renewed_ago_s: float) -> None:
+def killed_elsewhere(lake: Path, *, renewed_ago_s: float) -> psutil.Process:
     """The one stream's process is killed on a machine that cannot be seen, so long after it renewed its lease."""
     [victim] = actors()
     victim.kill()
     victim.wait()
     edit_lease(lake / LEASE, age_s=renewed_ago_s, boot_id="another")
+    return victim
 
 
 def reasons_of_gaps(lake: Path, stream: str = "gate") -> list[str]:

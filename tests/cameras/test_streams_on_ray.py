@@ -108,9 +108,7 @@ def test_a_stream_whose_process_is_killed_comes_back_and_the_other_one_goes_on(t
             await host.samples("good", 5)
             await until(lambda: len(readers.sessions(host.lake)) == 2)  # neither is killed before its own is there
             victim.send_signal(signal.SIGKILL)
-            before = host.streams.status("bad").counters.samples
-            await until(lambda: host.streams.status("bad").state is not StreamState.PLAYING)
-            await host.samples("bad", before + 3)
+            await host.comes_back("bad", killed={victim})
 
     run(test)
 
@@ -132,8 +130,7 @@ def test_a_stream_killed_whenever_it_begins_comes_back_and_tells_what_that_cost(
                 [victim] = set(actors()) - killed
                 victim.send_signal(signal.SIGKILL)
                 killed.add(victim)
-            before = host.streams.status("gate").counters.samples
-            await host.samples("gate", before + 3)
+            await host.comes_back("gate", killed=killed)
             assert not looking.done(), "meanwhile there was a picture or none, and no other failure"
             looking.cancel()
 
@@ -155,9 +152,8 @@ def test_a_stream_that_died_on_another_machine_comes_back_once_its_lease_runs_ou
         async with watching(tmp_path) as host:
             await host.start("gate", clip)
             await host.samples("gate", 3)
-            killed_elsewhere(tmp_path, renewed_ago_s=50)
-            before = host.streams.status("gate").counters.samples
-            await host.samples("gate", before + 3)
+            killed = killed_elsewhere(tmp_path, renewed_ago_s=50)
+            await host.comes_back("gate", killed={killed})
 
     run(test)
 
