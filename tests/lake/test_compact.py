@@ -380,6 +380,7 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # four runs, each with a Ray of its own
 def test_compacted_lake_is_resumed_and_retried_like_the_old_one(tmp_path: Path, clips: ClipFactory) -> None:
     archive, old, new = tmp_path / "archive", tmp_path / "old", tmp_path / "new"
     archive.mkdir()
