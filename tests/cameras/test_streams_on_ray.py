@@ -108,6 +108,7 @@ def test_a_stream_whose_process_is_killed_comes_back_and_the_other_one_goes_on(t
             await host.samples("good", 5)
             await until(lambda: len(readers.sessions(host.lake)) == 2)  # neither is killed before its own is there
             victim.send_signal(signal.SIGKILL)
+            await until(lambda: host.streams.status("bad").state is not StreamState.PLAYING)
             await host.comes_back("bad", killed={victim})
 
     run(test)
