@@ -22,10 +22,10 @@ sync = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip con
 	  env $${index:+UV_DEFAULT_INDEX="$$index"} VIRTUAL_ENV="$(CURDIR)/$(1)" \
 	    $(BIN)/uv pip sync --require-hashes --compile-bytecode $(2)
 
-# Tests wait as much as they compute, for cameras, stores that fail and decoders that hang: two processes more than there
-# are cores. Groups begin in the order that tests/side_by_side.py gives them, the longest first, and not in that of their
-# numbers of tests.
-SIDE_BY_SIDE = --numprocesses $$(($$(nproc) + 2)) --dist loadscope --no-loadscope-reorder
+# Tests wait as much as they compute, for cameras, stores that fail and decoders that hang: there are more processes than
+# cores, by two, and by one beside the slow tests, whose clusters have many processes of their own. Groups begin in the
+# order that tests/side_by_side.py gives them, the longest first, and not in that of their numbers of tests.
+SIDE_BY_SIDE = --numprocesses $$(($$(nproc) + $(1))) --dist loadscope --no-loadscope-reorder
 # Tests start hundreds of programs, and none of them is to compile what the one before it compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -62,7 +62,7 @@ demo: $(INSTALLED)
 test check: export OMP_WAIT_POLICY := PASSIVE
 
 test: $(INSTALLED) $(AZURITE)
-	@$(BIN)/python -m pytest -m 'not slow and not soak' $(SIDE_BY_SIDE)
+	@$(BIN)/python -m pytest -m 'not slow and not soak' $(call SIDE_BY_SIDE,2)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
@@ -73,7 +73,7 @@ types: $(INSTALLED)
 
 # One run of pytest over quick and slow tests alike, so that the log ends with one closing line.
 check: lint types $(AZURITE)
-	@$(BIN)/python -m pytest -m 'not soak' $(SIDE_BY_SIDE)
+	@$(BIN)/python -m pytest -m 'not soak' $(call SIDE_BY_SIDE,1)
 
 soak: $(INSTALLED) $(AZURITE)
 	@$(BIN)/python -m pytest -m soak --timeout 0

@@ -12,17 +12,18 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import psutil
 import ray
 import yaml
+from patience import PATIENCE_S
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 ROOT = Path(__file__).resolve().parents[1]
 _OBJECT_STORE_BYTES = 200_000_000
-_UP_WITHIN_S = 300
+_STARTS = 3  # Ray gives up after half a minute, which a busy machine may need
 _ON_ONE_MACHINE = {
     "type": "external",
     "module": "mortal_nodes.MortalNodes",
@@ -43,8 +44,14 @@ _OF_OTHER_PROVIDERS: dict[str, Any] = {
 class Node:
     """One node: a process that holds Ray's own ones."""
 
+    LOG: ClassVar = "start.log"
+
     process: "subprocess.Popen[bytes]"
     folder: Path
+
+    def log(self) -> str:
+        """What Ray said when it started."""
+        return (self.folder / self.LOG).read_text()
 
     def family(self) -> list[psutil.Process]:
         """Its processes."""
@@ -63,7 +70,7 @@ class Node:
             for member in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.kill()
-            psutil.wait_procs(family, timeout=20)
+            psutil.wait_procs(family, timeout=PATIENCE_S)
         self.process.wait()
 
 
@@ -89,25 +96,22 @@ class LocalCluster:
     def start_head(self, *words: str, num_cpus: int = 1, environment: Mapping[str, str] | None = None) -> None:
         head = ["--head", f"--port={self.port}", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]
         ports = [f"--dashboard-port={self.dashboard_port}"]
-        self._start(*head, *ports, *words, num_cpus=num_cpus, environment=environment or {})
-        self._wait_for_nodes(1)
+        self._add(*head, *ports, *words, num_cpus=num_cpus, environment=environment or {})
 
     def add_node(self) -> Node:
-        self._start(f"--address={self.address}", num_cpus=1, environment={})
-        self._wait_for_nodes(len(self.nodes))
-        return self.nodes[-1]
+        return self._add(f"--address={self.address}", num_cpus=1, environment={})
 
     def remove(self, node: Node) -> None:
         node.stop()
         self.nodes.remove(node)
-        deadline = time.monotonic() + _UP_WITHIN_S
+        deadline = time.monotonic() + PATIENCE_S
         while self.num_alive() > len(self.nodes):  # missed heartbeats tell, half a minute later
             assert time.monotonic() < deadline
             time.sleep(0.5)
 
     def num_alive(self) -> int:
         try:
-            answer = httpx.get(f"{self.job_server}/nodes?view=summary", timeout=30)
+            answer = httpx.get(f"{self.job_server}/nodes?view=summary", timeout=PATIENCE_S)
             summary = answer.json()["data"]["summary"]
         except (httpx.HTTPError, ValueError, KeyError):
             return 0
@@ -117,7 +121,17 @@ class LocalCluster:
         for node in reversed(self.nodes):
             node.stop()
 
-    def _start(self, *words: str, num_cpus: int, environment: Mapping[str, str]) -> None:
+    def _add(self, *words: str, num_cpus: int, environment: Mapping[str, str]) -> Node:
+        """Start a node, and again where Ray gives up."""
+        for _ in range(_STARTS):
+            node = self._started(*words, num_cpus=num_cpus, environment=environment)
+            self.nodes.append(node)
+            if self._is_up(node):
+                return node
+            self.remove(node)
+        raise AssertionError(node.log())
+
+    def _started(self, *words: str, num_cpus: int, environment: Mapping[str, str]) -> Node:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
         sizes = [f"--num-cpus={num_cpus}", f"--object-store-memory={_OBJECT_STORE_BYTES}"]
         ports = ["--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}"]
@@ -127,7 +141,7 @@ class LocalCluster:
         self._num_started += 1
         # ``python`` of a job's entrypoint is this one.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        with open(folder / "start.log", "wb") as log:
+        with open(folder / Node.LOG, "wb") as log:
             process = subprocess.Popen(
                 [*command, *sizes, *ports, f"--temp-dir={folder}", *words],
                 stdin=subprocess.DEVNULL,
@@ -136,31 +150,34 @@ class LocalCluster:
                 env={**os.environ, "PATH": path, **environment},
                 start_new_session=True,
             )
-        self.nodes.append(Node(process, folder))
+        return Node(process, folder)
 
-    def _wait_for_nodes(self, count: int) -> None:
-        deadline = time.monotonic() + _UP_WITHIN_S
-        while self.num_alive() < count:
-            node = self.nodes[-1]
-            log = (node.folder / "start.log").read_text()
-            assert node.process.poll() is None, log
-            assert time.monotonic() < deadline, log
+    def _is_up(self, newest: Node) -> bool:
+        """Wait for the newest node; ``False``: Ray gave up."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.num_alive() < len(self.nodes):
+            if newest.process.poll() is not None:
+                return False
+            assert time.monotonic() < deadline, newest.log()
             time.sleep(0.2)
+        return True
 
 
 @contextlib.contextmanager
-def ray_of_this_process() -> Iterator[str]:
-    """A Ray of two CPUs that this process has started, and its address, for tests that do not care which."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+def joined(address: str) -> Iterator[None]:
+    """This process as a driver of a Ray that is there."""
+    ray.init(address=address, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @contextlib.contextmanager
-def local_cluster(*, num_nodes: int) -> Iterator[LocalCluster]:
+def local_cluster(*, num_nodes: int, cpus_of_head: int = 1) -> Iterator[LocalCluster]:
     """A cluster of this many nodes."""
     with _no_nodes() as cluster:
-        cluster.start_head()
+        cluster.start_head(num_cpus=cpus_of_head)
         for _ in range(num_nodes - 1):
             cluster.add_node()
         yield cluster

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 import command
 import httpx
 import psutil
+from patience import PATIENCE_S
 
 MODEL = ["--model", "video_cnn", "--weights", "random:0"]
 
@@ -24,7 +25,9 @@ class Server:
         self.said = said
 
     def post(self, path: str, body: bytes, kind: str = "image/png", **headers: str) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", content=body, headers={"content-type": kind, **headers}, timeout=60)
+        return httpx.post(
+            f"{self.url}{path}", content=body, headers={"content-type": kind, **headers}, timeout=PATIENCE_S
+        )
 
     def replica(self) -> psutil.Process:
         """The process that holds the model."""
@@ -68,7 +71,7 @@ def running(*options: object, env: dict[str, str] | None = None) -> Iterator[Ser
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         try:
-            rest, _ = process.communicate(timeout=60)
+            rest, _ = process.communicate(timeout=PATIENCE_S)
             said.append(rest)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)

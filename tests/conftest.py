@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from clusters import LocalCluster, local_cluster
 from command import no_more_commands
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from side_by_side import FileByFile, choose_quick_ones, put_in_turn
 from stores import ObjectStore, SharedServers, only_variables, shared_server
 from videos import as_ordinary_as_before
@@ -33,9 +34,9 @@ gc.disable()  # until all is imported: looking again and again at what stays any
 FOLDERS = sorted({path.parent for path in Path(__file__).parent.rglob("*.py")})
 """Of the tests and of what they share."""
 TICK = Fraction(1, 1000)  # of the times that a clip's ``pts`` gives
+_TOLD_AT_ONCE = 4000  # characters
 _STATUS = pytest.StashKey[int]()
 _SERVERS = pytest.StashKey[SharedServers]()
-_GONE_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
     return FileByFile(config, log)
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Of tests side by side: tell at once what failed, for a run that is stopped from outside has no summary."""
+    if report.failed and hasattr(report, "node"):
+        sys.stdout.write(f"\n{report.when} of {report.nodeid}\n{report.longreprtext[-_TOLD_AT_ONCE:]}\n")
+
+
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     put_in_turn(items)
@@ -197,7 +204,7 @@ def nothing_left_behind() -> Iterator[None]:
     """Tests leave neither processes nor threads that would hold up the end of an ordinary program."""
     yield
     no_more_commands()
-    deadline = time.monotonic() + _GONE_WITHIN_S
+    deadline = time.monotonic() + PATIENCE_S
     while (left := _left_behind()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left, f"left behind by the tests: {left}"
@@ -293,6 +300,13 @@ def bucket_place(bucket: str) -> str:
 
 
 @pytest.fixture(scope="session")
+def shared_ray() -> Iterator[str]:
+    """The address of a Ray of two CPUs that nobody harms, for commands to join: a Ray each takes twice the time."""
+    with local_cluster(num_nodes=1, cpus_of_head=2) as cluster:
+        yield cluster.address
+
+
+@pytest.fixture(scope="module")
 def two_nodes() -> Iterator[LocalCluster]:
     """A cluster of two nodes of a CPU each, begun with ``ray start``."""
     with local_cluster(num_nodes=2) as cluster:

@@ -22,6 +22,11 @@ def vidlake(*words: object, status: int = 0) -> subprocess.CompletedProcess[str]
     return done
 
 
+def joining(address: str, *, place: str) -> list[str]:
+    """Words with which a run joins a Ray that is there; one into a bucket needs its variables in a Ray of its own."""
+    return [] if "://" in place else ["--address", address]
+
+
 def started(
     *words: object, stdout: int = subprocess.DEVNULL, stderr: int = subprocess.DEVNULL
 ) -> "subprocess.Popen[str]":

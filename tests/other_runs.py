@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from patience import PATIENCE_S
+
 TESTS = str(Path(__file__).parent)
 _FORKING = """
 import json, os, sys, traceback
@@ -170,7 +172,7 @@ def edit_lease(path: Path, *, age_s: float = 0.0, **values: object) -> None:
 
 def stop(started: subprocess.Popen[str]) -> None:
     started.send_signal(signal.SIGSTOP)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while Path(f"/proc/{started.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import av
 import pytest
+from patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_CAMERA = ROOT.parent / "shared" / "accept" / "rtsp_camera.py"
@@ -252,7 +253,7 @@ class RealCamera:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("ready "), line
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:  # it says so a little before it listens
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return self

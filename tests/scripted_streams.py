@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from heads import backbone
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from scripted_pullers import Nothing, Source, opened
 
 from pipeline.cameras.hosting.settings import Embed, StreamSettings
@@ -95,7 +96,7 @@ class Watching:
             connect=source.connect,
         )
         await host.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         try:
             while not _holds(condition, host, source):
                 assert time.monotonic() < deadline, host.status()

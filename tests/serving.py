@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import uvicorn
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from PIL import Image
 
 from serve.cameras.remote import Cameras
@@ -42,10 +43,10 @@ class Live:
 
     def post(self, path: str, body: bytes, kind: str = "image/png", **headers: str) -> httpx.Response:
         sent = {"content-type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return httpx.post(f"{self.url}{path}", content=body, headers=sent, timeout=60)
+        return httpx.post(f"{self.url}{path}", content=body, headers=sent, timeout=PATIENCE_S)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", headers=headers, timeout=60)
+        return httpx.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE_S)
 
 
 @contextmanager

@@ -25,11 +25,11 @@ from typing import Literal
 from urllib.parse import quote
 
 import pytest
+from patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[1]
 AZURITE = ROOT / ".azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 PORTS_TRIED = 3
-STARTS_WITHIN_S = 60
 
 # Azurite knows one account, whose key stands in its documentation.
 ACCOUNT = "devstoreaccount1"
@@ -185,7 +185,7 @@ def shared_server(family: Literal["s3", "azure", "gcs"], folder: str | None) -> 
 
 
 def _told(path: Path) -> str:
-    deadline = time.monotonic() + PORTS_TRIED * STARTS_WITHIN_S
+    deadline = time.monotonic() + PORTS_TRIED * PATIENCE_S
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     return path.read_text()
@@ -235,7 +235,7 @@ def _running(command_at: Callable[[int], Sequence[str]]) -> Iterator[int]:
 
 
 def _answers(port: int, server: "subprocess.Popen[bytes]") -> bool:
-    deadline = time.monotonic() + STARTS_WITHIN_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return server.poll() is None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 from other_runs import edit_lease
+from patience import PATIENCE_S
 
 from pipeline.cameras.hosting.settings import StreamSettings
 from pipeline.cameras.model_actor import RemoteModel, WatchedModel
@@ -19,7 +20,6 @@ from pipeline.lake.dataset import DatasetInfo
 from pipeline.lake.live import readers
 from pipeline.records.streams import StreamSpec
 
-WITHIN_S = 90
 LEASE = "_vidlake/leases/stream:gate.json"
 
 
@@ -58,7 +58,7 @@ async def watching(lake: Path) -> AsyncIterator[Watching]:
             embed=model,
             commit_s=0.3,
             publish_s=1.0,
-            stall_s=WITHIN_S,  # the camera is a file, and nothing here is about stalls
+            stall_s=PATIENCE_S,  # the camera is a file, and nothing here is about stalls
         )
         streams = Streams(settings)
         try:
@@ -70,14 +70,14 @@ async def watching(lake: Path) -> AsyncIterator[Watching]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WITHIN_S
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 6 * WITHIN_S))
+    asyncio.run(asyncio.wait_for(test(), 3 * PATIENCE_S))
 
 
 def named(word: str) -> list[psutil.Process]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from pipeline.cameras.analysis.choice import DetectorChoice, DetectorKind
 from pipeline.cameras.analysis.detector import DetectionFailed, Pixels
@@ -70,7 +71,7 @@ class Network:
 
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
         self.batches.append(len(pictures))
-        self.may_answer.wait(30)
+        self.may_answer.wait(PATIENCE_S)
         return [objects(int(each[0, 0, 0])) for each in pictures]
 
 

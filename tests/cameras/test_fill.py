@@ -13,6 +13,7 @@ import pyarrow.dataset as pads
 import pytest
 from command import vidlake as command
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from recorded_lakes import RATE_HZ, Watched, begun, info, recorded, watch
 from recordings import parts_of, record
 from videos import remuxed, video_bytes
@@ -174,7 +175,9 @@ def test_a_killed_fill_costs_nothing_and_doubles_nothing(
     watch(lake, watched, dropped=DROPPED, record_to=place)
     folders = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-    done = subprocess.run([sys.executable, "-c", DYING, lake, str(num_commits), *folders], check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, lake, str(num_commits), *folders], check=False, timeout=PATIENCE_S
+    )
 
     assert done.returncode == -signal.SIGKILL
     num_rows = len(rows(lake))

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pytest
+from patience import PATIENCE_S
 from scripted_pullers import Camera, ScriptedPuller, ended
 from scripted_streams import ADDRESS, Model, playing, settings, spec
 
@@ -75,7 +76,7 @@ def test_reconnects_leave_nothing_behind(tmp_path: Path, warm: int, more: int) -
             before = use()
             while camera.num_connections < warm + more:
                 await asyncio.sleep(0.05)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE_S
             # A thread of a library's pool that has nothing to do ends in its own time; one that is left behind never.
             while (after := use())[1] - before[1] > 2 and time.monotonic() < deadline:
                 await asyncio.sleep(0.5)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from media import extract
+from patience import PATIENCE_S
 from recordings import STARTED_AT, parts_of, record, session
 from rows import new_dataset
 from videos import video_bytes
@@ -221,7 +222,7 @@ def test_a_place_that_takes_no_files_is_said_at_once(tmp_path: Path) -> None:
 
 
 def waited_until(condition: object) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from command import vidlake
 from conftest import ClipFactory
+from patience import PATIENCE_S
 
 from pipeline.lake.live import readers
 
-WITHIN_S = 90
-MODEL = ["--model", "video_cnn", "--weights", "random:0", "--stall-seconds", str(WITHIN_S), "--sample", "fps:5"]
+MODEL = ["--model", "video_cnn", "--weights", "random:0", "--stall-seconds", str(PATIENCE_S), "--sample", "fps:5"]
 
 
 class Command:
@@ -32,7 +32,7 @@ class Command:
         return [line["label"] for line in lines if line["type"] == "stream_state"]
 
     def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + WITHIN_S
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert self.process.poll() is None
             assert time.monotonic() < deadline
@@ -59,11 +59,11 @@ def command(work: Path, *words: object) -> Iterator[Command]:
 
 
 @pytest.mark.slow
-def test_a_file_is_watched_to_its_end(tmp_path: Path, clips: ClipFactory) -> None:
+def test_a_file_is_watched_to_its_end(tmp_path: Path, clips: ClipFactory, shared_ray: str) -> None:
     clip = clips(num_frames=100)
     done = vidlake(
         "watch", f"file:{clip}", "--name", "gate", "--out", tmp_path / "lake", *MODEL,
-        "--events", tmp_path / "events.jsonl", "--json",
+        "--events", tmp_path / "events.jsonl", "--json", "--address", shared_ray,
     )  # fmt: skip
     lines = [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -77,8 +77,10 @@ def test_a_file_is_watched_to_its_end(tmp_path: Path, clips: ClipFactory) -> Non
 
 @pytest.mark.parametrize(
     ("number", "status", "says"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
-    ids=["ctrl-c", "sigterm"],
+    [
+        pytest.param(signal.SIGINT, 130, "interrupted", id="ctrl-c"),
+        pytest.param(signal.SIGTERM, 143, "terminated", id="sigterm", marks=pytest.mark.soak),
+    ],
 )
 @pytest.mark.slow
 def test_a_signal_ends_it_in_order(
@@ -89,7 +91,7 @@ def test_a_signal_ends_it_in_order(
         watch.until(lambda: "playing" in watch.labels())
         time.sleep(2)
         watch.process.send_signal(number)
-        _, err = watch.process.communicate(timeout=WITHIN_S)
+        _, err = watch.process.communicate(timeout=PATIENCE_S)
         labels = watch.labels()
 
     assert watch.process.returncode == status
@@ -101,14 +103,16 @@ def test_a_signal_ends_it_in_order(
 
 
 @pytest.mark.slow
-def test_a_second_writer_of_the_stream_or_another_model_is_refused(tmp_path: Path, clips: ClipFactory) -> None:
+def test_a_second_writer_of_the_stream_or_another_model_is_refused(
+    tmp_path: Path, clips: ClipFactory, shared_ray: str
+) -> None:
     clip, lake = f"file:{clips(num_frames=1500, fps=5)}", tmp_path / "lake"
     with command(tmp_path, clip, "--name", "gate", "--out", lake, *MODEL) as watch:
         watch.until(lambda: "playing" in watch.labels())
-        same = vidlake("watch", clip, "--name", "gate", "--out", lake, *MODEL)
+        same = vidlake("watch", clip, "--name", "gate", "--out", lake, *MODEL, "--address", shared_ray)
         other = vidlake("watch", clip, "--name", "door", "--out", lake, *MODEL[:-1], "fps:2")
         watch.process.send_signal(signal.SIGINT)
-        watch.process.communicate(timeout=WITHIN_S)
+        watch.process.communicate(timeout=PATIENCE_S)
 
     for refused in (same, other):
         assert refused.returncode == 2
@@ -118,9 +122,10 @@ def test_a_second_writer_of_the_stream_or_another_model_is_refused(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_after_so_many_seconds_it_ends_by_itself(tmp_path: Path, clips: ClipFactory) -> None:
+def test_after_so_many_seconds_it_ends_by_itself(tmp_path: Path, clips: ClipFactory, shared_ray: str) -> None:
     clip, lake = clips(num_frames=1500, fps=5), tmp_path / "lake"
-    done = vidlake("watch", f"file:{clip}", "--name", "gate", "--out", lake, *MODEL, "--seconds", "2")
+    how = [*MODEL, "--seconds", "2", "--address", shared_ray]
+    done = vidlake("watch", f"file:{clip}", "--name", "gate", "--out", lake, *how)
     lines = done.stdout.splitlines()
 
     assert done.returncode == 0
@@ -132,8 +137,9 @@ def test_after_so_many_seconds_it_ends_by_itself(tmp_path: Path, clips: ClipFact
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    done = vidlake("watch", "rtsp://127.0.0.1:9/cam", "--out", tmp_path / "lake", "--model", "no_such_model")
+def test_a_model_that_is_not_there_is_one_line(tmp_path: Path, shared_ray: str) -> None:
+    how = ["--model", "no_such_model", "--address", shared_ray]
+    done = vidlake("watch", "rtsp://127.0.0.1:9/cam", "--out", tmp_path / "lake", *how)
 
     assert done.returncode == 2
     assert "no_such_model" in done.stderr
@@ -142,7 +148,6 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(600)
 def test_eight_streams_at_a_sample_a_second_drop_nothing_on_two_cores(tmp_path: Path, clips: ClipFactory) -> None:
     """With the default model, whose weights are real; on a machine that does nothing else."""
     clip, lake = clips(num_frames=1500, width=1280, height=720), str(tmp_path / "lake")

@@ -13,6 +13,7 @@ import pytest
 from command import vidlake
 from labelled_lakes import blob, make_lake
 from labelling import written
+from patience import PATIENCE_S
 
 VIDEOS = {
     f"{label}{at}": blob("xy".index(label), 12, seed=30 * "xy".index(label) + at) for at in range(6) for label in "xy"
@@ -131,7 +132,7 @@ def test_a_library_that_is_missing_is_named_with_its_extra(lake: Path, tmp_path:
     words = ["train", str(lake / "lake"), "--label", "animal", "--out", str(tmp_path / "heads" / "h")]
 
     done = subprocess.run(
-        [sys.executable, "-c", hiding, *words], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-c", hiding, *words], capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
 
     assert done.returncode == 2

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE_S
 
 from pipeline.cli.starting import first_line
 
@@ -38,7 +39,7 @@ from pipeline.cli.starting import main
 main()
 """
     ours, its = pty.openpty()
-    run = subprocess.run([sys.executable, "-c", program], stderr=its, stdout=its, check=False, timeout=120)
+    run = subprocess.run([sys.executable, "-c", program], stderr=its, stdout=its, check=False, timeout=PATIENCE_S)
     os.close(its)
     said = os.read(ours, 4096).decode().splitlines()
     os.close(ours)

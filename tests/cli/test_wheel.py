@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from patience import PATIENCE_S
 from videos import video_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +91,7 @@ def serving(command: Path, *words: object, folder: Path) -> Iterator[str]:
         yield first.rpartition(" at ")[2].strip()
     finally:
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=60)
+        server.communicate(timeout=PATIENCE_S)
 
 
 @pytest.mark.slow
@@ -109,12 +110,14 @@ def test_installed_wheel_extracts_and_serves(installed: Path, tmp_path: Path) ->
     port = 20_000 + os.getpid() % 20_000
     with serving(vidlake, "--from", "lake", "--port", port, folder=tmp_path) as address:
         content = (tmp_path / "in" / "a.mp4").read_bytes()
-        reply = httpx.post(f"{address}/v1/embed", content=content, headers={"Content-Type": "video/mp4"}, timeout=60)
-        assert httpx.get(f"{address}/docs", timeout=60).status_code == 200
+        reply = httpx.post(
+            f"{address}/v1/embed", content=content, headers={"Content-Type": "video/mp4"}, timeout=PATIENCE_S
+        )
+        assert httpx.get(f"{address}/docs", timeout=PATIENCE_S).status_code == 200
     assert reply.status_code == 200, reply.text
     live = np.array([sample["feature"] for sample in reply.json()["samples"]])
     assert np.abs(live - np.array(rows["feature"].to_pylist())).max() < 1e-5
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and _processes_of(installed.parent):
         time.sleep(0.2)
     assert _processes_of(installed.parent) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from patience import PATIENCE_S
 from videos import video_bytes
 
 INSTALLED = Path(sys.executable).with_name("vidlake")
@@ -20,7 +21,7 @@ def test_modules_named_like_ours_are_imported_by_no_command_worker_or_decoder(tm
     (tmp_path / "in" / "a.mp4").write_bytes(video_bytes(num_frames=30))
     command = [str(INSTALLED), "extract", "in", "--out", "lake", "--model", "video_cnn", "--weights", "random:0"]
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
     assert done.returncode == 0, done.stderr
     [rows] = (pq.read_table(path).num_rows for path in (tmp_path / "lake" / "features").glob("*.parquet"))

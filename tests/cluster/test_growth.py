@@ -18,7 +18,6 @@ NODE_TYPES = {"cpus": ({"CPU": 1}, 2), "gpus": ({"CPU": 1, "GPU": 1}, 1)}
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 def test_run_that_asks_for_nodes_gets_them_and_is_sized_for_them(clips: ClipFactory, tmp_path: Path) -> None:
     out = tmp_path / "lake"
     most_alive = 1
@@ -56,7 +55,6 @@ def is_decoding(worker: psutil.Process) -> bool:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 def test_lost_node_is_asked_for_again(clips: ClipFactory, tmp_path: Path) -> None:
     """Tasks ask for what they take: those that find no node left wait at Ray, and the autoscaler sees them."""
     (tmp_path / "archive").mkdir()

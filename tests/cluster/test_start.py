@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from patience import PATIENCE_S
 from ray.exceptions import RayTaskError
 
 from pipeline.cluster.start import cause_of, starting
@@ -61,10 +62,12 @@ os._exit(0)
 def test_stopping_while_ray_starts_ends_what_it_started_and_nothing_else(last_started: str) -> None:
     mark = {"STARTED_BY": str(uuid.uuid4())}
     command = [sys.executable, "-c", STOPS_WHILE_RAY_STARTS, last_started]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=os.environ | mark)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_S, check=True, env=os.environ | mark
+    )
     others = set(map(int, done.stdout.split()))
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while (living := pids_with(mark)) != others:
             assert time.monotonic() < deadline, living ^ others
             time.sleep(0.1)
@@ -110,9 +113,11 @@ except KeyboardInterrupt:
 
 @pytest.mark.slow
 def test_interrupted_while_threads_are_at_work_in_ray_it_ends_as_it_means_to_and_leaves_nothing() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 130, done.stderr[-2000:]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while living := [pid for pid in map(int, done.stdout.split()) if psutil.pid_exists(pid)]:
         assert time.monotonic() < deadline, living
         time.sleep(0.1)

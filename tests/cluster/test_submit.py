@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from clusters import ROOT, LocalCluster
 from conftest import ClipFactory
 from lakes import MODEL, features, started, statuses, vidlake
+from patience import PATIENCE_S
 from ray._private.runtime_env.packaging import create_package
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
@@ -167,7 +168,6 @@ def job(tmp_path: Path, clips: ClipFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_submitted_job_runs_in_the_uploaded_folder_returns_its_status_and_resumes(
     job: Path, tmp_path: Path, two_nodes: LocalCluster
 ) -> None:
@@ -186,7 +186,6 @@ def test_submitted_job_runs_in_the_uploaded_folder_returns_its_status_and_resume
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 def test_interrupted_client_leaves_the_job_running_and_says_how_to_stop_it(
     clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +197,7 @@ def test_interrupted_client_leaves_the_job_running_and_says_how_to_stop_it(
     submission_id = process.stderr.readline().split()[1]
     client = JobSubmissionClient(two_nodes.job_server)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert f"ray job stop {submission_id}" in said
     info = client.get_job_info(submission_id)
@@ -212,12 +211,11 @@ def test_interrupted_client_leaves_the_job_running_and_says_how_to_stop_it(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 def test_rays_own_command_submits_this_folder(clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster) -> None:
     ray = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", two_nodes.job_server]
     words = ["extract", clips(num_frames=100), "--out", tmp_path / "lake", *MODEL, "--address", "auto"]
     command = [*ray, "--working-dir", ROOT, "--", "python", "-m", "pipeline", *words]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 videos: 1 ok" in done.stdout
     assert len(features(tmp_path / "lake")) == 4
@@ -283,7 +281,6 @@ def tunnel(port: int) -> Iterator[Tunnel]:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
 def test_broken_connection_costs_no_line_and_tells_none_twice(
     clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster
 ) -> None:
@@ -297,7 +294,7 @@ def test_broken_connection_costs_no_line_and_tells_none_twice(
             seen = [process.stdout.readline() for _ in range(3)]
             assert way.break_off() > 0
             seen += process.stdout.readlines()
-            assert process.wait(timeout=240) == 0
+            assert process.wait(timeout=PATIENCE_S) == 0
     log = JobSubmissionClient(two_nodes.job_server).get_job_logs(submission_id)
     assert "".join(seen) == log
 

@@ -22,9 +22,10 @@ from archive_server import ArchiveHandler
 from clusters import LocalCluster, Node
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
+from patience import PATIENCE_S
 from typing_extensions import override
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 NUM_VIDEOS = 6
 # Of a second each, and small files: there is always something done, and something to do.
@@ -65,7 +66,7 @@ class Running:
 
     def ends(self, *, status: int) -> str:
         """Its stdout, or of a failure its one line."""
-        told, errors = self._process.communicate(timeout=400)
+        told, errors = self._process.communicate(timeout=PATIENCE_S)
         assert self._process.returncode == status, told + errors
         assert "Traceback" not in errors
         return told if status in (0, 3) else errors.splitlines()[-1]
@@ -140,6 +141,7 @@ def test_killed_workers_are_replaced(archive: Path, calm: Path, tmp_path: Path, 
     assert_whole(run.ends(status=0), out, calm)
 
 
+@pytest.mark.soak
 def test_killed_driver_of_a_job_resumes_when_submitted_again(
     archive: Path, calm: Path, tmp_path: Path, two_nodes: LocalCluster
 ) -> None:
@@ -185,6 +187,7 @@ def store(archive: Path) -> Iterator[tuple[type[Store], list[str]]]:
         server.shutdown()
 
 
+@pytest.mark.soak
 def test_store_that_is_away_for_20_seconds_is_waited_for(
     store: tuple[type[Store], list[str]], calm: Path, tmp_path: Path, two_nodes: LocalCluster
 ) -> None:
@@ -198,6 +201,7 @@ def test_store_that_is_away_for_20_seconds_is_waited_for(
     assert len(table(out, "quarantine")) == 0
 
 
+@pytest.mark.soak
 def test_video_replaced_while_it_is_read_costs_that_video_and_is_new_in_the_next_run(
     store: tuple[type[Store], list[str]], calm: Path, clips: ClipFactory, tmp_path: Path, two_nodes: LocalCluster
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from patience import PATIENCE_S
 from rows import dataset_info, new_dataset, segment, task
 
 from pipeline.errors import RunError
@@ -18,8 +19,6 @@ from pipeline.extract.tally import LocalTally
 from pipeline.records.resources import Hardware
 from pipeline.records.rows import table_of
 from pipeline.records.schemas import TASKS
-
-WITHIN_S = 60.0
 
 
 def of(cost_s: float) -> Work:
@@ -61,10 +60,10 @@ class Waves:
     def _run(self, tasks: list[pa.Table], **_: object) -> None:
         self.begun.append(sum(map(len, tasks)))
         self._begins.release()
-        assert self._ends.acquire(timeout=WITHIN_S)
+        assert self._ends.acquire(timeout=PATIENCE_S)
 
     def wait_for_one(self) -> None:
-        assert self._begins.acquire(timeout=WITHIN_S)
+        assert self._begins.acquire(timeout=PATIENCE_S)
 
     def end_all(self) -> None:
         for _ in range(100):
@@ -148,7 +147,7 @@ def test_planning_waits_where_it_is_far_ahead(tmp_path: Path, waves: Waves, monk
 
     def end_when_full() -> None:
         for _ in range(3):
-            assert offered.acquire(timeout=WITHIN_S)
+            assert offered.acquire(timeout=PATIENCE_S)
         waves.end_all()
 
     ending = threading.Thread(target=end_when_full)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
+from patience import PATIENCE_S
 
 from pipeline.extract.joined_calls import JoinedCalls
 
@@ -22,14 +23,14 @@ class Held:
     def __call__(self, segments: pa.Table) -> pa.Table:
         self.calls.append(segments["segment"].to_pylist())
         self._begun.release()
-        assert self._goes_on.wait(30)
+        assert self._goes_on.wait(PATIENCE_S)
         if "bad" in segments["kind"].to_pylist():
             raise ValueError("features are not finite")
         return segments.select(["segment"])
 
     def wait_until_it_begins(self) -> None:
         """Wait for one more call to begin."""
-        assert self._begun.acquire(timeout=30)
+        assert self._begun.acquire(timeout=PATIENCE_S)
 
     def let_go(self) -> None:
         self._goes_on.set()

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, kill, started, table, vidlake
+from patience import PATIENCE_S
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 HOW = [*MODEL, "--sample", "all", "--segment-seconds", "1", "--rows-per-file", "50"]
 NUM_ROWS = 6 * 100
-ENDS_WITHIN_S = 240
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +74,16 @@ def of_ray(driver: int, title: str) -> psutil.Process | None:
 @pytest.mark.parametrize(
     ("phase", "victim"),
     [
-        ("planning", "the whole job"),
-        ("decoding", "the driver alone"),
+        pytest.param("planning", "the whole job", marks=pytest.mark.soak),
+        pytest.param("decoding", "the driver alone", marks=pytest.mark.soak),
         pytest.param("committing", "the whole job", marks=pytest.mark.soak),
         pytest.param("decoding", "a worker", marks=pytest.mark.soak),
         ("committing", "the raylet"),
-        ("deriving", "the driver alone"),
+        pytest.param("deriving", "the driver alone", marks=pytest.mark.soak),
     ],
 )
 def test_killed_run_resumes_without_duplicates(
-    archive: Path, calm: tuple[Path, float], tmp_path: Path, phase: str, victim: str
+    archive: Path, calm: tuple[Path, float], tmp_path: Path, shared_ray: str, *, phase: str, victim: str
 ) -> None:
     out = tmp_path / "lake"
     run = started("extract", archive, "--out", out, *HOW)
@@ -104,15 +104,15 @@ def test_killed_run_resumes_without_duplicates(
             process.kill()
         assert num_rows(out) in ROWS_AT_THE_KILL[phase]
         if victim == "a worker":
-            assert run.wait(timeout=ENDS_WITHIN_S) == 0, "a worker is replaced"
+            assert run.wait(timeout=PATIENCE_S) == 0, "a worker is replaced"
         elif victim == "the raylet":
-            run.wait(timeout=ENDS_WITHIN_S)  # fails, or had done all but the end
-        vidlake("extract", archive, "--out", out, *HOW)
+            run.wait(timeout=PATIENCE_S)  # fails, or had done all but the end
+        vidlake("extract", archive, "--out", out, *HOW, "--address", shared_ray)
         assert_same(features(out), features(calm[0]))
 
 
 def test_run_killed_at_any_moments_ends_like_one_that_was_not(
-    archive: Path, calm: tuple[Path, float], tmp_path: Path
+    archive: Path, calm: tuple[Path, float], tmp_path: Path, shared_ray: str
 ) -> None:
     seed = time.time_ns()
     rng, out = random.Random(seed), tmp_path / "lake"
@@ -122,7 +122,7 @@ def test_run_killed_at_any_moments_ends_like_one_that_was_not(
         with gone_at_the_end(run.pid):
             time.sleep(rng.uniform(0.1, 0.95) * calm_s)
             kill(run, whole=whole)
-    vidlake("extract", archive, "--out", out, *HOW)
+    vidlake("extract", archive, "--out", out, *HOW, "--address", shared_ray)
     assert features(out).keys() == features(lake).keys(), f"seed {seed}"
     assert_same(features(out), features(lake))
 
@@ -132,7 +132,7 @@ def test_run_killed_at_any_moments_ends_like_one_that_was_not(
     [pytest.param(True, id="the whole job"), pytest.param(False, id="the driver alone", marks=pytest.mark.soak)],
 )
 def test_killed_run_of_several_models_ends_with_each_sample_once_in_each_dataset(
-    archive: Path, tmp_path: Path, whole: bool
+    archive: Path, tmp_path: Path, shared_ray: str, whole: bool
 ) -> None:
     """Killed once some of it is committed somewhere, whatever has been committed elsewhere by then."""
     out = tmp_path / "lake"
@@ -145,7 +145,7 @@ def test_killed_run_of_several_models_ends_with_each_sample_once_in_each_dataset
             time.sleep(0.01)
         assert run.poll() is None, "nothing was interrupted"
         kill(run, whole=whole)
-        told = json.loads(vidlake("extract", archive, "--out", out, *how, "--json").stdout)
+        told = json.loads(vidlake("extract", archive, "--out", out, *how, "--address", shared_ray, "--json").stdout)
     assert [told["models"][name]["totals"]["videos"]["ok"] for name in names] == [6, 6]
     rows = [table(out / name, "features") for name in names] + [table(out, "thumbnails")]
     keys = [sorted(zip(each["uri"].to_pylist(), each["pts"].to_pylist(), strict=True)) for each in rows]

@@ -2,24 +2,17 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import LocalCluster, ray_of_this_process
+from clusters import LocalCluster
 from conftest import ClipFactory
 from lakes import MODEL, vidlake
 
 pytestmark = pytest.mark.slow
 
 FEATURE_BYTES = 512 * 4
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with ray_of_this_process() as address:
-        yield address
 
 
 @pytest.fixture
@@ -42,11 +35,11 @@ def files(*folders: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
-def test_plan_tells_what_is_to_do_and_writes_nothing(archive: Path, tmp_path: Path, cluster: str) -> None:
+def test_plan_tells_what_is_to_do_and_writes_nothing(archive: Path, tmp_path: Path, shared_ray: str) -> None:
     out = tmp_path / "lake"
     before = files(tmp_path)
 
-    told = planned(archive, "--out", out, "--sample", "fps:5", "--address", cluster)
+    told = planned(archive, "--out", out, "--sample", "fps:5", "--address", shared_ray)
 
     assert (told["num_videos"], told["num_unusable"], told["num_done"]) == (4, 1, 0)
     assert (told["num_segments"], told["num_samples"]) == (3, 60)
@@ -57,11 +50,11 @@ def test_plan_tells_what_is_to_do_and_writes_nothing(archive: Path, tmp_path: Pa
 
 
 def test_plan_of_a_dataset_counts_what_is_left_by_the_cut_that_it_has(
-    archive: Path, tmp_path: Path, cluster: str, clips: ClipFactory
+    archive: Path, tmp_path: Path, shared_ray: str, clips: ClipFactory
 ) -> None:
     """Also with another ``--segment-seconds``, which cuts new videos alone."""
     out = tmp_path / "lake"
-    words = ["--out", out, "--sample", "fps:5", "--address", cluster]
+    words = ["--out", out, "--sample", "fps:5", "--address", shared_ray]
     vidlake("extract", archive, *words, *MODEL, "--segment-seconds", "1")
     os.link(clips(num_frames=50, gop=25, seed=9), archive / "new.mp4")
     before = files(out)
@@ -73,32 +66,32 @@ def test_plan_of_a_dataset_counts_what_is_left_by_the_cut_that_it_has(
     assert files(out) == before
 
 
-def test_limit_and_shard_choose_as_they_do_for_extract(archive: Path, cluster: str) -> None:
-    some = planned(archive, "--limit", "2", "--address", cluster)
-    parts = [planned(archive, "--shard", f"{part}/2", "--address", cluster) for part in (1, 2)]
+def test_limit_and_shard_choose_as_they_do_for_extract(archive: Path, shared_ray: str) -> None:
+    some = planned(archive, "--limit", "2", "--address", shared_ray)
+    parts = [planned(archive, "--shard", f"{part}/2", "--address", shared_ray) for part in (1, 2)]
 
     assert some["num_videos"] == 2
     assert sum(part["num_videos"] for part in parts) == 4
     assert sum(part["num_samples"] for part in parts) == 12
 
 
-def test_absent_files_count_as_unusable(tmp_path: Path, archive: Path, cluster: str) -> None:
+def test_absent_files_count_as_unusable(tmp_path: Path, archive: Path, shared_ray: str) -> None:
     manifest = tmp_path / "some.txt"
     manifest.write_text(f"{archive / '0.mp4'}\n{archive / 'gone.mp4'}\n")
 
-    told = planned(manifest, "--address", cluster)
+    told = planned(manifest, "--address", shared_ray)
     assert (told["num_videos"], told["num_unusable"], told["num_samples"]) == (2, 1, 4)
 
     manifest.write_text(f"{archive / 'gone.mp4'}\n")
-    told = planned(manifest, "--address", cluster)
+    told = planned(manifest, "--address", shared_ray)
     assert (told["num_videos"], told["num_unusable"], told["num_samples"]) == (1, 1, 0)
 
 
-def test_other_settings_than_the_datasets_are_refused(archive: Path, tmp_path: Path, cluster: str) -> None:
+def test_other_settings_than_the_datasets_are_refused(archive: Path, tmp_path: Path, shared_ray: str) -> None:
     out = tmp_path / "lake"
-    vidlake("extract", archive, "--out", out, *MODEL, "--limit", "1", "--address", cluster)
+    vidlake("extract", archive, "--out", out, *MODEL, "--limit", "1", "--address", shared_ray)
 
-    done = vidlake("plan", archive, "--out", out, *MODEL, "--sample", "fps:9", "--address", cluster, status=2)
+    done = vidlake("plan", archive, "--out", out, *MODEL, "--sample", "fps:9", "--address", shared_ray, status=2)
 
     assert "--sample" in done.stderr
 

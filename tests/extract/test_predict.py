@@ -13,23 +13,25 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ClipFactory
 from lakes import MODEL, kill, started, vidlake
+from patience import PATIENCE_S
 from predictions import head_for, predictions, write_head
 from rows import dataset_info, finished, new_dataset
 
 from pipeline.lake.video_features import LakeFeatures
 
 NUM_FILES, VIDEOS_PER_FILE, FRAMES = 60, 4, 5
-ENDS_WITHIN_S = 240
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory, clips: ClipFactory) -> Path:
+def archive(tmp_path_factory: pytest.TempPathFactory, clips: ClipFactory, shared_ray: str) -> Path:
     """A lake of two videos with features of a real model, and heads for it."""
     folder = tmp_path_factory.mktemp("predicted")
     (folder / "videos").mkdir()
     for index in range(2):
         os.link(clips(num_frames=60, gop=25, seed=index), folder / "videos" / f"{index}.mp4")
-    vidlake("extract", folder / "videos", "--out", folder / "lake", *MODEL, "--sample", "fps:5")
+    vidlake(
+        "extract", folder / "videos", "--out", folder / "lake", *MODEL, "--sample", "fps:5", "--address", shared_ray
+    )
     write_head(folder / "heads/frame", head_for(folder / "lake", steps=("standardize",)))
     write_head(folder / "heads/frame", head_for(folder / "lake"), version=2, seed=1)
     write_head(folder / "heads/window", head_for(folder / "lake", "gru:4", unit="window:1"))
@@ -38,11 +40,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory, clips: ClipFactory) -> Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["frame", "window"])
-def test_archive_is_predicted_by_a_head(archive: Path, tmp_path: Path, name: str) -> None:
+def test_archive_is_predicted_by_a_head(archive: Path, tmp_path: Path, shared_ray: str, name: str) -> None:
     from pipeline.lake.publishing.backends import backend_at
     from pipeline.models.heads.registry import Heads
 
     words = ["predict", archive / "lake", "--head", archive / "heads" / name, "--out", tmp_path / "out"]
+    words += ["--address", shared_ray]
     done = json.loads(vidlake(*words, "--json").stdout)
     loaded = Heads(backend_at(str(archive / "heads")).store).load(name)
     assert (done["head"], done["digest"], done["num_videos"]) == (str(loaded), loaded.head.digest, 2)
@@ -60,9 +63,11 @@ def test_archive_is_predicted_by_a_head(archive: Path, tmp_path: Path, name: str
 
 
 @pytest.mark.slow
-def test_version_in_use_is_the_one_that_predicts_and_another_is_refused(archive: Path, tmp_path: Path) -> None:
+def test_version_in_use_is_the_one_that_predicts_and_another_is_refused(
+    archive: Path, tmp_path: Path, shared_ray: str
+) -> None:
     head, out = archive / "heads/frame", tmp_path / "out"
-    words = ["predict", archive / "lake", "--out", out, "--head"]
+    words = ["predict", archive / "lake", "--out", out, "--address", shared_ray, "--head"]
     assert json.loads(vidlake(*words, head, "--json").stdout)["head"] == "frame@2"
     before = snapshot(out)
     [line] = vidlake(*words, f"{head}@1", status=2).stderr.splitlines()[-1:]
@@ -127,9 +132,12 @@ def num_rows(out: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "victim", ["the whole job", pytest.param("the driver alone", marks=pytest.mark.soak), "a worker", "the raylet"]
+    "victim",
+    [
+        "the whole job",
+        *(pytest.param(victim, marks=pytest.mark.soak) for victim in ("the driver alone", "a worker", "the raylet")),
+    ],
 )
 def test_killed_prediction_goes_on_without_duplicates(many_files: Path, tmp_path: Path, victim: str) -> None:
     out = tmp_path / "out"
@@ -150,7 +158,7 @@ def test_killed_prediction_goes_on_without_duplicates(many_files: Path, tmp_path
                     break
             else:
                 pytest.fail(f"no {title} was at work")
-            assert run.wait(timeout=ENDS_WITHIN_S) == 0 or victim == "the raylet"
+            assert run.wait(timeout=PATIENCE_S) == 0 or victim == "the raylet"
         if victim != "a worker":
             assert 0 < num_rows(out) <= NUM_FILES * VIDEOS_PER_FILE * FRAMES
         before = snapshot(out / "predictions")
@@ -160,4 +168,4 @@ def test_killed_prediction_goes_on_without_duplicates(many_files: Path, tmp_path
         keys = set(zip(rows["video_id"].to_pylist(), rows["pts"].to_pylist(), strict=True))
         assert len(rows) == len(keys) == NUM_FILES * VIDEOS_PER_FILE * FRAMES
     finally:
-        psutil.wait_procs(family, timeout=60)
+        psutil.wait_procs(family, timeout=PATIENCE_S)

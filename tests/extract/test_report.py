@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 from rows import dataset_info, new_dataset
 
 from pipeline.errors import StorageError, WeightsError
@@ -43,7 +44,7 @@ def document(folder: Path) -> dict[str, Any]:
 
 
 def wait_until_counted(folder: Path, num_samples: int) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if list((folder / "_vidlake" / "runs").glob("*.json")):
             found = document(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from clusters import ray_of_this_process
+from clusters import joined
 from conftest import ClipFactory
 from lakes import table
 from rows import TINY, config
@@ -39,8 +39,8 @@ MODELS = {"small": ("video_cnn", "random:0"), "other": ("video_cnn", "random:1")
 
 
 @pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    with ray_of_this_process():
+def _ray(shared_ray: str) -> Iterator[None]:
+    with joined(shared_ray):
         yield
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 from conftest import ClipFactory
-from lakes import MODEL, assert_same, features, kill, started, statuses, table, vidlake
+from lakes import MODEL, assert_same, features, joining, kill, started, statuses, table, vidlake
 from other_runs import HOLD, line, process
+from patience import PATIENCE_S
 from store_proxy import proxy_before
 from stores import ACCOUNT_KEY, ObjectStore, only_variables
 
 from pipeline.lake.publishing.backends import backend_at
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 WORDS = [*MODEL, "--sample", "fps:5", "--segment-seconds", "1", "--rows-per-file", "10"]
 
@@ -33,10 +34,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory, clips: ClipFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def calm(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calm(archive: Path, tmp_path_factory: pytest.TempPathFactory, shared_ray: str) -> Path:
     """What one run makes of it that nothing happens to."""
     out = tmp_path_factory.mktemp("calm") / "lake"
-    vidlake("extract", archive, "--out", out, *WORDS)
+    vidlake("extract", archive, "--out", out, *WORDS, "--address", shared_ray)
     return out
 
 
@@ -49,10 +50,12 @@ def copied(place: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("place", ["folder", "s3", pytest.param("azure", marks=pytest.mark.soak)], indirect=True)
-def test_two_shards_at_once_make_the_dataset_of_one_run(archive: Path, calm: Path, place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["folder", *BUCKETS_IN_SOAK], indirect=True)
+def test_two_shards_at_once_make_the_dataset_of_one_run(
+    archive: Path, calm: Path, place: str, tmp_path: Path, shared_ray: str
+) -> None:
     runs = [started("extract", archive, "--out", place, *WORDS, "--shard", f"{part}/2") for part in (1, 2)]
-    assert [run.wait(timeout=240) for run in runs] == [0, 0]
+    assert [run.wait(timeout=PATIENCE_S) for run in runs] == [0, 0]
     out = copied(place, tmp_path / "copy")
     assert_same(features(out), features(calm))
     assert statuses(out) == statuses(calm)
@@ -61,14 +64,17 @@ def test_two_shards_at_once_make_the_dataset_of_one_run(archive: Path, calm: Pat
     assert table(out, "quarantine")["reason"].to_pylist() == ["not_video"]
     assert "8 ok, 0 partial, 1 failed" in vidlake("status", place).stdout
     before = backend_at(place).store.versions("features")
-    vidlake("extract", archive, "--out", place, *WORDS)
+    vidlake("extract", archive, "--out", place, *WORDS, *joining(shared_ray, place=place))
     assert backend_at(place).store.versions("features") == before, "the whole finds all that the shards have done"
     assert statuses(copied(place, tmp_path / "again")) == statuses(calm)
 
 
 @pytest.mark.parametrize("place", ["folder", *BUCKETS_IN_SOAK], indirect=True)
-def test_while_a_shard_lives_the_whole_and_other_numbers_are_refused(archive: Path, place: str) -> None:
-    vidlake("extract", archive, "--out", place, *WORDS, "--limit", "1")
+def test_while_a_shard_lives_the_whole_and_other_numbers_are_refused(
+    archive: Path, place: str, shared_ray: str
+) -> None:
+    how = joining(shared_ray, place=place)
+    vidlake("extract", archive, "--out", place, *WORDS, "--limit", "1", *how)
     with process(HOLD, place, "1/2") as held:
         assert line(held).startswith("1-of-2.")
         for words in (
@@ -77,10 +83,10 @@ def test_while_a_shard_lives_the_whole_and_other_numbers_are_refused(archive: Pa
             ["extract", archive, "--out", place, *WORDS, "--shard", "1/2"],
             ["retry", place],
         ):
-            done = vidlake(*words, status=2)
+            done = vidlake(*words, *how, status=2)
             assert "shard 1/2" in done.stderr
             assert len(done.stderr.splitlines()) == 1
-        vidlake("extract", archive, "--out", place, *WORDS, "--shard", "2/2")
+        vidlake("extract", archive, "--out", place, *WORDS, "--shard", "2/2", *how)
 
 
 @pytest.mark.parametrize("store", [pytest.param("s3", marks=pytest.mark.soak), "azure"], indirect=True)
@@ -113,7 +119,7 @@ def test_store_that_fails_for_good_fails_the_run_which_resumes(
         while run.poll() is None and not proxy.outage:
             time.sleep(0.1)
             proxy.outage = "503" if any("features" in each.path for each in proxy.passed) else None
-        _, said = run.communicate(timeout=400)
+        _, said = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 1, said[-2000:]
     last = said.splitlines()[-1]
     assert "run the same command again" in last

@@ -11,17 +11,17 @@ from typing import Any, cast
 import pyarrow as pa
 import pytest
 import ray.data
-from clusters import ray_of_this_process
+from clusters import joined
+from patience import PATIENCE_S
 
 from pipeline.extract.dataflow import as_tasks
 
 _TASK_S = 0.2
-_LONGEST_WAIT_S = 30
 
 
 @pytest.fixture(scope="module")
-def own_ray() -> Iterator[None]:
-    with ray_of_this_process():
+def _ray(shared_ray: str) -> Iterator[None]:
+    with joined(shared_ray):
         yield
 
 
@@ -37,7 +37,7 @@ def decode_with_another(block: pa.Table, *, began: Path) -> pa.Table:
     num_before = next(number for number in itertools.count() if is_first_at(began / str(number)))
     started_at, companion = time.time(), began / str(num_before | 1)
     while not companion.exists():
-        assert time.time() < started_at + _LONGEST_WAIT_S, "it is alone"
+        assert time.time() < started_at + PATIENCE_S, "it is alone"
         time.sleep(0.01)
     time.sleep(_TASK_S)
     return pa.table({"began": [started_at], "ended": [time.time()]})
@@ -63,7 +63,7 @@ def most_at_once(spans: Sequence[dict[str, float]]) -> int:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`ray_remote_args_fn` is deprecated")
-@pytest.mark.usefixtures("own_ray")
+@pytest.mark.usefixtures("_ray")
 def test_decoding_has_all_cpus_and_no_more_while_others_plan(tmp_path: Path) -> None:
     (began := tmp_path / "began").mkdir()
     is_planning, is_over = tmp_path / "planning", tmp_path / "decoded"

@@ -42,13 +42,15 @@ def shots_of(lake: Path) -> list[tuple[int, int, int, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_shots_are_found_once_whatever_is_killed_and_frames_are_picked_by_them(archive: Path, tmp_path: Path) -> None:
+def test_shots_are_found_once_whatever_is_killed_and_frames_are_picked_by_them(
+    archive: Path, tmp_path: Path, shared_ray: str
+) -> None:
     lake, how = tmp_path / "lake", ["--segment-seconds", "1"]
     run = started("shots", archive, "--out", lake, *how)
     while not list(lake.glob("_vidlake/shots/_vidlake/plan/*")) and run.poll() is None:
         time.sleep(0.05)
     kill(run, whole=True)
+    how += ["--address", shared_ray]
     done = json.loads(vidlake("shots", archive, "--out", lake, *how, "--json").stdout)
     assert done["totals"]["reasons"] == {"not_video": 1}
     assert done["totals"]["num_samples"] == NUM_FRAMES
@@ -66,5 +68,5 @@ def test_shots_are_found_once_whatever_is_killed_and_frames_are_picked_by_them(a
     picks = [18, 53, 85, 115]  # the first frames at or after 17.5, 52.5, 85 and 115
     assert sorted(pts for _, pts in features(lake)) == [pick * TICKS for pick in picks]
     assert shots_of(lake) == expected
-    priced = vidlake("plan", archive, *MODEL, "--sample", "shots:2", "--shots", lake, "--json").stdout
+    priced = vidlake("plan", archive, *MODEL, "--sample", "shots:2", "--shots", lake, *how, "--json").stdout
     assert json.loads(priced)["num_samples"] == len(picks)

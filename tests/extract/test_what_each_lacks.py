@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from clusters import ray_of_this_process
+from clusters import joined
 from conftest import ClipFactory
 from lakes import assert_same, features, table
 
@@ -38,8 +38,8 @@ MODELS = {"small": "random:0", "other": "random:1"}
 
 
 @pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    with ray_of_this_process():
+def _ray(shared_ray: str) -> Iterator[None]:
+    with joined(shared_ray):
         yield
 
 

@@ -4,32 +4,24 @@ import io
 import json
 import os
 import random
-from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
 import av
 import pytest
-from clusters import ray_of_this_process
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, statuses, table, vidlake
 from videos import X264, video_bytes
 
 from pipeline.lake.publishing.backends import backend_at
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 NUM_SHORT = 100
 LONG_S = 1800
 # Of what a task takes to begin, and of the commit behind the last segment.
 IDLE_AT_THE_END_S = 8.0
 MORE_MEMORY_BYTES = 80e6
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with ray_of_this_process() as address:
-        yield address
 
 
 def report(out: Path) -> dict[str, dict[str, dict[str, float | list[list[float]]]]]:
@@ -39,7 +31,8 @@ def report(out: Path) -> dict[str, dict[str, dict[str, float | list[list[float]]
     return {name: stages[name]["workers"] for name in ("decode", "embed")}
 
 
-def test_long_video_keeps_all_workers_busy_beside_short_ones_in_flat_memory(tmp_path: Path, cluster: str) -> None:
+@pytest.mark.soak
+def test_long_video_keeps_all_workers_busy_beside_short_ones_in_flat_memory(tmp_path: Path, shared_ray: str) -> None:
     few, many = tmp_path / "few", tmp_path / "many"
     for folder in (few, many):
         folder.mkdir()
@@ -51,7 +44,7 @@ def test_long_video_keeps_all_workers_busy_beside_short_ones_in_flat_memory(tmp_
     repeat(minute, times=2, into=few / "long.mp4")  # so that a worker has met all that it ever holds
     repeat(minute, times=LONG_S // 60, into=many / "long.mp4")
     for name, folder in (("one", few), ("all", many)):
-        vidlake("extract", folder, "--out", tmp_path / name, *MODEL, "--address", cluster)
+        vidlake("extract", folder, "--out", tmp_path / name, *MODEL, "--address", shared_ray)
 
     rows = features(tmp_path / "all")
     assert len(rows) == NUM_SHORT * 2 + LONG_S
@@ -90,7 +83,7 @@ def repeat(video: bytes, *, times: int, into: Path) -> None:
         template.close()
 
 
-def test_two_hundred_damaged_videos_cost_themselves_alone(tmp_path: Path, cluster: str, clips: ClipFactory) -> None:
+def test_two_hundred_damaged_videos_cost_themselves_alone(tmp_path: Path, shared_ray: str, clips: ClipFactory) -> None:
     rng, folder = random.Random(5), tmp_path / "in"
     folder.mkdir()
     sources = [clips(num_frames=50), clips(num_frames=50, container="mkv"), clips(num_frames=50, container="ts")]
@@ -100,7 +93,7 @@ def test_two_hundred_damaged_videos_cost_themselves_alone(tmp_path: Path, cluste
     for index, source in enumerate(sources):
         os.link(source, folder / f"sound-{index}{source.suffix}")
 
-    vidlake("extract", folder, "--out", tmp_path / "lake", *MODEL, "--address", cluster)
+    vidlake("extract", folder, "--out", tmp_path / "lake", *MODEL, "--address", shared_ray)
 
     status = statuses(tmp_path / "lake")
     assert len(status) == 203
@@ -125,8 +118,9 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
             return data[:place] + data[place + length :]
 
 
+@pytest.mark.parametrize("store", ["s3", pytest.param("azure", marks=pytest.mark.soak)], indirect=True)
 def test_archive_in_a_bucket_becomes_the_lake_that_it_becomes_from_a_folder(
-    bucket: str, tmp_path: Path, clips: ClipFactory
+    bucket: str, tmp_path: Path, clips: ClipFactory, shared_ray: str
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -136,7 +130,7 @@ def test_archive_in_a_bucket_becomes_the_lake_that_it_becomes_from_a_folder(
         (folder / f"{index}.mp4").write_bytes(data)
         objects.publish(f"cam/{index}.mp4", data)
     words = [*MODEL, "--sample", "fps:5"]
-    vidlake("extract", folder, "--out", tmp_path / "near", *words)
+    vidlake("extract", folder, "--out", tmp_path / "near", *words, "--address", shared_ray)
     vidlake("extract", f"{bucket}/in/cam", "--out", tmp_path / "far", *words)
     assert statuses(tmp_path / "far") == statuses(tmp_path / "near")
     assert_same(features(tmp_path / "far"), features(tmp_path / "near"))

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import random
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from conftest import ClipFactory
 from other_runs import KILLED_AT_FSYNC, forks
 from rows import dataset_info, finished, id_of, new_dataset, plan_table, planned
 
@@ -377,31 +375,6 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
         words = [sys.executable, "-c", code, source.store.uri, str(folder / "new"), str(Path(__file__).parents[1])]
         grown.append(int(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
     assert grown[1] < grown[0] + (64 << 20), grown
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # four runs, each with a Ray of its own
-def test_compacted_lake_is_resumed_and_retried_like_the_old_one(tmp_path: Path, clips: ClipFactory) -> None:
-    archive, old, new = tmp_path / "archive", tmp_path / "old", tmp_path / "new"
-    archive.mkdir()
-    for index in range(4):
-        os.link(clips(num_frames=100, gop=25, seed=index), archive / f"{index}.mp4")
-    words = ["--model", "video_cnn", "--weights", "random:0", "--segment-seconds", "1"]
-    (archive / "broken.mp4").write_bytes(b"no video")
-    vidlake("extract", archive, "--out", old, *words, "--rows-per-file", "2")
-    told = json.loads(vidlake("compact", old, "--out", new, "--json"))
-    assert (told["num_files"], told["num_samples"]) == (1, 16)
-    assert status(new) == status(old)
-    [path] = files(Dataset.at(str(new)))
-    vidlake("extract", archive, "--out", new, *words)
-    vidlake("retry", new)
-    [quarantined] = ds.dataset(new / "quarantine").to_table().to_pylist()
-    assert (quarantined["reason"], quarantined["attempts"]) == ("not_video", 2)
-    assert path in files(Dataset.at(str(new)))
-    assert rows(Dataset.at(str(new))).equals(rows(Dataset.at(str(old))))
-    os.link(clips(num_frames=100, gop=25, seed=9), archive / "later.mp4")
-    vidlake("extract", archive, "--out", new, *words)
-    assert len(rows(Dataset.at(str(new)))) == 16 + 4
 
 
 def vidlake(*words: object, exit_status: int = 0) -> str:

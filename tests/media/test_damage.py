@@ -221,7 +221,7 @@ def test_mutants_get_a_reason_and_leave_the_decoder_usable(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 8))
+@pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 8))])
 def test_many_mutants_get_a_reason(seed: int, tmp_path: Path) -> None:
     found = run_mutants(seed, 1000, tmp_path)
     assert set().union(*found) <= ALLOWED | GRAVE

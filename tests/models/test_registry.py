@@ -293,7 +293,7 @@ def test_default_weights_are_those_of_one_file_and_no_code_of_their_package_runs
 def test_list_names_every_model_with_its_dimension_in_seconds() -> None:
     started_s = time.thread_time()  # of this thread: other tests may have the cores
     entries = {entry.name: entry for entry in list_models()}
-    assert time.thread_time() - started_s < 20
+    assert time.thread_time() - started_s < 60
     pictures = torchvision.models.list_models(module=torchvision.models)
     clips = torchvision.models.list_models(module=torchvision.models.video)
     assert entries.keys() >= {*pictures, *clips, "timm/NAME", "module:factory"}

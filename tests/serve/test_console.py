@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from conftest import ClipFactory
 from labelled_lakes import open_lake
+from patience import PATIENCE_S
 from real_lakes import real_lake
 from rows import DIM, dataset_info, finished, id_of, plan_table, planned
 from serving import KEY, Live, serving
@@ -122,7 +123,7 @@ def test_a_file_that_has_not_changed_is_not_sent_again(live: Live) -> None:
     ["/console/", "/console/files.py", "/console/../settings.py", "/console/%2e%2e/settings.py", "/console/vendor"],
 )
 def test_no_other_file_is_sent(live: Live, path: str) -> None:
-    assert httpx.get(f"{live.url}{path}", timeout=60).status_code in (401, 404)
+    assert httpx.get(f"{live.url}{path}", timeout=PATIENCE_S).status_code in (401, 404)
 
 
 def test_without_a_lake_the_page_says_so(live: Live) -> None:
@@ -211,7 +212,7 @@ def test_a_video_that_comes_while_the_server_runs_is_listed(tmp_path: Path) -> N
         listed = Ids([id_bytes(pa.chunked_array([[id_of("a"), id_of("b")]]))])
         publish_listed(dataset, listed, shard=WHOLE, token=token)
         derive(dataset, shard=WHOLE, token=token)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while (found := live.get("/v1/videos").json()["num_rows"]) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert found == 2

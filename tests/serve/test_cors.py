@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from patience import PATIENCE_S
 from pydantic import ValidationError
 from serving import KEY, Live, encoded, noise, serving
 
@@ -23,7 +24,7 @@ def preflight(live: Live, path: str, *, origin: str, method: str = "POST", **hea
     return httpx.options(
         f"{live.url}{path}",
         headers={"origin": origin, "access-control-request-method": method, **sent},
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 

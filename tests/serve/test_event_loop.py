@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import orjson
 import pytest
+from patience import PATIENCE_S
 from serving import Live, serving
 
 from serve.settings import Limits
@@ -48,7 +49,7 @@ def is_answered_meanwhile(live: Live, body: bytes) -> bool:
     with httpx.Client() as client:
         while posting.is_alive():
             sent_at = time.monotonic()
-            assert client.get(f"{live.url}/healthz", timeout=60).status_code == 200
+            assert client.get(f"{live.url}/healthz", timeout=PATIENCE_S).status_code == 200
             waits.append(time.monotonic() - sent_at)
     took = time.monotonic() - began
 

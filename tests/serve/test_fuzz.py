@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from patience import PATIENCE_S
 from served_heads import put
 from serving import Live, serving
 
@@ -39,7 +40,7 @@ def test_fuzzer_finds_no_server_error(live: Live, num_examples: int) -> None:
         @settings(max_examples=num_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def answers(case: Any) -> None:
-            answer = case.call(timeout=60)
+            answer = case.call(timeout=PATIENCE_S)
             if answer.status_code == 503:
                 assert "retry-after" in answer.headers
             else:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from heads import backbone
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from served_heads import put, said, use
 from serving import KEY, Live, encoded, noise, serving
 
@@ -43,7 +44,7 @@ def guarded(folder: Path) -> Iterator[Live]:
 
 def choose(live: Live, version: object, *, name: str = "frame", key: str | None = ADMIN) -> httpx.Response:
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
-    return httpx.post(f"{live.url}/v1/heads/{name}/use", json={"version": version}, headers=headers, timeout=30)
+    return httpx.post(f"{live.url}/v1/heads/{name}/use", json={"version": version}, headers=headers, timeout=PATIENCE_S)
 
 
 def probabilities(live: Live, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -63,7 +64,7 @@ def test_every_answer_is_one_versions_own_while_versions_change(live: Live, fold
     stop, wrong, versions = threading.Event(), [], []
 
     def ask() -> None:
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=PATIENCE_S) as client:
             while not stop.is_set():
                 answer = client.post(f"{live.url}{PATH}", content=PICTURE, headers={"content-type": "image/png"})
                 body = answer.json()
@@ -144,7 +145,7 @@ def test_head_that_does_not_answer_says_why(live: Live, folder: Path) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
         assert "version 8" in answer.json()["error"]["message"]
     assert live.get("/v2/models/broken/ready").status_code == 409
-    listed = httpx.post(f"{live.url}/v2/repository/index", timeout=30).json()
+    listed = httpx.post(f"{live.url}/v2/repository/index", timeout=PATIENCE_S).json()
     [broken] = [model for model in listed if model["name"] == "broken"]
     assert broken["state"] == "UNAVAILABLE"
     assert "version 8" in broken["reason"]

@@ -12,6 +12,7 @@ import pytest
 import tritonclient.http as triton
 from conftest import ClipFactory
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from served_heads import LABELS, put, said
 from serving import Live, encoded, noise, serving
 
@@ -267,14 +268,14 @@ def test_rows_for_a_head_of_windows_are_the_samples_of_one(heads: dict[str, Head
 )
 def test_features_that_do_not_fit_are_refused(live: Live, shape: list[int], data: list[object]) -> None:
     document = {"inputs": [{"name": "feature", "shape": shape, "datatype": "FP32", "data": data}]}
-    answer = httpx.post(f"{live.url}/v2/models/frame/infer", json=document, timeout=30)
+    answer = httpx.post(f"{live.url}/v2/models/frame/infer", json=document, timeout=PATIENCE_S)
     assert answer.status_code == 400
     assert "feature" in answer.json()["error"]
-    own = httpx.post(f"{live.url}/v2/models/video_cnn/infer", json=document, timeout=30)
+    own = httpx.post(f"{live.url}/v2/models/video_cnn/infer", json=document, timeout=PATIENCE_S)
     assert own.status_code == 400, "the model itself takes pictures alone"
 
 
 def test_answer_by_the_open_inference_protocol_names_the_head(live: Live) -> None:
     document = {"inputs": [{"name": "feature", "shape": [1, 512], "datatype": "FP32", "data": [0.5] * 512}]}
-    answer = httpx.post(f"{live.url}/v2/models/frame/infer", json=document, timeout=30)
+    answer = httpx.post(f"{live.url}/v2/models/frame/infer", json=document, timeout=PATIENCE_S)
     assert answer.headers["x-vidlake-head"] == "frame@1"

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from conftest import ClipFactory
+from patience import PATIENCE_S
 from real_lakes import real_lake
 from serving import KEY, Live, encoded, noise, serving
 
@@ -47,7 +48,7 @@ def answer(response: httpx.Response) -> dict[str, Any]:
 
 
 def ask(live: Live, **body: object) -> httpx.Response:
-    return httpx.post(f"{live.url}/v1/search", json=body, timeout=60)
+    return httpx.post(f"{live.url}/v1/search", json=body, timeout=PATIENCE_S)
 
 
 def test_a_frame_finds_its_own_row(asked: Asked) -> None:
@@ -61,7 +62,9 @@ def test_a_frame_finds_its_own_row(asked: Asked) -> None:
 
 
 def test_a_form_answers_as_the_body_itself_does(asked: Asked) -> None:
-    form = httpx.post(f"{asked.live.url}/v1/search", files={"file": ("a.png", asked.frame, "image/png")}, timeout=60)
+    form = httpx.post(
+        f"{asked.live.url}/v1/search", files={"file": ("a.png", asked.frame, "image/png")}, timeout=PATIENCE_S
+    )
     assert answer(form) == answer(asked.live.post("/v1/search", asked.frame))
 
 
@@ -116,7 +119,7 @@ def test_a_video_is_found_from_its_offset_on(asked: Asked) -> None:
     ids=str,
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(asked: Asked, body: object) -> None:
-    response = httpx.post(f"{asked.live.url}/v1/search", json=body, timeout=60)
+    response = httpx.post(f"{asked.live.url}/v1/search", json=body, timeout=PATIENCE_S)
     assert response.status_code in (400, 404)
     assert response.json()["error"]["message"]
 
@@ -148,7 +151,7 @@ def test_a_server_without_a_lake_says_so(asked: Asked) -> None:
 def test_both_need_a_key_where_there_are_keys(asked: Asked) -> None:
     with serving(lake=str(asked.lake), keys=(KEY,)) as live:
         for path in ("/v1/search", "/v1/embeddings"):
-            assert httpx.post(f"{live.url}{path}", json={}, timeout=60).status_code == 401
+            assert httpx.post(f"{live.url}{path}", json={}, timeout=PATIENCE_S).status_code == 401
         assert live.post("/v1/search", asked.frame, Authorization=f"Bearer {KEY}").status_code == 200
 
 
@@ -167,7 +170,7 @@ def test_the_openai_client_gets_the_features_of_v1_embed(asked: Asked) -> None:
     encoded_one = httpx.post(
         f"{asked.live.url}/v1/embeddings",
         json={"model": "video_cnn", "input": uris[0], "encoding_format": "base64", "user": "me"},
-        timeout=60,
+        timeout=PATIENCE_S,
     ).json()
     assert np.allclose(
         np.frombuffer(base64.b64decode(encoded_one["data"][0]["embedding"]), "<f4"), expected[0], atol=1e-5
@@ -195,6 +198,6 @@ def test_the_openai_client_gets_the_features_of_v1_embed(asked: Asked) -> None:
     ids=lambda value: json.dumps(value)[:60],
 )
 def test_embeddings_take_pictures_alone(asked: Asked, body: dict[str, object], status: int) -> None:
-    response = httpx.post(f"{asked.live.url}/v1/embeddings", json={"model": "video_cnn", **body}, timeout=60)
+    response = httpx.post(f"{asked.live.url}/v1/embeddings", json={"model": "video_cnn", **body}, timeout=PATIENCE_S)
     assert response.status_code == status
     assert response.json()["error"]["message"]

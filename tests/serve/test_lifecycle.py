@@ -15,6 +15,7 @@ import pyarrow.dataset as pads
 import pytest
 from commanded import MODEL, refused, running
 from conftest import ClipFactory
+from patience import PATIENCE_S
 from served_heads import put, use
 from serving import KEY, encoded, noise, serving
 
@@ -47,7 +48,7 @@ def test_stop_finishes_what_is_running_and_is_unready_meanwhile(clips: ClipFacto
         assert [answer.status_code for answer in answers] == [200, 200, 200]
         assert [len(answer.json()["samples"]) for answer in answers] == [900, 900, 900]
         assert 503 in seen
-        assert leaving.process.wait(60) == 0
+        assert leaving.process.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("moment_s", [0.0, 0.1, 0.3])
@@ -58,7 +59,7 @@ def test_server_that_stops_at_once_leaves_no_decoder_behind(clips: ClipFactory, 
     with serving(limits=Limits(max_seconds=0.05, decoders=1)) as live:
         live.post("/v1/embed?sample=all", clips(num_frames=250).read_bytes(), "video/mp4")
         time.sleep(moment_s)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while (left := set(me.children()) - before) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
@@ -80,7 +81,7 @@ def test_signal_while_the_server_starts_ends_it_at_once(number: int, status: int
     while not children.children():  # Ray's first process: by now the server has handlers of its own
         time.sleep(0.05)
     starting.send_signal(number)
-    _, said = starting.communicate(timeout=60)
+    _, said = starting.communicate(timeout=PATIENCE_S)
     assert (starting.returncode, said) == (status, f"vidlake: {word}\n")
 
 
@@ -89,7 +90,7 @@ def test_dataset_is_served_by_its_own_model_and_no_other(clips: ClipFactory, tmp
     lake = tmp_path / "lake"
     arguments = ["extract", clips(), "--out", lake, "--model", "video_cnn", "--weights", "random:3"]
     subprocess.run(
-        [sys.executable, "-m", "pipeline", *map(str, arguments)], check=True, capture_output=True, timeout=200
+        [sys.executable, "-m", "pipeline", *map(str, arguments)], check=True, capture_output=True, timeout=PATIENCE_S
     )
     rows = pads.dataset(lake / "features").to_table().sort_by("pts")
     with running("--from", lake, env={"VIDLAKE_API_KEYS": KEY}) as server:
@@ -116,15 +117,15 @@ def test_server_of_heads_serves_their_model_and_takes_another_version(tmp_path: 
             assert answer.headers["x-vidlake-head"] == f"people@{answer.json()['version']}"
             return int(answer.json()["version"])
 
-        [model] = httpx.get(f"{server.url}/v1/models", headers=bearer, timeout=30).json()["models"]
+        [model] = httpx.get(f"{server.url}/v1/models", headers=bearer, timeout=PATIENCE_S).json()["models"]
         assert (model["name"], model["precision"], model["heads"]) == ("video_cnn", "fp32", ["people"])
         assert version() == 1
         url = f"{server.url}/v1/heads/people/use"
-        assert httpx.post(url, json={"version": 2}, timeout=30).status_code == 401
-        assert httpx.post(url, json={"version": 2}, headers=bearer, timeout=30).status_code == 200
+        assert httpx.post(url, json={"version": 2}, timeout=PATIENCE_S).status_code == 401
+        assert httpx.post(url, json={"version": 2}, headers=bearer, timeout=PATIENCE_S).status_code == 200
         assert version() == 2
         use(tmp_path, "people", 1)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE_S
         while version() != 1:
             assert time.monotonic() < deadline, "the folder is looked at every 2 s"
             time.sleep(0.1)

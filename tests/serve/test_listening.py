@@ -6,14 +6,13 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from patience import PATIENCE_S
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.errors import RunError
 from serve.web.listening import Address, Listener
-
-_SOON_S = 30
 
 
 class Application:
@@ -99,9 +98,9 @@ def test_work_for_a_client_that_hangs_up_is_ended(
         app = Application(work)
         async with listening(app) as address:
             _, writer = await sent(address, request_bytes)
-            await asyncio.wait_for(app.began.wait(), _SOON_S)
+            await asyncio.wait_for(app.began.wait(), PATIENCE_S)
             writer.close()
-            await asyncio.wait_for(app.was_ended.wait(), _SOON_S)
+            await asyncio.wait_for(app.was_ended.wait(), PATIENCE_S)
 
     asyncio.run(main())
 
@@ -122,11 +121,11 @@ def test_work_after_the_answer_is_not_ended_with_the_client() -> None:
 
         async with listening(answer_and_go_on) as address:
             reader, writer = await sent(address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            assert await asyncio.wait_for(reader.readuntil(b"done"), _SOON_S)
+            assert await asyncio.wait_for(reader.readuntil(b"done"), PATIENCE_S)
             writer.close()
             await asyncio.sleep(0.1)
             may_finish.set()
-            await asyncio.wait_for(finished.wait(), _SOON_S)
+            await asyncio.wait_for(finished.wait(), PATIENCE_S)
 
     asyncio.run(main())
 
@@ -138,7 +137,7 @@ def test_body_that_nobody_reads_stays_with_the_client() -> None:
         app = Application(forever)
         async with listening(app) as address:
             _, writer = await sent(address, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999\r\n\r\n")
-            await asyncio.wait_for(app.began.wait(), _SOON_S)
+            await asyncio.wait_for(app.began.wait(), PATIENCE_S)
             writer.write(bytes(99_999_999))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(writer.drain(), 1)
@@ -153,7 +152,7 @@ def test_connection_answers_one_request_after_another() -> None:
             reader, writer = await sent(address, b"")
             for body in (b"", b"ab", b"abc"):
                 writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-                assert await asyncio.wait_for(reader.readuntil(b"done"), _SOON_S)
+                assert await asyncio.wait_for(reader.readuntil(b"done"), PATIENCE_S)
             writer.close()
 
     asyncio.run(main())
@@ -178,10 +177,10 @@ def test_close_lets_the_client_have_all_of_its_answer() -> None:
         listener = Listener(long_answer, address)
         await listener.start()
         reader, writer = await sent(address, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-        start = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _SOON_S)
+        start = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
         assert b"200" in start
         closing = asyncio.create_task(listener.close())
-        rest = await asyncio.wait_for(reader.read(), _SOON_S)
+        rest = await asyncio.wait_for(reader.read(), PATIENCE_S)
         await closing
         assert len(rest) >= length
         assert not listener.is_listening

@@ -24,6 +24,7 @@ import websockets
 from commanded import MODEL, Server, running
 from conftest import ClipFactory
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from serving import KEY, encoded, noise
 from websockets.asyncio.client import ClientConnection
 
@@ -135,8 +136,8 @@ def test_fifty_idle_sockets_take_nothing_from_ten_busy_ones(server: Server) -> N
         return seqs
 
     async def main() -> None:
-        idle = await asyncio.gather(*(websockets.connect(url, open_timeout=60) for _ in range(50)))
-        busy = await asyncio.gather(*(websockets.connect(url, open_timeout=60) for _ in range(10)))
+        idle = await asyncio.gather(*(websockets.connect(url, open_timeout=PATIENCE_S) for _ in range(50)))
+        busy = await asyncio.gather(*(websockets.connect(url, open_timeout=PATIENCE_S) for _ in range(10)))
         answered = asyncio.gather(*(talk(socket, 20) for socket in busy))
         still = await asyncio.to_thread(server.post, "/v1/embed", pictures[0])
         assert still.status_code == 200
@@ -145,7 +146,7 @@ def test_fifty_idle_sockets_take_nothing_from_ten_busy_ones(server: Server) -> N
         await asyncio.gather(*(socket.close() for socket in (*idle, *busy)))
 
     asyncio.run(main())
-    assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
+    assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE_S).status_code == 200
 
 
 @pytest.mark.slow
@@ -157,14 +158,14 @@ def test_start_says_where_and_how(server: Server) -> None:
 
 @pytest.mark.slow
 def test_heads_and_preflights_are_answered(server: Server) -> None:
-    head = httpx.head(f"{server.url}/v1/models", headers={"origin": PAGE}, timeout=30)
+    head = httpx.head(f"{server.url}/v1/models", headers={"origin": PAGE}, timeout=PATIENCE_S)
     assert (head.status_code, head.content) == (200, b"")
     request = {
         "origin": PAGE,
         "access-control-request-method": "POST",
         "access-control-request-headers": "authorization",
     }
-    preflight = httpx.options(f"{server.url}/v1/embed", headers=request, timeout=30)
+    preflight = httpx.options(f"{server.url}/v1/embed", headers=request, timeout=PATIENCE_S)
     assert preflight.status_code == 200
     for answer in (head, preflight):
         assert answer.headers.get_list("access-control-allow-origin") == [PAGE]
@@ -177,8 +178,8 @@ def test_single_replica_needs_no_proxy_and_is_started_anew_where_it_dies(server:
     assert not any("ProxyActor" in name for name in names)
     before = server.replica()
     before.kill()
-    before.wait(30)
-    deadline = time.monotonic() + 200
+    before.wait(PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         with suppress(httpx.TransportError):
             answer = server.post("/v1/embed", encoded(noise()))
@@ -201,7 +202,7 @@ def test_several_replicas_answer_behind_rays_proxy() -> None:
         assert [answer.headers.get_list("x-request-id") for answer in answers] == [["mine-8"]] * 4
         assert several.post("/v1/embed", encoded(noise())).status_code == 401
         assert several.post("/v1/embed", bytes(65 << 10), **key).status_code == 413
-        assert httpx.get(f"{several.url}/readyz", timeout=30).status_code == 200
+        assert httpx.get(f"{several.url}/readyz", timeout=PATIENCE_S).status_code == 200
 
 
 @pytest.mark.slow
@@ -212,7 +213,7 @@ def test_metrics_come_through_rays_exporter(server: Server) -> None:
     [line] = [line for line in server.said if "metrics" in line]
     wanted = ("vidlake_requests", "vidlake_request_seconds", "vidlake_batch_pictures", "vidlake_decode_failures")
     for _ in range(60):
-        shown = httpx.get(line.split()[1], timeout=60).text
+        shown = httpx.get(line.split()[1], timeout=PATIENCE_S).text
         if all(f"ray_{name}" in shown for name in wanted):
             return
         time.sleep(1)
@@ -239,14 +240,14 @@ def test_sockets_opened_and_dropped_leave_the_server_ready(server: Server) -> No
     async def storm() -> None:
         url = server.url.replace("http", "ws") + "/v1/live"
         for _ in range(4):
-            sockets = await asyncio.gather(*(websockets.connect(url, open_timeout=30) for _ in range(25)))
+            sockets = await asyncio.gather(*(websockets.connect(url, open_timeout=PATIENCE_S) for _ in range(25)))
             for at, opened in enumerate(sockets):
                 if at % 2:
                     await opened.send(encoded(noise()))
                 opened.transport.abort()
 
     asyncio.run(storm())
-    assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
+    assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE_S).status_code == 200
     assert server.post("/v1/embed", encoded(noise())).status_code == 200
 
 
@@ -255,11 +256,11 @@ def test_cut_off_uploads_and_wrong_lengths_leave_the_server_ready(server: Server
     host, port = server.url.removeprefix("http://").split(":")
     head = "POST /v1/embed HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n"
     for length, body in [("5000", b"short"), ("99999999999", b"x"), ("-4", b"x"), ("abc", b"x"), ("3", b"x" * 900)]:
-        with socket.create_connection((host, int(port)), timeout=10) as raw:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as raw:
             raw.sendall(head.format(length).encode() + body)
-    slow = socket.create_connection((host, int(port)), timeout=10)
+    slow = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     slow.sendall(head.format("5000").encode())
-    assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
+    assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE_S).status_code == 200
     assert server.post("/v1/embed", encoded(noise())).status_code == 200
     slow.close()
 
@@ -273,7 +274,9 @@ def test_thousand_requests_leave_the_replicas_memory_level(server: Server) -> No
         with httpx.Client() as client:
             for at in range(num_requests):
                 body = broken if at % 10 == 0 else picture
-                client.post(f"{server.url}/v1/embed", content=body, headers={"content-type": "image/jpeg"}, timeout=60)
+                client.post(
+                    f"{server.url}/v1/embed", content=body, headers={"content-type": "image/jpeg"}, timeout=PATIENCE_S
+                )
         return int(replica.memory_full_info().uss)
 
     before = private_bytes(300)

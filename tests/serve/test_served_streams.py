@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pytest
 from commanded import MODEL, Server, refused, running
+from patience import PATIENCE_S
 from PIL import Image
 from rtsp_cameras import ScriptedCamera, Sent, script_of
 from videos import video_bytes
@@ -24,7 +25,6 @@ from videos import video_bytes
 ADMIN = "an-admin-key-of-some-length"
 SECRET = "pw-51e0-never-to-be-seen"
 CLIP_S = 4
-_PATIENCE_S = 120.0
 
 
 def endless(clip: bytes) -> Callable[[], Iterator[Sent]]:
@@ -53,7 +53,7 @@ class Watching:
 
     def ask(self, method: str, path: str, **sent: object) -> httpx.Response:
         headers = {"authorization": f"Bearer {ADMIN}"}
-        return httpx.request(method, f"{self.server.url}{path}", headers=headers, timeout=60, **sent)  # type: ignore[arg-type]
+        return httpx.request(method, f"{self.server.url}{path}", headers=headers, timeout=PATIENCE_S, **sent)  # type: ignore[arg-type]
 
     def post(self, name: str, source: str, **words: object) -> httpx.Response:
         return self.ask("POST", "/v1/streams", json={"name": name, "source": source, "sample": "fps:5", **words})
@@ -79,13 +79,13 @@ class Watching:
     @contextmanager
     def events(self, query: str = "", *, last: str | None = None) -> Iterator[Iterator[dict[str, object]]]:
         headers = {"authorization": f"Bearer {ADMIN}", **({} if last is None else {"last-event-id": last})}
-        with httpx.stream("GET", f"{self.server.url}/v1/events{query}", headers=headers, timeout=60) as answer:
+        with httpx.stream("GET", f"{self.server.url}/v1/events{query}", headers=headers, timeout=PATIENCE_S) as answer:
             lines = (line for line in answer.iter_lines() if line.startswith("data: "))
             yield (json.loads(line.removeprefix("data: ")) for line in lines)
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -186,8 +186,8 @@ def test_metrics_of_streams_come_through_rays_exporter(watching: Watching) -> No
     watching.play("filed")
     [url] = [line.split()[1] for line in watching.server.said if "metrics" in line]
     wanted = ("vidlake_stream_pictures_total{", "vidlake_stream_samples_total{", "vidlake_stream_lag_seconds{")
-    until(lambda: all(name in httpx.get(url, timeout=60).text for name in wanted))
-    lines = httpx.get(url, timeout=60).text.splitlines()
+    until(lambda: all(name in httpx.get(url, timeout=PATIENCE_S).text for name in wanted))
+    lines = httpx.get(url, timeout=PATIENCE_S).text.splitlines()
     states = [line for line in lines if "vidlake_stream_state{" in line and 'stream="filed"' in line]
     assert [line for line in states if line.endswith(" 1.0")] == [line for line in states if 'state="playing"' in line]
 
@@ -228,11 +228,11 @@ def test_server_that_stops_commits_its_streams_and_leaves_no_process(watching: W
     samples = watching.samples("filed")
     family = psutil.Process(watching.server.process.pid).children(recursive=True)
     watching.server.process.send_signal(signal.SIGINT)
-    assert watching.server.process.wait(60) == 0
+    assert watching.server.process.wait(PATIENCE_S) == 0
     assert watching.rows("filed") >= samples
     statuses = pads.dataset(watching.lake / "videos").to_table()["status"].to_pylist()
     assert "live" not in statuses
-    _, left = psutil.wait_procs(family, timeout=10)
+    _, left = psutil.wait_procs(family, timeout=PATIENCE_S)
     assert not left
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from patience import PATIENCE_S
 from serving import KEY, Live, encoded, noise, serving
 from typing_extensions import override
 
@@ -124,7 +125,7 @@ class Watching:
 
     def ask(self, method: str, path: str, *, key: str | None = ADMIN, **sent: object) -> httpx.Response:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        return httpx.request(method, f"{self.live.url}{path}", headers=headers, timeout=30, **sent)  # type: ignore[arg-type]
+        return httpx.request(method, f"{self.live.url}{path}", headers=headers, timeout=PATIENCE_S, **sent)  # type: ignore[arg-type]
 
     def post(self, **words: object) -> httpx.Response:
         return self.ask("POST", "/v1/streams", json={"name": "gate", "source": CAMERA, **words})
@@ -235,7 +236,7 @@ Told = tuple[str, dict[str, object]]
 def listening(watching: Watching, *, last: str | None = None, query: str = "") -> Iterator[Iterator[Told]]:
     """What the server tells from now on."""
     headers = {"authorization": f"Bearer {KEY}", **({} if last is None else {"last-event-id": last})}
-    with httpx.stream("GET", f"{watching.events}{query}", headers=headers, timeout=60) as answer:
+    with httpx.stream("GET", f"{watching.events}{query}", headers=headers, timeout=PATIENCE_S) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         yield told(answer.iter_lines())
 
@@ -325,7 +326,7 @@ def test_server_without_a_lake_watches_nothing_and_says_so(without_lake: Live) -
     admin = {"authorization": f"Bearer {ADMIN}"}
     assert without_lake.get("/v1/streams", **admin).json() == {"streams": []}
     posted = httpx.post(
-        f"{without_lake.url}/v1/streams", json={"name": "a", "source": CAMERA}, headers=admin, timeout=60
+        f"{without_lake.url}/v1/streams", json={"name": "a", "source": CAMERA}, headers=admin, timeout=PATIENCE_S
     )
     assert (posted.status_code, posted.json()["error"]["code"]) == (403, "forbidden")
     assert "--out LAKE" in posted.json()["error"]["message"]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from conftest import ClipFactory
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from serving import KEY, Live, encoded, noise, serving
 from starlette.datastructures import Headers
 
@@ -95,13 +96,15 @@ def test_content_is_sniffed_whatever_the_type_names(live: Live, clips: ClipFacto
 def sent(live: Live, body: bytes, kind: str) -> httpx.Response:
     """Posted with this type, or without any."""
     headers = {"content-type": kind} if kind else {}
-    return httpx.post(f"{live.url}/v1/embed", content=body, headers=headers, timeout=60)
+    return httpx.post(f"{live.url}/v1/embed", content=body, headers=headers, timeout=PATIENCE_S)
 
 
 def test_form_with_a_file_is_taken(live: Live, clips: ClipFactory) -> None:
-    picture = httpx.post(f"{live.url}/v1/embed", files={"file": ("a.png", encoded(noise()), "image/png")}, timeout=60)
+    picture = httpx.post(
+        f"{live.url}/v1/embed", files={"file": ("a.png", encoded(noise()), "image/png")}, timeout=PATIENCE_S
+    )
     assert np.allclose(features(picture), features(live.post("/v1/embed", encoded(noise()))), atol=1e-6)
-    video = httpx.post(f"{live.url}/v1/embed", files={"file": ("a.mkv", clips().read_bytes())}, timeout=60)
+    video = httpx.post(f"{live.url}/v1/embed", files={"file": ("a.mkv", clips().read_bytes())}, timeout=PATIENCE_S)
     assert len(features(video)) == 2
 
 
@@ -192,8 +195,8 @@ def test_mistake_is_answered_with_its_code(
 
 
 def test_form_without_a_file_is_told_so(live: Live) -> None:
-    of_another_name = httpx.post(f"{live.url}/v1/embed", files={"picture": ("a", b"x")}, timeout=60)
-    of_text = httpx.post(f"{live.url}/v1/embed", data={"file": "x"}, files={"other": b""}, timeout=60)
+    of_another_name = httpx.post(f"{live.url}/v1/embed", files={"picture": ("a", b"x")}, timeout=PATIENCE_S)
+    of_text = httpx.post(f"{live.url}/v1/embed", data={"file": "x"}, files={"other": b""}, timeout=PATIENCE_S)
     assert refused(of_another_name) == refused(of_text) == (400, "bad_request")
 
 
@@ -227,7 +230,9 @@ def test_limits_each_have_their_error(strict: Live, clips: ClipFactory) -> None:
 
 def test_body_of_no_declared_length_is_stopped_at_the_limit(strict: Live) -> None:
     chunks = (bytes(50_000) for _ in range(5))
-    answer = httpx.post(f"{strict.url}/v1/embed", content=chunks, headers={"content-type": "video/mp4"}, timeout=60)
+    answer = httpx.post(
+        f"{strict.url}/v1/embed", content=chunks, headers={"content-type": "video/mp4"}, timeout=PATIENCE_S
+    )
     assert refused(answer) == (413, "body_too_large")
 
 
@@ -285,7 +290,7 @@ def test_draining_server_is_unready_and_takes_nothing() -> None:
     "path", ["/healthz", "/readyz", "/v1/models", "/v2", "/v2/models/video_cnn", "/docs", "/nothing"]
 )
 def test_head_is_get_without_the_body(live: Live, path: str) -> None:
-    head, get = httpx.head(f"{live.url}{path}", timeout=60), live.get(path)
+    head, get = httpx.head(f"{live.url}{path}", timeout=PATIENCE_S), live.get(path)
     assert head.status_code == get.status_code
     assert head.content == b""
     for name in ("content-type", "content-length"):
@@ -293,7 +298,7 @@ def test_head_is_get_without_the_body(live: Live, path: str) -> None:
 
 
 def test_head_of_what_only_takes_posts_is_refused(live: Live) -> None:
-    answer = httpx.head(f"{live.url}/v1/embed", timeout=60)
+    answer = httpx.head(f"{live.url}/v1/embed", timeout=PATIENCE_S)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 

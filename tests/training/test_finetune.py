@@ -12,15 +12,13 @@ import psutil
 import pytest
 from lakes import kill, started, table, vidlake
 from moving import KINDS, label_file, make_clips
+from patience import PATIENCE_S
 
 from pipeline.models.registry import load_model
 from pipeline.training.finetune.folder import CARD, CHECKPOINT, CONFUSION, METRICS, WEIGHTS
 
 MODEL = ["--model", "timm/test_efficientnet", "--weights", "random:0"]
 HOW = [*MODEL, "--sample", "all", "--epochs", "8", "--learning-rate", "0.003", "--batch-size", "8"]
-ENDS_WITHIN_S = 240
-
-slow = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +37,17 @@ def words(archive: Path, out: Path, *further: object) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def calm(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def calm(archive: Path, tmp_path_factory: pytest.TempPathFactory, shared_ray: str) -> tuple[Path, str]:
     """What a run leaves that nothing happens to, and what it says."""
     out = tmp_path_factory.mktemp("calm") / "out"
-    done = vidlake(*words(archive, out))
+    done = vidlake(*words(archive, out, "--address", shared_ray))
     return out, done.stderr + done.stdout
 
 
 class TestOneRun:
     """A run that nothing happens to."""
 
-    pytestmark = slow
+    pytestmark = pytest.mark.slow
 
     def test_folder_holds_what_was_promised_and_no_pictures(self, calm: tuple[Path, str]) -> None:
         out, _ = calm
@@ -76,12 +74,13 @@ class TestOneRun:
         assert "circles_6.mp4" in (out / CARD).read_text()
 
     def test_weights_are_the_models_and_bring_their_labels(
-        self, calm: tuple[Path, str], archive: Path, tmp_path: Path
+        self, calm: tuple[Path, str], archive: Path, tmp_path: Path, shared_ray: str
     ) -> None:
         weights = calm[0] / WEIGHTS
         assert load_model("timm/test_efficientnet", weights=str(weights)).classes == KINDS
         clip = archive / "clips" / "slides_5.mp4"
-        vidlake("extract", clip, "--out", tmp_path / "lake", *MODEL[:2], "--weights", weights, "--sample", "all")
+        how = [*MODEL[:2], "--weights", weights, "--sample", "all", "--address", shared_ray]
+        vidlake("extract", clip, "--out", tmp_path / "lake", *how)
         assert table(tmp_path / "lake", "features").num_rows == 6
 
     def test_same_command_says_that_it_is_done_and_another_is_refused(
@@ -118,18 +117,17 @@ PHASES: dict[str, Callable[[Path], bool]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("phase", "says"),
     [
-        ("decoding", "training on 48 pictures"),
+        pytest.param("decoding", "training on 48 pictures", marks=pytest.mark.soak),
         ("an epoch", "going on from epoch"),
         pytest.param("the last epoch", "going on from", marks=pytest.mark.soak),
-        ("the weights", "finished already"),
+        pytest.param("the weights", "finished already", marks=pytest.mark.soak),
     ],
 )
 def test_killed_training_goes_on_and_ends_with_the_same_bytes(
-    phase: str, says: str, archive: Path, calm: tuple[Path, str], tmp_path: Path
+    archive: Path, calm: tuple[Path, str], tmp_path: Path, shared_ray: str, *, phase: str, says: str
 ) -> None:
     out = tmp_path / "out"
     job = started(*words(archive, out))
@@ -137,15 +135,14 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(
     kill(job, whole=True)
     if says != "finished already":
         assert not (out / WEIGHTS).exists(), "it ended before it was killed"
-    again = vidlake(*words(archive, out))
+    again = vidlake(*words(archive, out, "--address", shared_ray))
     assert says in again.stderr + again.stdout
     for name in (WEIGHTS, CONFUSION):
         assert (out / name).read_bytes() == (calm[0] / name).read_bytes(), name
     assert not (out / "_vidlake" / "inputs").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.soak
 def test_dead_worker_is_replaced_within_the_run(archive: Path, calm: tuple[Path, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     job = started(*words(archive, out))
@@ -156,12 +153,11 @@ def test_dead_worker_is_replaced_within_the_run(archive: Path, calm: tuple[Path,
             break
     else:
         raise AssertionError("no worker of Ray Train")
-    assert job.wait(timeout=ENDS_WITHIN_S) == 0
+    assert job.wait(timeout=PATIENCE_S) == 0
     assert (out / WEIGHTS).read_bytes() == (calm[0] / WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two workers need two CPUs")
 def test_two_workers_learn_in_step_and_the_head_alone_may_learn(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -223,7 +219,7 @@ def test_model_that_cannot_be_taught_is_refused(model: str, says: str, archive: 
 
 
 def wait_until(is_so: Callable[[], bool], *, job: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + ENDS_WITHIN_S
+    deadline = time.monotonic() + PATIENCE_S
     while not is_so():
         assert time.monotonic() < deadline
         assert job.poll() is None, "it ended too early"

@@ -23,7 +23,7 @@ LONG_BYTES = 200_000
 
 
 @pytest.fixture(scope="module")
-def archive(clips: ClipFactory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(clips: ClipFactory, tmp_path_factory: pytest.TempPathFactory, shared_ray: str) -> Path:
     """Videos named for their labels, a long one among them, and one of which a manifest asks for a part."""
     folder = tmp_path_factory.mktemp("archive")
     for at in range(4):
@@ -34,7 +34,7 @@ def archive(clips: ClipFactory, tmp_path_factory: pytest.TempPathFactory) -> Pat
         {"uri": str(video), "end_s": "1" if "range" in video.name else ""} for video in sorted(folder.glob("*.mp4"))
     ]
     manifest = written(folder / "manifest.csv", rows)
-    done = vidlake("extract", manifest, "--out", folder / "lake", *MODEL, "--sample", "fps:5")
+    done = vidlake("extract", manifest, "--out", folder / "lake", *MODEL, "--sample", "fps:5", "--address", shared_ray)
     assert done.returncode == 0, done.stderr
     names = [Path(str(row["uri"])).name for row in rows]
     written(folder / "labels.csv", [{"uri": name, "label": name[:3], "split": "test"} for name in names])
