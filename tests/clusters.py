@@ -24,6 +24,19 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 ROOT = Path(__file__).resolve().parents[1]
 _OBJECT_STORE_BYTES = 200_000_000
 _STARTS = 3  # Ray gives up after half a minute, which a busy machine may need
+_HOLDS_A_RAY = """
+import sys
+import ray
+
+for trial in range(int(sys.argv[1])):
+    try:
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        break
+    except Exception:
+        ray.shutdown()
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
 _ON_ONE_MACHINE = {
     "type": "external",
     "module": "mortal_nodes.MortalNodes",
@@ -164,6 +177,19 @@ class LocalCluster:
 
 
 @contextlib.contextmanager
+def ray_of_two_cpus() -> Iterator[str]:
+    """The address of a Ray without a dashboard, whose ten processes cost as much as a run."""
+    command = [sys.executable, "-c", _HOLDS_A_RAY, str(_STARTS)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address, "it does not start"
+        yield address
+        process.stdin.close()
+
+
+@contextlib.contextmanager
 def joined(address: str) -> Iterator[None]:
     """This process as a driver of a Ray that is there."""
     ray.init(address=address, log_to_driver=False)
@@ -174,10 +200,10 @@ def joined(address: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def local_cluster(*, num_nodes: int, cpus_of_head: int = 1) -> Iterator[LocalCluster]:
+def local_cluster(*, num_nodes: int) -> Iterator[LocalCluster]:
     """A cluster of this many nodes."""
     with _no_nodes() as cluster:
-        cluster.start_head(num_cpus=cpus_of_head)
+        cluster.start_head()
         for _ in range(num_nodes - 1):
             cluster.add_node()
         yield cluster

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from av.video.stream import VideoStream
-from clusters import LocalCluster, local_cluster
+from clusters import LocalCluster, local_cluster, ray_of_two_cpus
 from command import no_more_commands
 from numpy.typing import NDArray
 from patience import PATIENCE_S
@@ -302,8 +302,8 @@ def bucket_place(bucket: str) -> str:
 @pytest.fixture(scope="session")
 def shared_ray() -> Iterator[str]:
     """The address of a Ray of two CPUs that nobody harms, for commands to join: a Ray each takes twice the time."""
-    with local_cluster(num_nodes=1, cpus_of_head=2) as cluster:
-        yield cluster.address
+    with ray_of_two_cpus() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,8 @@ def copied(place: str, folder: Path) -> Path:
 def test_two_shards_at_once_make_the_dataset_of_one_run(
     archive: Path, calm: Path, place: str, tmp_path: Path, shared_ray: str
 ) -> None:
-    runs = [started("extract", archive, "--out", place, *WORDS, "--shard", f"{part}/2") for part in (1, 2)]
+    words = ["extract", archive, "--out", place, *WORDS, *joining(shared_ray, place=place)]
+    runs = [started(*words, "--shard", f"{part}/2") for part in (1, 2)]
     assert [run.wait(timeout=PATIENCE_S) for run in runs] == [0, 0]
     out = copied(place, tmp_path / "copy")
     assert_same(features(out), features(calm))
@@ -64,7 +65,7 @@ def test_two_shards_at_once_make_the_dataset_of_one_run(
     assert table(out, "quarantine")["reason"].to_pylist() == ["not_video"]
     assert "8 ok, 0 partial, 1 failed" in vidlake("status", place).stdout
     before = backend_at(place).store.versions("features")
-    vidlake("extract", archive, "--out", place, *WORDS, *joining(shared_ray, place=place))
+    vidlake(*words)
     assert backend_at(place).store.versions("features") == before, "the whole finds all that the shards have done"
     assert statuses(copied(place, tmp_path / "again")) == statuses(calm)
 

@@ -157,7 +157,7 @@ def test_dead_worker_is_replaced_within_the_run(archive: Path, calm: tuple[Path,
     assert (out / WEIGHTS).read_bytes() == (calm[0] / WEIGHTS).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two workers need two CPUs")
 def test_two_workers_learn_in_step_and_the_head_alone_may_learn(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
