@@ -178,7 +178,7 @@ class LocalCluster:
 
 @contextlib.contextmanager
 def ray_of_two_cpus() -> Iterator[str]:
-    """The address of a Ray without a dashboard, whose ten processes cost as much as a run."""
+    """The address of a Ray of two CPUs; it has no dashboard, whose ten processes would cost as much as a run."""
     command = [sys.executable, "-c", _HOLDS_A_RAY, str(_STARTS)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

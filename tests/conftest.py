@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from av.video.stream import VideoStream
-from clusters import LocalCluster, local_cluster, ray_of_two_cpus
+from clusters import LocalCluster, joined, local_cluster, ray_of_two_cpus
 from command import no_more_commands
 from numpy.typing import NDArray
 from patience import PATIENCE_S
@@ -301,9 +301,16 @@ def bucket_place(bucket: str) -> str:
 
 @pytest.fixture(scope="session")
 def shared_ray() -> Iterator[str]:
-    """The address of a Ray of two CPUs that nobody harms, for commands to join: a Ray each takes twice the time."""
+    """The address of a Ray of two CPUs that nobody harms: commands join it, and need not start one each."""
     with ray_of_two_cpus() as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def in_shared_ray(shared_ray: str) -> Iterator[None]:
+    """The tests themselves are a driver of that Ray."""
+    with joined(shared_ray):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pytest
 from conftest import ClipFactory
 from lakes import MODEL, assert_same, features, started, statuses, table, vidlake
-from patience import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -194,7 +193,7 @@ def test_interrupted_run_says_how_to_resume_and_holds_off_a_second_one(archive: 
     refused = vidlake(*words, status=2)
     assert "in use" in refused.stderr
     os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=PATIENCE_S)
+    _, said = run.communicate(timeout=30)
     assert run.returncode == 130
     assert "resume" in said
     assert "Traceback" not in said

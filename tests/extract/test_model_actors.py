@@ -2,13 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pyarrow as pa
 import pytest
 import ray
-from clusters import joined
 
 from pipeline.extract.model_actors import ModelActors, Turns
 from pipeline.extract.request import RunOptions
@@ -47,14 +45,8 @@ def test_task_that_is_run_again_has_one_turn() -> None:
     assert turns.take("b", begun=[0, 1], near=[]) == 0
 
 
-@pytest.fixture(scope="module")
-def _ray(shared_ray: str) -> Iterator[None]:
-    with joined(shared_ray):
-        yield
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("in_shared_ray")
 def test_two_actors_share_the_work_evenly() -> None:
     class Slow:
         """Says who it is."""
@@ -86,7 +78,7 @@ def test_two_actors_share_the_work_evenly() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("in_shared_ray")
 def test_task_that_waits_for_a_model_keeps_its_cpu() -> None:
     class Slow:
         def __call__(self, samples: pa.Table) -> pa.Table:

@@ -1,14 +1,12 @@
 """One decoding pass for several models: each dataset is the one that a run for its model alone makes."""
 
 import os
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from clusters import joined
 from conftest import ClipFactory
 from lakes import table
 from rows import TINY, config
@@ -36,12 +34,6 @@ HARDWARE = Hardware(num_cpus=2, num_gpus=0, num_nodes=1)
 OPTIONS = RunOptions(segment_seconds=1, rows_per_file=25)
 # Two of them want the same of a decoder, and normalise it each in its own way.
 MODELS = {"small": ("video_cnn", "random:0"), "other": ("video_cnn", "random:1"), "large": ("resnet18", "random:0")}
-
-
-@pytest.fixture(scope="module")
-def _ray(shared_ray: str) -> Iterator[None]:
-    with joined(shared_ray):
-        yield
 
 
 @pytest.fixture
@@ -93,7 +85,7 @@ def extract(archive: Path, folder: Path, *models: str) -> Extracted:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("in_shared_ray")
 def test_several_models_share_a_decoding_pass_and_make_the_datasets_of_separate_runs(
     archive: Path, tmp_path: Path
 ) -> None:

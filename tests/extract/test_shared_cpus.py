@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,18 +11,11 @@ from typing import Any, cast
 import pyarrow as pa
 import pytest
 import ray.data
-from clusters import joined
 from patience import PATIENCE_S
 
 from pipeline.extract.dataflow import as_tasks
 
 _TASK_S = 0.2
-
-
-@pytest.fixture(scope="module")
-def _ray(shared_ray: str) -> Iterator[None]:
-    with joined(shared_ray):
-        yield
 
 
 def plan(block: pa.Table, *, began: Path, is_over: Path) -> pa.Table:
@@ -63,7 +56,7 @@ def most_at_once(spans: Sequence[dict[str, float]]) -> int:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`ray_remote_args_fn` is deprecated")
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("in_shared_ray")
 def test_decoding_has_all_cpus_and_no_more_while_others_plan(tmp_path: Path) -> None:
     (began := tmp_path / "began").mkdir()
     is_planning, is_over = tmp_path / "planning", tmp_path / "decoded"

@@ -2,14 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from clusters import joined
 from conftest import ClipFactory
 from lakes import assert_same, features, table
 
@@ -30,17 +28,11 @@ from pipeline.models.registry import load_model
 from pipeline.records.resources import Hardware
 from pipeline.records.shards import WHOLE
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_shared_ray")]
 
 HARDWARE = Hardware(num_cpus=2, num_gpus=0, num_nodes=1)
 NUM_FRAMES, NUM_VIDEOS, NUM_SAMPLES = 50, 2, 10
 MODELS = {"small": "random:0", "other": "random:1"}
-
-
-@pytest.fixture(scope="module")
-def _ray(shared_ray: str) -> Iterator[None]:
-    with joined(shared_ray):
-        yield
 
 
 @pytest.fixture

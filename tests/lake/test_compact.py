@@ -381,11 +381,6 @@ def vidlake(*words: object, exit_status: int = 0) -> str:
     return lakes.vidlake(*words, status=exit_status).stdout
 
 
-def status(out: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(vidlake("status", out, "--json"))
-    return told | {"uri": None}
-
-
 def test_command_refuses_in_one_line_and_touches_nothing(old: Dataset, tmp_path: Path) -> None:
     vidlake("compact", tmp_path / "none", "--out", tmp_path / "new", exit_status=2)
     vidlake("compact", old.store.uri, "--out", tmp_path / "new", "--file-size", "large", exit_status=2)

@@ -81,7 +81,7 @@ def test_signal_while_the_server_starts_ends_it_at_once(number: int, status: int
     while not children.children():  # Ray's first process: by now the server has handlers of its own
         time.sleep(0.05)
     starting.send_signal(number)
-    _, said = starting.communicate(timeout=PATIENCE_S)
+    _, said = starting.communicate(timeout=60)
     assert (starting.returncode, said) == (status, f"vidlake: {word}\n")
 
 
@@ -125,7 +125,7 @@ def test_server_of_heads_serves_their_model_and_takes_another_version(tmp_path: 
         assert httpx.post(url, json={"version": 2}, headers=bearer, timeout=PATIENCE_S).status_code == 200
         assert version() == 2
         use(tmp_path, "people", 1)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + 30
         while version() != 1:
             assert time.monotonic() < deadline, "the folder is looked at every 2 s"
             time.sleep(0.1)
