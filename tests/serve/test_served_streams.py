@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,10 +158,18 @@ def test_password_of_a_camera_is_used_and_seen_nowhere(watching: Watching, tmp_p
     for name in ("locked", "shut"):
         told.append(watching.ask("DELETE", f"/v1/streams/{name}").text)
     [logs] = [Path(line.split()[1]).parents[1] for line in watching.server.said if "logs" in line]
-    files = [path for folder in (logs, watching.lake) for path in folder.rglob("*") if path.is_file()]
-    assert len(files) > 10
-    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+    contents = {path: content for folder in (logs, watching.lake) for path, content in contents_of(folder)}
+    assert len(contents) > 10
+    assert not [path for path, content in contents.items() if SECRET.encode() in content]
     assert not [text for text in (*told, *titles) if SECRET in text]
+
+
+def contents_of(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Of each file, but for those that a stream which goes on removes meanwhile: their rows are in a later file."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                yield path, path.read_bytes()
 
 
 @pytest.mark.slow
