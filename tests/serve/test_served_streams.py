@@ -165,7 +165,7 @@ def test_password_of_a_camera_is_used_and_seen_nowhere(watching: Watching, tmp_p
 
 
 def contents_of(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Of each file, but for those that a stream which goes on removes meanwhile: their rows are in a later file."""
+    """Of each file. A stream that goes on may remove one of its own meanwhile; those of an ended one stay."""
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
             if path.is_file():
